@@ -1,0 +1,18 @@
+//! What every service of this workspace needs and no domain knows.
+//!
+//! A binary's `main` reads like this: [`config::parse`] the command line, [`telemetry::init`], make a
+//! [`Lifecycle`], bind [`server`] listeners, [`Lifecycle::spawn`] what runs as long as the process
+//! does, and [`Lifecycle::run`] until a signal.
+
+pub mod admin;
+pub mod config;
+pub mod credentials;
+pub mod lifecycle;
+pub mod observe;
+pub mod readiness;
+pub mod server;
+pub mod telemetry;
+pub mod watched_file;
+
+pub use lifecycle::Lifecycle;
+pub use readiness::Readiness;

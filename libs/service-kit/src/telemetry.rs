@@ -1,0 +1,43 @@
+//! Logs and metrics of a process.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{ConfigError, LogArgs, LogFormat};
+
+/// Upper bounds in seconds: from a memory answer (below a millisecond) to a hung dependency.
+const DURATION_BUCKETS: [f64; 11] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// Starts logging to standard error and recording metrics, for the whole process, once.
+pub fn init(args: &LogArgs) -> Result<PrometheusHandle, ConfigError> {
+    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| ConfigError {
+        option: "LOG_LEVEL",
+        found: format!("\"{}\" ({error})", args.log_level),
+        expected: "a level such as info, or directives such as info,hardware=debug".to_owned(),
+    })?;
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.init(),
+    }
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)
+        .expect("the bucket list is not empty")
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).expect("metrics are started once");
+    Ok(handle)
+}
+
+/// Drains histograms into their buckets, so that memory stays bounded when nobody scrapes.
+pub async fn run_upkeep(metrics: PrometheusHandle, closing: CancellationToken) {
+    let mut ticks = interval(Duration::from_secs(5));
+    while closing.run_until_cancelled(ticks.tick()).await.is_some() {
+        metrics.run_upkeep();
+    }
+}
