@@ -1,0 +1,14 @@
+/* Holds a pod's namespaces open and reaps its orphans until it is told to end. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void end(int signal) { _exit(0); }
+static void reap(int signal) { while (waitpid(-1, 0, WNOHANG) > 0); }
+
+int main(void) {
+    signal(SIGINT, end);
+    signal(SIGTERM, end);
+    signal(SIGCHLD, reap);
+    for (;;) pause();
+}

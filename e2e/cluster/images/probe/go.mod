@@ -1,0 +1,3 @@
+module gill-hicks.dev/e2e/cluster/probe
+
+go 1.26
