@@ -38,7 +38,6 @@ impl AliasTable {
     #[inline]
     pub(crate) fn draw(&self, random: &mut Xoshiro256PlusPlus) -> usize {
         let bits = random.next_u64();
-        #[expect(clippy::cast_possible_truncation, reason = "the product is below len · 2³²")]
         let column = (((bits >> 32) * self.columns.len() as u64) >> 32) as usize;
         let (threshold, other) = self.columns[column];
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]

@@ -49,7 +49,7 @@ impl Default for ParametersBuilder {
         Self {
             window: Duration::from_hours(24),
             half_life: Duration::from_hours(6),
-            horizon: Duration::from_mins(60),
+            horizon: Duration::from_hours(1),
             expected_interval: Duration::from_mins(1),
         }
     }
@@ -144,6 +144,5 @@ fn within(
     if given < least || given > most {
         return Err(ParametersError { name, given, least, most });
     }
-    let sub_millisecond = Duration::from_nanos(u64::from(given.subsec_nanos() % 1_000_000));
-    Ok(given - sub_millisecond)
+    Ok(given.saturating_sub(Duration::from_nanos(u64::from(given.subsec_nanos() % 1_000_000))))
 }

@@ -1,8 +1,10 @@
 //! The worked example of the design, number by number: a pool of eight units over a day.
 //!
 //! The figures follow the formulas exactly. A calculation that weighs each five-minute bucket at its
-//! recent edge instead comes out half a percent higher in O, F, U and D (445.6, 345.2, .756, .815),
-//! with τ = 218 min and the same P in every digit shown.
+//! recent edge instead comes out higher, by half a percent in O and F (445.6, 345.2) and by one in U and
+//! D (.756, .815), with τ = 218 min and the same P in every digit shown.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside #[test]")]
+#![expect(clippy::cast_possible_truncation, reason = "minutes of a day as milliseconds")]
 
 use std::time::Duration;
 
@@ -65,16 +67,13 @@ fn sums_of_the_window_are_those_of_the_formulas() {
 }
 
 #[test]
-fn sums_of_the_window_are_within_half_a_percent_of_bucketed_ones() {
+fn sums_of_the_window_differ_from_bucketed_ones_by_the_width_of_a_bucket_only() {
     let sums = fit(1).sums().unwrap();
-    for (name, found, bucketed) in [
-        ("O", sums.observed, 445.6),
-        ("F", sums.free, 345.2),
-        ("U", sums.became_free, 0.756),
-        ("D", sums.became_full, 0.815),
-    ] {
-        assert_near(name, found / bucketed, 1.0, 0.011);
-    }
+    let growth_over = |minutes: f64| 2.0_f64.powf(minutes / 360.0);
+    assert_near("O", sums.observed * growth_over(2.5), 445.6, 0.1);
+    assert_near("F", sums.free * growth_over(2.5), 345.2, 0.1);
+    assert_near("U", sums.became_free * growth_over(5.0), 0.756, 0.000_6);
+    assert_near("D", sums.became_full * growth_over(5.0), 0.815, 0.000_6);
 }
 
 #[test]
@@ -104,15 +103,18 @@ fn one_or_two_units_are_high() {
 }
 
 #[test]
-fn interval_is_near_that_of_the_design_for_any_pool_key() {
+fn interval_is_that_of_the_design_up_to_the_noise_of_200_replicates() {
     let segments = day();
     let model = Model::new(Parameters::default());
+    let (mut lows, mut highs) = (0.0, 0.0);
     for key in 0..100 {
         let fit = model.fit(History::new(&segments).unwrap(), Wanted::ONE, PoolKey::new(key));
         let estimate = fit.assess(minutes_later(0)).estimate.unwrap();
-        assert_near("lo", estimate.low, 0.933, 0.02);
-        assert_near("hi", estimate.high, 0.989, 0.01);
+        lows += estimate.low / 100.0;
+        highs += estimate.high / 100.0;
     }
+    assert_near("mean lo", lows, 0.933, 0.01);
+    assert_near("mean hi", highs, 0.989, 0.01);
 }
 
 #[test]
