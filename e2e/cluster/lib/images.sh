@@ -5,8 +5,9 @@ docker_files=$here/../../deploy/docker
 
 # Storage for one build only: nothing is cached, so nothing can go stale.
 buildah_here() {
-  STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot \
-    buildah --root "$scratch/storage" --runroot "$scratch/run" "$@"
+  # Overlay storage would leave a mount behind; the variable for the driver is
+  # ignored once the folder is given.
+  BUILDAH_ISOLATION=chroot buildah --storage-driver vfs --root "$scratch/storage" --runroot "$scratch/run" "$@"
 }
 
 # Builds one image and imports it, unless containerd has exactly that image under that name.

@@ -70,13 +70,16 @@ unmount_everything() {
 }
 
 remove_files() {
-  local address link folder part
+  local address result container link folder part
   # Shims keep their sockets in a folder that containerd does not let one choose.
   while read -r address; do
     rm -f "${address#unix://}"
   done < <(find "$run/containerd" -name address -type f -exec sh -c 'cat "$1"; echo' sh {} \; 2>/dev/null)
-  # The results that the network plugins cache, and the kubelet's links to logs.
-  rm -f /var/lib/cni/results/gill-hicks-*
+  # What the network plugins cache about our pods, and the kubelet's links to logs.
+  for result in /var/lib/cni/results/gill-hicks-*-eth0; do
+    container=${result#*/gill-hicks-}
+    rm -f "$result" "/var/lib/cni/results/cni-loopback-${container%-eth0}-lo"
+  done
   for link in /var/log/containers/*.log; do
     if [[ $(readlink "$link") == "$data/pod-logs/"* ]]; then rm -f "$link"; fi
   done
