@@ -22,6 +22,7 @@ something_is_running() {
 }
 
 cluster_up() {
+  assert_network_is_ours
   install_packages
   build_components
   if cluster_is_running && node_is_ready &>/dev/null; then
@@ -89,6 +90,7 @@ self_test_phase() { kubectl get pod cluster-self-test --namespace kube-system --
 self_test_ended() { [[ $(self_test_phase) == @(Succeeded|Failed) ]]; }
 
 cluster_down() {
+  assert_network_is_ours
   if mariadb_is_running && [[ $(mariadb_setting MYSQL_HOST) == "$host_address" ]]; then
     # Its address goes away with the network.
     mariadb_down

@@ -11,6 +11,15 @@ network_exists() { [[ -e /run/netns/$namespace && -e /sys/class/net/$host_link ]
 
 in_node_network() { nsenter --net="/run/netns/$namespace" -- "$@"; }
 
+# Names and addresses are the machine's, so there is one cluster per machine; a
+# command with another run folder must not end it.
+assert_network_is_ours() {
+  local owner
+  [[ -e /sys/class/net/$host_link ]] || return 0
+  owner=$(<"/sys/class/net/$host_link/ifalias")
+  [[ $owner == "$run" ]] || fail "there is a cluster with GILL_HICKS_RUN=$owner; set that to change it"
+}
+
 create_network() {
   if network_exists; then return; fi
   ip netns add "$namespace"
@@ -19,6 +28,7 @@ create_network() {
 
   ip link add "$host_link" type veth peer name "$node_link" netns "$namespace"
   sysctl -qw "net.ipv6.conf.$host_link.disable_ipv6=1"
+  ip link set "$host_link" alias "$run"
   ip address add "$host_address/30" dev "$host_link"
   ip link set "$host_link" up
   in_node_network ip address add "$node_address/30" dev "$node_link"
