@@ -1,0 +1,132 @@
+//! `GET /hardware/`: the list, from memory.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use hardware_api::{FRESHNESS_HEADER, Hardware, Problem};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{ApiState, Refusal};
+use crate::snapshot::Snapshot;
+
+static FRESHNESS: HeaderName = HeaderName::from_static(FRESHNESS_HEADER);
+
+/// List the hardware with its availability
+///
+/// The rows of the table `hardware` in its order. Answered from memory, also while the database is
+/// away: `Age` says when the database last confirmed it. Query parameters are ignored, as the
+/// original did.
+#[utoipa::path(
+    get,
+    path = "/hardware/",
+    tag = "hardware",
+    responses(
+        (status = OK, body = Vec<Hardware>, headers(
+            ("ETag" = String, description = "Changes with the list"),
+            ("Age" = u64, description = "Seconds since the database last confirmed the list"),
+            ("Cache-Control" = String, description = "How long the list may be reused"),
+            ("Snapshot-Freshness" = String, description = "`fresh`, or `stale` after missed refreshes"),
+        )),
+        (status = NOT_MODIFIED, description = "The list still has the tag of If-None-Match"),
+        (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
+            description = "`starting`: there is no list yet"),
+    )
+)]
+pub(super) async fn list_hardware(State(state): State<ApiState>, request: HeaderMap) -> Response {
+    let latest = state.published.latest();
+    let Some(snapshot) = latest.as_deref() else {
+        let detail = "the list has not been read from the database yet";
+        return Refusal::unavailable("starting", detail).into_response();
+    };
+    let age = state.published.age();
+    let freshness = if state.published.is_stale(age) { "stale" } else { "fresh" };
+
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.reserve(8);
+    headers.insert(header::ETAG, snapshot.etag.clone());
+    headers.insert(header::AGE, age.as_secs().into());
+    headers.insert(header::CACHE_CONTROL, state.cache_control.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(&FRESHNESS, HeaderValue::from_static(freshness));
+    if request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches_tag(tags, snapshot)) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let (encoding, body) = choose_encoding(&request, snapshot);
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+/// The weak comparison of RFC 9110, section 13.1.2.
+fn matches_tag(tags: &HeaderValue, snapshot: &Snapshot) -> bool {
+    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    let mut tags = tags.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|tag| tag == b"*" || opaque(tag) == opaque(snapshot.etag.as_bytes()))
+}
+
+/// Brotli before gzip before neither, among what the client takes.
+fn choose_encoding(request: &HeaderMap, snapshot: &Snapshot) -> (Option<&'static str>, Bytes) {
+    let accepted = || request.get_all(header::ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
+    if accepted().any(|value| accepts(value, b"br")) {
+        (Some("br"), snapshot.brotli.clone())
+    } else if accepted().any(|value| accepts(value, b"gzip")) {
+        (Some("gzip"), snapshot.gzip.clone())
+    } else {
+        (None, snapshot.identity.clone())
+    }
+}
+
+/// Whether an Accept-Encoding names `encoding` with a weight other than 0.
+fn accepts(value: &[u8], encoding: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| {
+        let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding));
+        is_named && !parts.any(is_weight_zero)
+    })
+}
+
+fn is_weight_zero(parameter: &[u8]) -> bool {
+    let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
+    weight.is_some_and(|weight| {
+        weight.starts_with(b"0") && weight.iter().all(|byte| matches!(byte, b'0' | b'.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::accepts;
+
+    #[test]
+    fn an_encoding_is_used_only_if_the_client_takes_it() {
+        let cases = [
+            ("gzip, deflate, br", true),
+            ("br;q=1.0, gzip;q=0.8", true),
+            ("BR", true),
+            ("br;q=0", false),
+            ("br; q=0.000, gzip", false),
+            ("br;q=0.1", true),
+            ("brotli, gzip", false),
+            ("", false),
+            ("identity", false),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(accepts(value.as_bytes(), b"br"), expected, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_parser_panic(value in proptest::collection::vec(any::<u8>(), 0..60)) {
+            accepts(&value, b"br");
+        }
+    }
+}

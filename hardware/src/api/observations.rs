@@ -1,0 +1,151 @@
+//! `POST /v1/observations`: what sources report.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::State,
+};
+use chrono::{SubsecRound, Utc};
+use hardware_api::{ObservationBatch, ObservationSummary, Problem};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{ApiState, Refusal, query::NoParameters};
+use crate::{
+    observation::{Batch, parse_batch},
+    store::{Db, StoreError},
+};
+
+/// Room for a full batch with every field set.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a client may take to send its batch.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// How long a batch may take to be written, each time it is tried.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// A batch is tried again after a failure (a deadlock, a connection that was killed): repeating one
+/// that was written after all changes nothing.
+const ATTEMPTS: u32 = 3;
+
+/// Report what a source sees
+///
+/// A batch is taken whole or not at all. Sending it again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/observations",
+    tag = "observations",
+    request_body = ObservationBatch,
+    responses(
+        (status = OK, body = ObservationSummary),
+        (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
+            description = "`invalid_json`, `invalid_field`, `observed_in_future`, `unknown_parameter`"),
+        (status = UNAUTHORIZED, body = Problem, content_type = "application/problem+json",
+            description = "`unauthorized`: the bearer token is missing or wrong"),
+        (status = FORBIDDEN, body = Problem, content_type = "application/problem+json",
+            description = "`observations_disabled`: no token is configured"),
+        (status = REQUEST_TIMEOUT, body = Problem, content_type = "application/problem+json",
+            description = "`body_too_slow`"),
+        (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
+            description = "`body_too_large`: more than 4 MiB"),
+        (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
+            description = "`database_unavailable`: try again"),
+    ),
+    security(("bearer" = []))
+)]
+pub(super) async fn add_observations(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    _: NoParameters,
+    body: Body,
+) -> Result<Json<ObservationSummary>, Refusal> {
+    authorize(&state, &headers)?;
+    let body = read_body(body).await?;
+    let batch = parse_batch(&body, Utc::now())?;
+    drop(body);
+    // In a task of its own: the client may leave, the batch is written nevertheless.
+    let written = state.lifecycle.spawn_detached(write(Arc::clone(&state.db), batch)).await;
+    match written {
+        Ok(Ok(summary)) => {
+            state.metrics.count(&summary);
+            state.wake.notify_one();
+            Ok(Json(summary))
+        }
+        Ok(Err(error)) => {
+            warn!(%error, "failed to write observations");
+            let detail = "the database did not take the batch; send it again";
+            Err(Refusal::unavailable("database_unavailable", detail))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the task that writes observations ended unexpectedly");
+            let detail = "the batch may not have been written; send it again";
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
+        }
+    }
+}
+
+fn authorize(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(token) = &state.token else {
+        let detail = "no token is configured; set OBSERVATIONS_TOKEN_FILE to open this route";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "observations_disabled", detail));
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match given {
+        None => Err(Refusal::unauthorized("expected Authorization: Bearer <token>")),
+        Some((_, given)) if is_same(given.trim(), &token.borrow()) => Ok(()),
+        Some(_) => Err(Refusal::unauthorized("the bearer token is wrong")),
+    }
+}
+
+/// Compares in a time that tells neither content nor length.
+fn is_same(given: &str, token: &SecretString) -> bool {
+    Sha256::digest(given).ct_eq(&Sha256::digest(token.expose_secret())).into()
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Refusal> {
+    match timeout(BODY_TIME, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("expected at most {MAX_BODY_BYTES} bytes; send several batches"),
+        )),
+        Ok(Err(error)) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_body",
+            format!("failed to read the body: {error}"),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("expected the whole body within {BODY_TIME:?}"),
+        )),
+    }
+}
+
+async fn write(db: Arc<Db>, batch: Batch) -> Result<ObservationSummary, StoreError> {
+    let now = Utc::now().naive_utc().trunc_subsecs(3);
+    let mut attempt = 1;
+    loop {
+        let error = match timeout(WRITE_TIME, db.record(&batch, now)).await {
+            Ok(Ok(summary)) => return Ok(summary),
+            Ok(Err(error)) => error,
+            Err(_) => StoreError::TooSlow(WRITE_TIME),
+        };
+        if attempt == ATTEMPTS || !matches!(error, StoreError::Query(_)) {
+            return Err(error);
+        }
+        tracing::debug!(%error, attempt, "writing observations again");
+        attempt += 1;
+    }
+}

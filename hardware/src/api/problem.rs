@@ -1,0 +1,94 @@
+//! Errors as problem documents (RFC 9457). Every refusal of the API is one; its `code` is stable.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hardware_api::{PROBLEM_MEDIA_TYPE, Problem};
+
+use crate::observation::BatchError;
+
+/// A request that is not done, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    problem: Box<Problem>,
+    headers: HeaderMap,
+}
+
+impl Refusal {
+    /// A refusal with a sentence that says why.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        let problem = Box::new(Problem {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: detail.into(),
+            field: None,
+            found: None,
+            expected: None,
+        });
+        Self { status, problem, headers: HeaderMap::new() }
+    }
+
+    /// No such path.
+    #[must_use]
+    pub fn not_found(path: &str) -> Self {
+        let detail = format!("there is nothing at {path}; see /openapi.json");
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// Something that passes: try again later.
+    pub fn unavailable(code: &str, detail: &str) -> Self {
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        refusal.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        refusal
+    }
+
+    /// A missing or wrong bearer token.
+    pub fn unauthorized(detail: &str) -> Self {
+        let mut refusal = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        let challenge = HeaderValue::from_static("Bearer realm=\"observations\"");
+        refusal.headers.insert(header::WWW_AUTHENTICATE, challenge);
+        refusal
+    }
+
+    /// Names the part of the request that is at fault.
+    #[must_use]
+    pub fn about(mut self, field: String, found: String, expected: String) -> Self {
+        self.problem.field = Some(field);
+        self.problem.found = Some(found);
+        self.problem.expected = Some(expected);
+        self
+    }
+}
+
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Self {
+        let detail = error.to_string();
+        let refuse = |code| Self::new(StatusCode::BAD_REQUEST, code, detail);
+        match error {
+            BatchError::Json(_) => refuse("invalid_json"),
+            BatchError::Field { field, found, expected } => {
+                refuse("invalid_field").about(field, found, expected)
+            }
+            BatchError::Future { field, found, now } => refuse("observed_in_future").about(
+                field,
+                found,
+                format!("a time up to a minute ahead of {now}"),
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let media_type = HeaderValue::from_static(PROBLEM_MEDIA_TYPE);
+        let mut response = (self.status, Json(*self.problem)).into_response();
+        response.headers_mut().extend(self.headers);
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+    }
+}

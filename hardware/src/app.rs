@@ -1,0 +1,175 @@
+//! The service, from its configuration to its routes and tasks.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, Router, routing::get};
+use http::HeaderValue;
+use service_kit::{Lifecycle, readiness::Gate};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    api::{self, ApiState},
+    catalogue,
+    config::{OpenError, OpenStore, ServeArgs},
+    followed::Followed,
+    metrics::{self, IngestMetrics},
+    refresh::Refresher,
+    snapshot::Published,
+    store::{CatalogueEntry, Db, SessionReport, StoreConfig, StoreError, Tls},
+};
+
+/// Refreshes that may be missed before an answer is called stale, and the least time for it.
+const STALE_REFRESHES: u32 = 3;
+const STALE_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a database that lacks migrations, or is away, is asked again.
+const SCHEMA_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] OpenError),
+    /// The embedded database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A service whose tasks run; the listeners are the caller's.
+pub struct App {
+    /// The public routes.
+    pub public: Router,
+    /// Routes for the admin listener, besides those of service-kit.
+    pub admin: Router,
+}
+
+impl App {
+    /// Starts the background tasks in `lifecycle`, which ends them.
+    pub async fn start(args: &ServeArgs, lifecycle: &Lifecycle) -> Result<Self, StartError> {
+        metrics::describe();
+        let OpenStore { config, credentials } = args.store.open().await?;
+        let mut catalogue =
+            catalogue::open(args.catalog_file.as_deref()).await.map_err(OpenError::from)?;
+        let mut token = args.open_token().await?;
+        if let StoreConfig::Mysql { tls: Tls::Disabled, .. } = config {
+            warn!(
+                "MYSQL_TLS=disabled: passwords and answers can be read and changed on the way to \
+                 the database; use this on your own machine only"
+            );
+        }
+        let db = Arc::new(Db::new(&config)?);
+        let schema = lifecycle.readiness().gate("schema", "not checked yet");
+        if let StoreConfig::Sqlite { .. } = config {
+            db.migrate().await?;
+            schema.open();
+        }
+
+        if let Some(mut credentials) = credentials {
+            credentials.start("credentials file", lifecycle);
+        }
+        catalogue.start("catalogue file", lifecycle);
+        if let Some(token) = &mut token {
+            token.start("token file", lifecycle);
+        }
+        let stale_after = (args.refresh_interval * STALE_REFRESHES).max(STALE_AFTER);
+        let published = Arc::new(Published::new(stale_after));
+        let wake = Arc::new(Notify::new());
+        let store_tasks = StoreTasks {
+            db: Arc::clone(&db),
+            schema,
+            snapshot: lifecycle.readiness().gate("snapshot", "the database has not been read yet"),
+            refresher: Refresher::new(
+                Arc::clone(&db),
+                Arc::clone(&published),
+                args.refresh_interval,
+            ),
+            catalogue: catalogue.latest(),
+            wake: Arc::clone(&wake),
+        };
+        lifecycle.spawn("store", store_tasks.run(lifecycle.closing().clone()));
+
+        let state = ApiState {
+            published,
+            cache_control: cache_control(args.refresh_interval),
+            db: Arc::clone(&db),
+            wake,
+            token: token.as_ref().map(Followed::latest),
+            lifecycle: lifecycle.clone(),
+            metrics: IngestMetrics::register(),
+        };
+        Ok(Self { public: api::router(state), admin: admin_router(db) })
+    }
+}
+
+/// What goes on beside the requests, in this order.
+struct StoreTasks {
+    db: Arc<Db>,
+    schema: Gate,
+    snapshot: Gate,
+    refresher: Refresher,
+    catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
+    wake: Arc<Notify>,
+}
+
+impl StoreTasks {
+    async fn run(self, closing: CancellationToken) {
+        let Self { db, schema, snapshot, refresher, catalogue, wake } = self;
+        let maintain = async {
+            wait_for_schema(&db, &schema, &closing).await;
+            // Before the first snapshot, so that it has these rows. Tried again below if it fails.
+            let entries = Arc::clone(&catalogue.borrow());
+            if let Err(error) = db.add_missing_hardware(&entries).await {
+                warn!(%error, "failed to add the rows of the catalogue before the first snapshot");
+            }
+            tokio::join!(
+                catalogue::keep(&db, catalogue, &wake, &closing),
+                refresher.run(Arc::clone(&wake), snapshot, closing.clone()),
+            );
+        };
+        tokio::join!(maintain, db.retire_old_connections(&closing));
+    }
+}
+
+async fn wait_for_schema(db: &Db, schema: &Gate, closing: &CancellationToken) {
+    let mut reported = String::new();
+    while !closing.is_cancelled() {
+        let reason = match db.pending_migrations().await {
+            Ok(pending) if pending.is_empty() => {
+                schema.open();
+                return;
+            }
+            Ok(pending) => {
+                let list = pending.join(", ");
+                format!("migrations pending ({list}): run \"hardware migrate\"")
+            }
+            Err(error) => error.to_string(),
+        };
+        if reported != reason {
+            warn!(reason, "waiting for the database");
+        }
+        schema.close(reason.clone());
+        reported = reason;
+        closing.run_until_cancelled(sleep(SCHEMA_PAUSE)).await;
+    }
+}
+
+/// A cache may serve the list for one refresh, and for a minute more if this service is gone.
+fn cache_control(refresh_interval: Duration) -> HeaderValue {
+    let seconds = refresh_interval.as_secs().max(1);
+    let value = format!("public, max-age={seconds}, stale-if-error=60");
+    HeaderValue::try_from(value).expect("digits and letters")
+}
+
+fn admin_router(db: Arc<Db>) -> Router {
+    let report = async move || {
+        let none = || SessionReport { generation: 0, candidate: None, connections: [].into() };
+        Json(db.session_report().unwrap_or_else(none))
+    };
+    Router::new().route("/credentials", get(report))
+}

@@ -1,0 +1,124 @@
+//! The rows that the list should have at least.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+
+use service_kit::watched_file::FileError;
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    followed::{Followed, changed},
+    store::{CatalogueEntry, Db},
+};
+
+/// Pause between two attempts to add rows while the database is away.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+
+/// Longest name that is accepted, in characters, as in observations.
+const MAX_NAME: usize = 128;
+
+/// The entries of `file`, or what the original application had.
+pub async fn open(file: Option<&Path>) -> Result<Followed<Vec<CatalogueEntry>>, FileError> {
+    match file {
+        Some(path) => Followed::file(path, parse).await,
+        None => Ok(Followed::fixed(default_entries())),
+    }
+}
+
+fn default_entries() -> Vec<CatalogueEntry> {
+    let entry = |provider: &str, name: &str| CatalogueEntry {
+        provider: provider.to_owned(),
+        name: name.to_owned(),
+    };
+    vec![entry("Amazon", "c5"), entry("Azure", "H16mr")]
+}
+
+/// Reads a catalogue file: a list of `{"provider", "name"}`.
+pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogueEntry>, String> {
+    let entries: Vec<CatalogueEntry> = serde_json::from_slice(bytes)
+        .map_err(|error| format!("expected [{{\"provider\", \"name\"}}, …], found: {error}"))?;
+    let mut seen = BTreeSet::new();
+    for (index, CatalogueEntry { provider, name }) in entries.iter().enumerate() {
+        for (field, text) in [("provider", provider), ("name", name)] {
+            if text.trim().is_empty() || text.chars().count() > MAX_NAME {
+                return Err(format!(
+                    "[{index}].{field}: expected 1 to {MAX_NAME} characters, found {text:?}"
+                ));
+            }
+        }
+        if !seen.insert((provider, name)) {
+            return Err(format!("[{index}]: {provider} {name} is listed twice"));
+        }
+    }
+    Ok(entries)
+}
+
+/// Adds missing rows now and after each change of the catalogue, until `closing`, and wakes the
+/// refresh when it added some. Rows that leave the catalogue stay: others may use them.
+pub async fn keep(
+    db: &Db,
+    mut catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
+    wake: &Notify,
+    closing: &CancellationToken,
+) {
+    while !closing.is_cancelled() {
+        let entries = Arc::clone(&catalogue.borrow_and_update());
+        let next = match db.add_missing_hardware(&entries).await {
+            Ok(added) => {
+                if added > 0 {
+                    info!(added, "added rows of the catalogue");
+                    wake.notify_one();
+                }
+                None
+            }
+            Err(error) => {
+                warn!(%error, "failed to add the rows of the catalogue, trying again");
+                Some(RETRY_PAUSE)
+            }
+        };
+        let wait = async {
+            tokio::select! {
+                () = changed(&mut catalogue) => {}
+                () = async { sleep(next.unwrap_or_default()).await }, if next.is_some() => {}
+            }
+        };
+        closing.run_until_cancelled(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::parse;
+
+    #[test]
+    fn a_catalogue_is_a_list_of_providers_and_names() {
+        let entries = parse(br#"[{"provider":"Amazon","name":"c5"}]"#).expect("good");
+        assert_eq!((entries[0].provider.as_str(), entries[0].name.as_str()), ("Amazon", "c5"));
+        assert_eq!(parse(b"[]").expect("nothing to ensure"), []);
+    }
+
+    #[test]
+    fn a_wrong_entry_is_named() {
+        let message = |json: &str| parse(json.as_bytes()).expect_err("refused");
+        assert!(message(r#"[{"provider":"Amazon"}]"#).contains("missing field `name`"));
+        assert_eq!(
+            message(r#"[{"provider":"Amazon","name":" "}]"#),
+            "[0].name: expected 1 to 128 characters, found \" \""
+        );
+        let twice = r#"[{"provider":"A","name":"n"},{"provider":"A","name":"n"}]"#;
+        assert_eq!(message(twice), "[1]: A n is listed twice");
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            drop(parse(&bytes));
+        }
+    }
+}

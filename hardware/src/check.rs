@@ -1,0 +1,83 @@
+//! `hardware check`: what works with a configuration, in words.
+
+use std::io::{self, Write};
+
+use crate::{
+    catalogue,
+    config::{OpenStore, ServeArgs},
+    store::{Db, StoreConfig, Tls},
+};
+
+/// Writes one line per part to `out`, and returns whether everything works. Changes nothing.
+pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
+    let mut report = Report { out, is_good: true };
+    let store = args.store.open().await;
+    report.line("configuration", store.as_ref().map(|_| "complete".to_owned()))?;
+    let catalogue = catalogue::open(args.catalog_file.as_deref()).await;
+    let rows = catalogue.as_ref().map(|rows| format!("{} rows", rows.latest().borrow().len()));
+    report.line("catalogue", rows)?;
+    let token = args.open_token().await;
+    let token = token.as_ref().map(|token| match token {
+        Some(_) => "POST /v1/observations takes a token".to_owned(),
+        None => "none, POST /v1/observations is closed".to_owned(),
+    });
+    report.line("token", token)?;
+    if let Ok(store) = store {
+        check_store(&store, &mut report).await?;
+    }
+    Ok(report.is_good)
+}
+
+async fn check_store<W: Write>(store: &OpenStore, report: &mut Report<'_, W>) -> io::Result<()> {
+    let encryption = match &store.config {
+        StoreConfig::Sqlite { path } if !path.exists() => {
+            let text = format!("{} does not exist yet, serve creates it", path.display());
+            return report.line::<&str>("database", Ok(text));
+        }
+        StoreConfig::Sqlite { .. } => "a file, no network",
+        StoreConfig::Mysql { tls: Tls::Disabled, .. } => "DISABLED: for your own machine only",
+        StoreConfig::Mysql { .. } => "required, with the given authorities only",
+    };
+    report.line::<&str>("encryption", Ok(encryption.to_owned()))?;
+    let db = match Db::new(&store.config) {
+        Ok(db) => db,
+        Err(error) => return report.line("database", Err(error)),
+    };
+    let login = db.ping().await;
+    let is_connected = login.is_ok();
+    let login = login.map(|()| match db.session_report().and_then(|report| report.candidate) {
+        Some(candidate) => format!("connected, as account {} of the list", candidate + 1),
+        None => "opened".to_owned(),
+    });
+    report.line("database", login)?;
+    if is_connected {
+        let pending = db.pending_migrations().await.map_err(|error| error.to_string());
+        let pending = pending.and_then(|pending| match pending.as_slice() {
+            [] => Ok("up to date".to_owned()),
+            _ => Err(format!("{} pending: run \"hardware migrate\"", pending.join(", "))),
+        });
+        report.line("migrations", pending)?;
+    }
+    Ok(())
+}
+
+struct Report<'a, W> {
+    out: &'a mut W,
+    is_good: bool,
+}
+
+impl<W: Write> Report<'_, W> {
+    fn line<E: std::fmt::Display>(
+        &mut self,
+        part: &str,
+        outcome: Result<String, E>,
+    ) -> io::Result<()> {
+        match outcome {
+            Ok(text) => writeln!(self.out, "ok    {part}: {text}"),
+            Err(error) => {
+                self.is_good = false;
+                writeln!(self.out, "FAIL  {part}: {error}")
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The service `hardware`: how likely hardware can be had.
+//!
+//! Sources report what they see ([`observation`]); it is kept as runs of unchanged counts
+//! ([`store`]); a background task turns it into levels ([`pools`]) and an answer that is ready to be
+//! sent ([`snapshot`], [`refresh`]); requests ([`api`]) read that answer and never the database.
+
+pub mod api;
+pub mod app;
+pub mod catalogue;
+pub mod check;
+pub mod config;
+pub mod followed;
+pub mod metrics;
+pub mod observation;
+pub mod pools;
+pub mod refresh;
+pub mod snapshot;
+pub mod store;

@@ -1,0 +1,95 @@
+//! Gauges and counters of this service; requests are observed by service-kit.
+
+use std::time::Duration;
+
+use hardware_api::ObservationSummary;
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+use crate::store::Db;
+
+/// What each metric means, for whoever reads `/metrics`.
+pub fn describe() {
+    describe_gauge!("hardware_snapshot_age_seconds", "Time since the database confirmed the list.");
+    describe_counter!("hardware_snapshot_refresh_failures_total", "Refreshes that failed.");
+    describe_counter!("hardware_store_operations_total", "Database operations by outcome.");
+    describe_counter!(
+        "hardware_store_connections_discarded_total",
+        "Connections thrown away because the work on them was cut off."
+    );
+    describe_gauge!("hardware_store_connections", "Database connections by state.");
+    describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
+    describe_counter!("hardware_observations_total", "Observations by what became of them.");
+}
+
+/// Instruments of the refresh task.
+pub struct RefreshMetrics {
+    age: Gauge,
+    failures: Counter,
+    idle: Gauge,
+    busy: Gauge,
+    generation: Gauge,
+}
+
+impl RefreshMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register() -> Self {
+        let connections =
+            |state: &'static str| gauge!("hardware_store_connections", "state" => state);
+        Self {
+            age: gauge!("hardware_snapshot_age_seconds"),
+            failures: counter!("hardware_snapshot_refresh_failures_total"),
+            idle: connections("idle"),
+            busy: connections("busy"),
+            generation: gauge!("hardware_credential_generation"),
+        }
+    }
+
+    /// Shows the state after a refresh.
+    pub fn observe(&self, db: &Db, age: Duration) {
+        self.age.set(age);
+        let (open, idle) = db.connections();
+        self.idle.set(as_gauge(idle));
+        self.busy.set(as_gauge(open.saturating_sub(idle)));
+        if let Some(report) = db.session_report() {
+            #[expect(clippy::cast_precision_loss, reason = "a count of rotations")]
+            self.generation.set(report.generation as f64);
+        }
+    }
+
+    /// Counts a refresh that failed.
+    pub fn count_failure(&self) {
+        self.failures.increment(1);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
+fn as_gauge(count: usize) -> f64 {
+    count as f64
+}
+
+/// Instruments of the ingest.
+#[derive(Clone)]
+pub struct IngestMetrics {
+    by_outcome: [Counter; 4],
+}
+
+impl IngestMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register() -> Self {
+        let outcomes = ["accepted", "unchanged", "duplicate", "out_of_order"];
+        let counter =
+            |outcome: &'static str| counter!("hardware_observations_total", "outcome" => outcome);
+        Self { by_outcome: outcomes.map(counter) }
+    }
+
+    /// Counts what became of a batch.
+    pub fn count(&self, summary: &ObservationSummary) {
+        let ObservationSummary { accepted, unchanged, duplicates, out_of_order } = *summary;
+        let counts = [accepted, unchanged, duplicates, out_of_order];
+        for (counter, count) in self.by_outcome.iter().zip(counts) {
+            counter.increment(count.into());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Keeps the snapshot in step with the database.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use availability::Timestamp;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::{TimeDelta, Utc};
+use hardware_api::Hardware;
+use service_kit::readiness::Gate;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    metrics::RefreshMetrics,
+    observation::Run,
+    pools::Pools,
+    snapshot::Published,
+    store::{Db, HardwareRow, PoolRow, SourceRow, StoreError},
+};
+
+/// How far back a fit looks; see `availability::ParametersBuilder::window`.
+const WINDOW: TimeDelta = TimeDelta::hours(24);
+
+/// A refresh that takes longer has met a database that hangs.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// After an ingest the snapshot follows at once, but not more often than this.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between two attempts while the database is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Fits between two looks at other tasks: each takes tens of microseconds.
+const FITS_PER_TURN: usize = 100;
+
+/// Why a refresh did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("failed to read the database within {DEADLINE:?}")]
+    Deadline,
+    #[error("failed to encode the snapshot: {0}")]
+    Encode(#[from] std::io::Error),
+}
+
+/// What a refresh needs and what it remembers from one to the next.
+pub struct Refresher {
+    db: Arc<Db>,
+    published: Arc<Published>,
+    interval: Duration,
+    rows: Vec<HardwareRow>,
+    /// The revision up to which each source's pools have been read, and its interval then.
+    seen: HashMap<i32, (i64, i32)>,
+    pools: Pools,
+    metrics: RefreshMetrics,
+}
+
+impl Refresher {
+    /// Reads `db` every `interval` into `published`.
+    pub fn new(db: Arc<Db>, published: Arc<Published>, interval: Duration) -> Self {
+        Self {
+            db,
+            published,
+            interval,
+            rows: Vec::new(),
+            seen: HashMap::new(),
+            pools: Pools::default(),
+            metrics: RefreshMetrics::register(),
+        }
+    }
+
+    /// Refreshes until `closing`, sooner when `wake` is notified. Opens `gate` with the first snapshot
+    /// and never closes it: an old snapshot is better than none.
+    pub async fn run(mut self, wake: Arc<Notify>, gate: Gate, closing: CancellationToken) {
+        let mut failures = retry_pauses();
+        let mut is_failing = false;
+        while !closing.is_cancelled() {
+            let outcome = self.refresh().await;
+            self.metrics.observe(&self.db, self.published.age());
+            let pause = match outcome {
+                Ok(()) => {
+                    if is_failing {
+                        info!("the snapshot is up to date again");
+                    }
+                    gate.open();
+                    is_failing = false;
+                    failures = retry_pauses();
+                    jittered(self.interval)
+                }
+                Err(error) => {
+                    self.metrics.count_failure();
+                    if !is_failing {
+                        warn!(%error, "failed to refresh the snapshot, serving the last one");
+                        gate_reason(&gate, &self.published, &error);
+                    }
+                    is_failing = true;
+                    failures.next().unwrap_or(LONGEST_PAUSE)
+                }
+            };
+            let next = async {
+                sleep(LEAST_PAUSE).await;
+                tokio::select! {
+                    () = wake.notified() => {}
+                    () = sleep(pause) => {}
+                }
+            };
+            closing.run_until_cancelled(next).await;
+        }
+    }
+
+    async fn refresh(&mut self) -> Result<(), RefreshError> {
+        // The guard of the store makes it safe to cut a query off.
+        let read = match timeout(DEADLINE, self.read()).await {
+            Ok(read) => read.map_err(RefreshError::from),
+            Err(_) => Err(RefreshError::Deadline),
+        };
+        if read.is_ok() || self.published.latest().is_some() {
+            // Levels age even while the database is away.
+            let now = Timestamp::from_millis(Utc::now().timestamp_millis());
+            let levels = self.pools.levels(&self.rows, now);
+            let rows: Vec<Hardware> = self.rows.iter().zip(levels).map(hardware).collect();
+            self.published.publish(&rows)?;
+        }
+        read?;
+        self.published.confirm();
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<(), StoreError> {
+        self.rows = self.db.list_hardware().await?;
+        for source in self.db.list_sources().await? {
+            let seen = self.seen.get(&source.id).copied();
+            if seen != Some((source.revision, source.expected_interval_s)) {
+                self.read_source(&source, seen).await?;
+                self.seen.insert(source.id, (source.revision, source.expected_interval_s));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_source(
+        &mut self,
+        source: &SourceRow,
+        seen: Option<(i64, i32)>,
+    ) -> Result<(), StoreError> {
+        // Another interval changes the fit of every pool of the source.
+        let since = seen.filter(|(_, interval)| *interval == source.expected_interval_s);
+        let since = since.map_or(-1, |(revision, _)| revision);
+        let changed = self.db.list_pools_changed_since(source.id, since).await?;
+        let mut histories = self.read_histories(&changed).await?;
+        for (index, row) in changed.into_iter().enumerate() {
+            let history = histories.remove(&row.id);
+            self.pools.update(row, history, source.expected_interval_s);
+            if index % FITS_PER_TURN == FITS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The finished runs within the window, for the pools that need them.
+    async fn read_histories(
+        &self,
+        changed: &[PoolRow],
+    ) -> Result<HashMap<i32, Vec<Run>>, StoreError> {
+        let rows: Vec<&PoolRow> =
+            changed.iter().filter(|row| self.pools.needs_history(row)).collect();
+        let Some(earliest) = rows.iter().map(|row| row.last_seen_at).min() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<i32> = rows.iter().map(|row| row.id).collect();
+        let mut histories: HashMap<i32, Vec<Run>> =
+            ids.iter().map(|id| (*id, Vec::new())).collect();
+        for row in self.db.list_segments(&ids, earliest - WINDOW).await? {
+            histories.entry(row.pool_id).or_default().push(Run::from(&row));
+        }
+        Ok(histories)
+    }
+}
+
+fn hardware((row, availability): (&HardwareRow, hardware_api::Availability)) -> Hardware {
+    Hardware { provider: row.provider.clone(), name: row.name.clone(), availability }
+}
+
+/// A process that has a snapshot stays ready; one without says what keeps it from having one.
+fn gate_reason(gate: &Gate, published: &Published, error: &RefreshError) {
+    if published.latest().is_none() {
+        gate.close(error.to_string());
+    }
+}
+
+/// Pods that started together do not stay together.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+fn retry_pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .build()
+}

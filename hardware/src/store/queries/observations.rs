@@ -1,0 +1,320 @@
+//! Writing a batch of observations, inside a transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::NaiveDateTime;
+use diesel::{
+    prelude::*,
+    sql_types::{BigInt, Integer, Nullable, Timestamp},
+};
+use diesel_async::RunQueryDsl;
+use hardware_api::ObservationSummary;
+
+use super::Connection;
+use crate::{
+    observation::{Batch, KeyHash, Observation, Run, Timeline},
+    store::{
+        rows::SegmentRow,
+        schema::{hardware_key, pool, pool_current, segment, source},
+    },
+};
+
+/// Rows in one statement: seven values each stay far below the 32 766 that SQLite allows.
+const CHUNK: usize = 500;
+
+/// The source's row is written first and stays locked, so the batches of one source take turns and
+/// a reader that knows a revision has seen everything up to it.
+pub(in crate::store) async fn record(
+    connection: &mut Connection,
+    batch: &Batch,
+    now: NaiveDateTime,
+) -> QueryResult<ObservationSummary> {
+    let (source_id, revision) = lock_source(connection, batch, now).await?;
+    let by_pool = find_pools(connection, source_id, batch).await?;
+    let mut timelines = load_timelines(connection, &by_pool).await?;
+
+    let mut summary = ObservationSummary::default();
+    let (mut current, mut finished) = (Vec::new(), Vec::new());
+    for (pool_id, observations) in by_pool {
+        let mut timeline = timelines.remove(&pool_id).unwrap_or_default();
+        for observation in observations {
+            timeline.apply(observation, batch.max_gap()).count_in(&mut summary);
+        }
+        if let Some((run, closed)) = timeline.into_changes() {
+            current.push((pool_id, run));
+            finished.extend(closed.into_iter().map(|run| (pool_id, run)));
+        }
+    }
+    for rows in finished.chunks(CHUNK) {
+        write_segments(connection, rows).await?;
+    }
+    for rows in current.chunks(CHUNK) {
+        write_current(connection, rows, source_id, revision).await?;
+    }
+    Ok(summary)
+}
+
+async fn lock_source(
+    connection: &mut Connection,
+    batch: &Batch,
+    now: NaiveDateTime,
+) -> QueryResult<(i32, i64)> {
+    if advance_source(connection, batch, now).await? == 0 {
+        diesel::insert_or_ignore_into(source::table)
+            .values((
+                source::name.eq(&batch.source),
+                source::expected_interval_s.eq(batch.expected_interval_s),
+                source::revision.eq(0),
+                source::last_seen_at.eq(now),
+            ))
+            .execute(connection)
+            .await?;
+        advance_source(connection, batch, now).await?;
+    }
+    source::table
+        .filter(source::name.eq(&batch.source))
+        .select((source::id, source::revision))
+        .first(connection)
+        .await
+}
+
+async fn advance_source(
+    connection: &mut Connection,
+    batch: &Batch,
+    now: NaiveDateTime,
+) -> QueryResult<usize> {
+    diesel::update(source::table.filter(source::name.eq(&batch.source)))
+        .set((
+            source::expected_interval_s.eq(batch.expected_interval_s),
+            source::revision.eq(source::revision + 1_i64),
+            source::last_seen_at.eq(now),
+        ))
+        .execute(connection)
+        .await
+}
+
+type PoolIdentity = (i32, String, String, String, String);
+
+/// The observations by pool, in order of time; pools that are new get a row.
+async fn find_pools<'batch>(
+    connection: &mut Connection,
+    source_id: i32,
+    batch: &'batch Batch,
+) -> QueryResult<BTreeMap<i32, Vec<&'batch Observation>>> {
+    let mut by_key: BTreeMap<KeyHash, Vec<&Observation>> = BTreeMap::new();
+    for observation in &batch.observations {
+        by_key.entry(observation.pool.key_hash()).or_default().push(observation);
+    }
+    let keys = find_keys(connection, &by_key).await?;
+    let mut pools = load_pools(connection, source_id, &keys).await?;
+
+    let mut by_pool: BTreeMap<i32, Vec<&Observation>> = BTreeMap::new();
+    for (hash, observations) in by_key {
+        let key_id = keys.get(hash.as_slice()).copied().ok_or(diesel::result::Error::NotFound)?;
+        for observation in observations {
+            let name = &observation.pool;
+            let identity = (
+                key_id,
+                name.region.clone(),
+                name.zone.clone(),
+                name.tier.clone(),
+                name.unit.clone(),
+            );
+            let pool_id = match pools.get(&identity) {
+                Some(id) => *id,
+                None => add_pool(connection, source_id, identity, &mut pools).await?,
+            };
+            by_pool.entry(pool_id).or_default().push(observation);
+        }
+    }
+    for observations in by_pool.values_mut() {
+        observations.sort_by_key(|observation| observation.observed_at);
+    }
+    Ok(by_pool)
+}
+
+async fn find_keys(
+    connection: &mut Connection,
+    by_key: &BTreeMap<KeyHash, Vec<&Observation>>,
+) -> QueryResult<HashMap<Vec<u8>, i32>> {
+    let hashes: Vec<&[u8]> = by_key.keys().map(KeyHash::as_slice).collect();
+    let mut keys = load_keys(connection, &hashes).await?;
+    let mut is_new = Vec::new();
+    // In the order of the hashes, so that two batches with the same new keys cannot deadlock.
+    for (hash, observations) in by_key {
+        if !keys.contains_key(hash.as_slice()) {
+            diesel::insert_or_ignore_into(hardware_key::table)
+                .values((
+                    hardware_key::key_hash.eq(hash.as_slice()),
+                    hardware_key::provider.eq(&observations[0].pool.provider),
+                    hardware_key::name.eq(&observations[0].pool.name),
+                ))
+                .execute(connection)
+                .await?;
+            is_new.push(hash.as_slice());
+        }
+    }
+    keys.extend(load_keys(connection, &is_new).await?);
+    Ok(keys)
+}
+
+async fn load_keys(
+    connection: &mut Connection,
+    hashes: &[&[u8]],
+) -> QueryResult<HashMap<Vec<u8>, i32>> {
+    let mut keys = HashMap::new();
+    for hashes in hashes.chunks(CHUNK) {
+        let rows: Vec<(Vec<u8>, i32)> = hardware_key::table
+            .filter(hardware_key::key_hash.eq_any(hashes.iter().copied()))
+            .select((hardware_key::key_hash, hardware_key::id))
+            .load(connection)
+            .await?;
+        keys.extend(rows);
+    }
+    Ok(keys)
+}
+
+async fn load_pools(
+    connection: &mut Connection,
+    source_id: i32,
+    keys: &HashMap<Vec<u8>, i32>,
+) -> QueryResult<HashMap<PoolIdentity, i32>> {
+    let key_ids: Vec<i32> = keys.values().copied().collect();
+    let mut pools = HashMap::new();
+    for key_ids in key_ids.chunks(CHUNK) {
+        let rows: Vec<(PoolIdentity, i32)> = pool::table
+            .filter(pool::source_id.eq(source_id))
+            .filter(pool::hardware_key_id.eq_any(key_ids))
+            .select((
+                (pool::hardware_key_id, pool::region, pool::zone, pool::tier, pool::unit),
+                pool::id,
+            ))
+            .load(connection)
+            .await?;
+        pools.extend(rows);
+    }
+    Ok(pools)
+}
+
+/// Only batches of this source add such a pool, and those take turns.
+async fn add_pool(
+    connection: &mut Connection,
+    source_id: i32,
+    identity: PoolIdentity,
+    pools: &mut HashMap<PoolIdentity, i32>,
+) -> QueryResult<i32> {
+    let (key_id, region, zone, tier, unit) = &identity;
+    diesel::insert_into(pool::table)
+        .values((
+            pool::hardware_key_id.eq(key_id),
+            pool::region.eq(region),
+            pool::zone.eq(zone),
+            pool::tier.eq(tier),
+            pool::unit.eq(unit),
+            pool::source_id.eq(source_id),
+        ))
+        .execute(connection)
+        .await?;
+    let pool_id = pool::table
+        .filter(pool::hardware_key_id.eq(key_id))
+        .filter(pool::region.eq(region))
+        .filter(pool::zone.eq(zone))
+        .filter(pool::tier.eq(tier))
+        .filter(pool::unit.eq(unit))
+        .filter(pool::source_id.eq(source_id))
+        .select(pool::id)
+        .first(connection)
+        .await?;
+    pools.insert(identity, pool_id);
+    Ok(pool_id)
+}
+
+async fn load_timelines(
+    connection: &mut Connection,
+    by_pool: &BTreeMap<i32, Vec<&Observation>>,
+) -> QueryResult<HashMap<i32, Timeline>> {
+    let pool_ids: Vec<i32> = by_pool.keys().copied().collect();
+    let mut timelines = HashMap::new();
+    for pool_ids in pool_ids.chunks(CHUNK) {
+        let rows: Vec<(i32, NaiveDateTime, NaiveDateTime, Option<i32>, i32)> = pool_current::table
+            .filter(pool_current::pool_id.eq_any(pool_ids))
+            .select((
+                pool_current::pool_id,
+                pool_current::started_at,
+                pool_current::last_seen_at,
+                pool_current::total,
+                pool_current::free,
+            ))
+            .load(connection)
+            .await?;
+        for (pool_id, started_at, last_seen_at, total, free) in rows {
+            let mut timeline = Timeline::new(Run::new(started_at, last_seen_at, total, free));
+            let earliest = by_pool[&pool_id][0].observed_at;
+            if earliest < started_at {
+                let past = load_past(connection, pool_id, earliest).await?;
+                timeline.remember(past);
+            }
+            timelines.insert(pool_id, timeline);
+        }
+    }
+    Ok(timelines)
+}
+
+/// Needed for observations that are late, to tell a repetition from a contradiction.
+async fn load_past(
+    connection: &mut Connection,
+    pool_id: i32,
+    since: NaiveDateTime,
+) -> QueryResult<Vec<Run>> {
+    let rows = segment::table
+        .filter(segment::pool_id.eq(pool_id))
+        .filter(segment::last_seen_at.ge(since))
+        .select(SegmentRow::as_select())
+        .load(connection)
+        .await?;
+    Ok(rows.iter().map(Run::from).collect())
+}
+
+/// Many rows in one statement, which diesel offers on MySQL only. `REPLACE` is the one form of
+/// "insert or update" that both databases have.
+async fn write_segments(connection: &mut Connection, rows: &[(i32, Run)]) -> QueryResult<usize> {
+    let places = vec!["(?, ?, ?, ?, ?)"; rows.len()].join(", ");
+    let mut query = diesel::sql_query(format!(
+        "REPLACE INTO segment (pool_id, started_at, last_seen_at, total, free) VALUES {places}"
+    ))
+    .into_boxed();
+    for (pool_id, run) in rows {
+        query = query
+            .bind::<Integer, _>(pool_id)
+            .bind::<Timestamp, _>(run.started_at)
+            .bind::<Timestamp, _>(run.last_seen_at)
+            .bind::<Nullable<Integer>, _>(run.count.total)
+            .bind::<Integer, _>(run.count.free);
+    }
+    query.execute(connection).await
+}
+
+async fn write_current(
+    connection: &mut Connection,
+    rows: &[(i32, Run)],
+    source_id: i32,
+    revision: i64,
+) -> QueryResult<usize> {
+    let places = vec!["(?, ?, ?, ?, ?, ?, ?)"; rows.len()].join(", ");
+    let mut query = diesel::sql_query(format!(
+        "REPLACE INTO pool_current \
+         (pool_id, source_id, revision, started_at, last_seen_at, total, free) VALUES {places}"
+    ))
+    .into_boxed();
+    for (pool_id, run) in rows {
+        query = query
+            .bind::<Integer, _>(pool_id)
+            .bind::<Integer, _>(source_id)
+            .bind::<BigInt, _>(revision)
+            .bind::<Timestamp, _>(run.started_at)
+            .bind::<Timestamp, _>(run.last_seen_at)
+            .bind::<Nullable<Integer>, _>(run.count.total)
+            .bind::<Integer, _>(run.count.free);
+    }
+    query.execute(connection).await
+}

@@ -1,0 +1,193 @@
+//! The HTTP API of `hardware` as types, shared by the server and its clients.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How likely one unit can be had within the next hour.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Availability {
+    /// Nothing is known, or too long ago.
+    Unknown,
+    /// Most requests would fail.
+    Low,
+    /// Neither sure to succeed nor sure to fail.
+    Medium,
+    /// Nearly every request would succeed.
+    High,
+}
+
+impl Availability {
+    /// Every level, best first.
+    pub const ALL: [Self; 4] = [Self::High, Self::Medium, Self::Low, Self::Unknown];
+
+    /// The word that the API uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Low => "LOW",
+            Self::Medium => "MEDIUM",
+            Self::High => "HIGH",
+        }
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One row of `GET /hardware/`. There are exactly these three members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hardware {
+    /// Who offers it.
+    #[schema(example = "Amazon")]
+    pub provider: String,
+    /// What the provider calls it.
+    #[schema(example = "c5")]
+    pub name: String,
+    /// How likely one unit can be had.
+    pub availability: Availability,
+}
+
+/// Header of `GET /hardware/`: whether the answer was confirmed against the database lately.
+pub const FRESHNESS_HEADER: &str = "snapshot-freshness";
+
+/// Body of `POST /v1/observations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObservationBatch {
+    /// Who reports. Counts of different sources are never mixed.
+    #[schema(example = "lab-agent", min_length = 1, max_length = 128)]
+    pub source: String,
+    /// Seconds between two reports of this source. Silence of twice this time is a gap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 60, minimum = 1, maximum = 86400, default = 60)]
+    pub expected_interval_s: Option<u32>,
+    /// What was seen, in any order.
+    #[schema(max_items = 10000)]
+    pub observations: Vec<Observation>,
+}
+
+/// What one source saw of one pool at one time: either `total` and `in_use`, or `available`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Observation {
+    /// Who offers it.
+    #[schema(example = "Amazon", min_length = 1, max_length = 128)]
+    pub provider: String,
+    /// What the provider calls it.
+    #[schema(example = "c5.large", min_length = 1, max_length = 128)]
+    pub name: String,
+    /// Region of the provider; empty if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "us-east-1", max_length = 64)]
+    pub region: Option<String>,
+    /// Zone of the region; empty if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "us-east-1a", max_length = 64)]
+    pub zone: Option<String>,
+    /// How it is sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(default = "on-demand", max_length = 64)]
+    pub tier: Option<String>,
+    /// What is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(default = "unit", max_length = 64)]
+    pub unit: Option<String>,
+    /// When it was seen; now if it is missing. At most a minute in the future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<DateTime<Utc>>,
+    /// Units that exist; drained and failed ones do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 2_147_483_647)]
+    pub total: Option<u32>,
+    /// Units taken, at most `total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 2_147_483_647)]
+    pub in_use: Option<u32>,
+    /// Whether a unit can be had, from a source that does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<bool>,
+}
+
+/// What became of a batch. The four add up to the number of observations in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObservationSummary {
+    /// Began a new run of counts: the first of its pool, a change, or the end of a gap.
+    pub accepted: u32,
+    /// Confirmed the counts that were known.
+    pub unchanged: u32,
+    /// Were known already; sending a batch twice is harmless.
+    pub duplicates: u32,
+    /// Contradict what is known of an earlier time; not applied.
+    pub out_of_order: u32,
+}
+
+/// An error as RFC 9457 describes it, plus what a program and a person need to correct it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `code` tells the kinds apart.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The HTTP status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable name of the kind of problem.
+    #[schema(example = "invalid_field")]
+    pub code: String,
+    /// The problem in a sentence.
+    pub detail: String,
+    /// Which field or parameter is at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "observations[0].total")]
+    pub field: Option<String>,
+    /// What it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// What it should hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+}
+
+/// Media type of [`Problem`].
+pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
+
+#[cfg(test)]
+mod tests {
+    use super::{Availability, Hardware, ObservationBatch};
+
+    #[test]
+    fn a_row_has_the_three_members_of_the_original() {
+        let row = Hardware {
+            provider: "Amazon".to_owned(),
+            name: "c5".to_owned(),
+            availability: Availability::High,
+        };
+        let json = serde_json::to_string(&row).expect("plain data");
+        assert_eq!(json, r#"{"provider":"Amazon","name":"c5","availability":"HIGH"}"#);
+    }
+
+    #[test]
+    fn better_levels_compare_greater_and_print_as_in_json() {
+        assert!(Availability::ALL.is_sorted_by(|better, worse| better > worse));
+        for level in Availability::ALL {
+            let json = serde_json::to_string(&level).expect("plain data");
+            assert_eq!(json, format!("\"{level}\""));
+        }
+    }
+
+    #[test]
+    fn an_observation_needs_only_what_it_is_about() {
+        let json =
+            r#"{"source":"a","observations":[{"provider":"p","name":"n","available":true}]}"#;
+        let batch: ObservationBatch = serde_json::from_str(json).expect("complete");
+        assert_eq!(serde_json::to_string(&batch).expect("plain data"), json);
+    }
+}

@@ -1,0 +1,9 @@
+-- Who reports. `revision` grows by one with each batch, under the database's write lock, so that
+-- readers can ask for what changed since the revision they know.
+CREATE TABLE IF NOT EXISTS source (
+    id INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    expected_interval_s INTEGER NOT NULL,
+    revision BIGINT NOT NULL,
+    last_seen_at TIMESTAMP NOT NULL
+);
