@@ -26,8 +26,12 @@ impl Db {
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Sqlite(guarded) => {
-                let connection = guarded.pool().manager().open().await?;
-                apply(&mut AsyncMigrationHarness::new(connection), SQLITE)
+                let mut connection = guarded.pool().manager().open().await?;
+                // The write lock of the file, from before what is pending is looked up.
+                let applied = connection.spawn_blocking(|connection| {
+                    Ok(connection.immediate_transaction(|connection| apply(connection, SQLITE)))
+                });
+                applied.await?
             }
             Self::Mysql(guarded) => {
                 let mut session = guarded.pool().manager().open().await?;

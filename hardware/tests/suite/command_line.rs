@@ -1,0 +1,175 @@
+//! The program as users and clusters run it.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
+
+use crate::support::{database::TestDatabase, eventually};
+
+fn hardware(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hardware"));
+    command.args(arguments).env_clear().envs(variables.iter().copied());
+    command
+}
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let output: Output = hardware(arguments, variables).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("a status"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_and_version_are_there() {
+    let (status, out, _) = run(&["--version"], &[]);
+    assert_eq!((status, out.as_str()), (0, "hardware 0.1.0\n"));
+    let (status, out, _) = run(&["serve", "--help"], &[("MYSQL_PASSWORD", "hunter2")]);
+    assert_eq!(status, 0);
+    for word in ["HARDWARE_LISTEN", "MYSQL_HOST", "REFRESH_INTERVAL", "[default: 0.0.0.0:5001]"] {
+        assert!(out.contains(word), "{word} is missing in:\n{out}");
+    }
+    assert!(!out.contains("hunter2"));
+}
+
+#[test]
+fn bad_configuration_ends_with_64_and_one_sentence() {
+    let database = [("MYSQL_HOST", "db"), ("MYSQL_USER", "u"), ("MYSQL_DATABASE", "d")];
+    let with = |more: &[(&'static str, &'static str)]| [&database[..], more].concat();
+    let cases: [(Vec<(&str, &str)>, &str); 5] = [
+        (
+            vec![("MYSQL_HOST", "db")],
+            "bad configuration: MYSQL_DATABASE is not set, expected the name of the database",
+        ),
+        (
+            with(&[]),
+            "bad configuration: MYSQL_PASSWORD is not set, expected a password, or \
+             MYSQL_PASSWORD_FILE",
+        ),
+        (
+            with(&[("MYSQL_PASSWORD", "p"), ("MYSQL_PORT", "0")]),
+            "bad configuration: MYSQL_PORT is 0, expected a port from 1 to 65535",
+        ),
+        (
+            with(&[("MYSQL_CREDENTIALS_FILE", "/nonexistent")]),
+            "bad configuration: MYSQL_HOST is given together with MYSQL_CREDENTIALS_FILE, \
+             expected only one of them",
+        ),
+        (
+            vec![("OBSERVATIONS_TOKEN_FILE", "/nonexistent")],
+            "failed to read /nonexistent: No such file or directory",
+        ),
+    ];
+    for (variables, expected) in cases {
+        let ports = [("HARDWARE_LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0")];
+        let variables = [&variables[..], &ports[..], &[("SQLITE_PATH", "/nonexistent/x.db")]];
+        let (status, _, err) = run(&["serve"], &variables.concat());
+        assert!(err.contains(expected), "expected {expected}\nfound {err}");
+        assert_eq!(status, 64, "{err}");
+    }
+    assert_eq!(run(&["serve"], &[("REFRESH_INTERVAL", "soon")]).0, 64);
+    assert_eq!(run(&["fly"], &[]).0, 64);
+}
+
+#[test]
+fn a_start_that_fails_ends_with_1_and_one_sentence() {
+    let variables = [
+        ("SQLITE_PATH", "/nonexistent/hardware.db"),
+        ("HARDWARE_LISTEN", "127.0.0.1:0"),
+        ("ADMIN_LISTEN", "127.0.0.1:0"),
+    ];
+    let (status, _, err) = run(&["serve"], &variables);
+    assert_eq!(status, 1, "{err}");
+    assert!(err.contains("failed to open the database /nonexistent/hardware.db"), "{err}");
+}
+
+#[test]
+fn check_on_a_file_says_what_works() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hardware.db");
+    let path = path.to_str().expect("UTF-8");
+    let (status, out, _) = run(&["check"], &[("SQLITE_PATH", path)]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("does not exist yet, serve creates it"), "{out}");
+    let (status, _, err) = run(&["migrate"], &[("SQLITE_PATH", path)]);
+    assert_eq!(status, 0, "{err}");
+    let (status, out, _) = run(&["check"], &[("SQLITE_PATH", path)]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("ok    migrations: up to date"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_on_mysql_says_what_is_missing() {
+    let database = TestDatabase::mysql().await;
+    let mysql = database.mysql_details();
+    let host = format!("{}:{}", mysql.server.host, mysql.server.port);
+    let ca_file = mysql.server.ca_file.to_str().expect("UTF-8");
+    let mut variables = vec![
+        ("MYSQL_HOST", host.as_str()),
+        ("MYSQL_USER", &mysql.user),
+        ("MYSQL_PASSWORD", crate::support::database::PASSWORD),
+        ("MYSQL_DATABASE", &mysql.schema),
+        ("MYSQL_TLS_CA_FILE", ca_file),
+    ];
+    let (status, out, _) = run(&["check"], &variables);
+    assert_eq!(status, 1, "{out}");
+    assert!(out.contains("ok    database: connected, as account 1 of the list"), "{out}");
+    assert!(out.contains("FAIL  migrations: 0001"), "{out}");
+
+    let (status, _, err) = run(&["migrate"], &variables);
+    assert_eq!(status, 0, "{err}");
+    let (status, out, _) = run(&["check"], &variables);
+    assert_eq!(status, 0, "{out}");
+
+    variables[2].1 = "wrong";
+    let (status, out, _) = run(&["check"], &variables);
+    assert_eq!(status, 1, "{out}");
+    assert!(out.contains("FAIL  database: failed to log in"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hardware.db");
+    // A port that was free a moment ago.
+    let free = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("bound").to_string()
+    };
+    let (public, admin) = (free(), free());
+    let variables = [
+        ("SQLITE_PATH", path.to_str().expect("UTF-8")),
+        ("HARDWARE_LISTEN", &public),
+        ("ADMIN_LISTEN", &admin),
+        ("DRAIN_DELAY", "0s"),
+    ];
+    let mut child = hardware(&["serve"], &variables).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    eventually("it is ready", async || {
+        let response = reqwest::get(format!("http://{admin}/readyz")).await.ok()?;
+        response.status().is_success().then_some(())
+    })
+    .await;
+    reqwest::get(format!("http://{public}/hardware/")).await.expect("an answer");
+    let metrics = reqwest::get(format!("http://{admin}/metrics")).await.expect("an answer");
+    let metrics = metrics.text().await.expect("text");
+    for line in [
+        r#"http_requests_total{method="GET",route="/hardware/",status="2xx"} 1"#,
+        "http_requests_in_flight 0",
+        "hardware_snapshot_age_seconds ",
+        r#"hardware_store_operations_total{outcome="failed"} 0"#,
+        r#"hardware_store_connections{state="idle"} "#,
+        "hardware_snapshot_refresh_failures_total 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+    terminate(&child);
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic");
+    let mut rest = String::new();
+    while log.read_line(&mut rest).expect("UTF-8") > 0 {}
+    assert_eq!(status.expect("it ended").code(), Some(0), "{rest}");
+}
+
+fn terminate(child: &Child) {
+    let done = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
+    assert!(done.success());
+}

@@ -1,0 +1,12 @@
+//! Tests of the service from outside: its routes (`routes/` mirrors the URLs), its store on both
+//! databases, its command line, and what happens when the database goes away.
+//!
+//! Tests on MySQL need a MariaDB with TLS: `e2e/cluster/cluster mariadb-up` starts one, and
+//! `TEST_MYSQL_ENV` names the file that it writes. `make unit` does both.
+
+mod command_line;
+mod outage;
+mod rotation;
+mod routes;
+mod store;
+mod support;

@@ -1,0 +1,187 @@
+//! The service while its database is late, away or being changed.
+
+use std::time::Duration;
+
+use hardware_api::Availability;
+use reqwest::{StatusCode, header};
+use secrecy::ExposeSecret;
+use service_kit::credentials::CredentialSet;
+
+use crate::support::{
+    database::{PASSWORD, TestDatabase, candidate, execute},
+    eventually,
+    proxy::{Behaviour, Proxy},
+    service::{TOKEN, TestService, replace_file, report},
+};
+
+/// A service on MySQL, with a proxy between them.
+struct World {
+    service: TestService,
+    proxy: Proxy,
+    database: TestDatabase,
+    credentials_file: std::path::PathBuf,
+}
+
+impl World {
+    async fn start() -> Self {
+        let database = TestDatabase::mysql().await;
+        let mysql = database.mysql_details();
+        let proxy = Proxy::start(&mysql.server.host, mysql.server.port).await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let credentials_file = folder.path().join("credentials.json");
+        let set = CredentialSet {
+            generation: 1,
+            // The server's certificate is good for this name, and the proxy listens there.
+            host: "localhost".to_owned(),
+            port: proxy.address.port(),
+            database: mysql.schema.clone(),
+            candidates: vec![candidate(&mysql.user, PASSWORD)],
+        };
+        replace_file(&credentials_file, set.to_json().expose_secret());
+        let service = TestService::in_folder(
+            folder,
+            &[
+                "--mysql-credentials-file",
+                credentials_file.to_str().expect("UTF-8"),
+                "--mysql-tls-ca-file",
+                mysql.server.ca_file.to_str().expect("UTF-8"),
+                "--observations-token",
+                TOKEN,
+            ],
+        )
+        .await;
+        Self { service, proxy, database, credentials_file }
+    }
+
+    async fn migrated() -> Self {
+        let world = Self::start().await;
+        world.database.migrated().await;
+        world.service.wait_until_ready().await;
+        world
+    }
+
+    fn rewrite_credentials(&self, change: impl FnOnce(&mut CredentialSet)) {
+        let json = std::fs::read(&self.credentials_file).expect("readable");
+        let mut set = CredentialSet::from_json(&json).expect("well-formed");
+        change(&mut set);
+        replace_file(&self.credentials_file, set.to_json().expose_secret());
+    }
+
+    /// Asks until the answer's age reaches `seconds`; every answer must be good.
+    async fn serves_until_age(&self, seconds: u64) {
+        eventually("the answer grows old", async || {
+            let response = self.service.get("/hardware/").await;
+            assert_eq!(response.status(), StatusCode::OK);
+            let age = response.headers()[header::AGE].to_str().expect("ASCII").to_owned();
+            (age.parse::<u64>().expect("a number") >= seconds).then_some(())
+        })
+        .await;
+    }
+
+    async fn is_fresh_again(&self) {
+        eventually("the answer is fresh again", async || {
+            (self.service.get("/hardware/").await.headers()[header::AGE] == "0").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_its_schema_says_what_to_do_and_then_gets_ready() {
+    let world = World::start().await;
+    let service = &world.service;
+    let said = eventually("pending migrations are named", async || {
+        let response = service.get_admin("/readyz").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = response.text().await.expect("text");
+        text.contains("migrations pending").then_some(text)
+    })
+    .await;
+    assert!(said.contains("run \"hardware migrate\""), "{said}");
+    let response = service.get("/hardware/").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    let problem: serde_json::Value = response.json().await.expect("JSON");
+    assert_eq!(problem["code"], "starting");
+
+    world.database.migrated().await;
+    service.wait_until_ready().await;
+    assert_eq!(service.list().await.len(), 2, "the default catalogue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_database_makes_answers_older_but_never_wrong() {
+    let world = World::migrated().await;
+    world.proxy.set(Behaviour::Reset);
+    world.serves_until_age(2).await;
+    assert_eq!(world.service.get_admin("/readyz").await.status(), StatusCode::OK);
+    let refused = world.service.observe(&report("c5", 8, 8)).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let problem: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(problem["code"], "database_unavailable");
+
+    world.proxy.set(Behaviour::Pass);
+    world.is_fresh_again().await;
+    assert_eq!(world.service.observe(&report("c5", 8, 8)).await.status(), StatusCode::OK);
+    eventually("observations count again", async || {
+        (world.service.level("c5").await == Some(Availability::Low)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_makes_answers_stale_and_is_found_again() {
+    let world = World::migrated().await;
+    world.proxy.set(Behaviour::Swallow);
+    world.serves_until_age(11).await;
+    let response = world.service.get("/hardware/").await;
+    assert_eq!(response.headers()["snapshot-freshness"], "stale");
+    world.proxy.set(Behaviour::Pass);
+    world.is_fresh_again().await;
+    let response = world.service.get("/hardware/").await;
+    assert_eq!(response.headers()["snapshot-freshness"], "fresh");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_slows_no_answer() {
+    let world = World::migrated().await;
+    world.proxy.set(Behaviour::Delay(Duration::from_millis(500)));
+    let started = std::time::Instant::now();
+    for _ in 0..50 {
+        assert_eq!(world.service.get("/hardware/").await.status(), StatusCode::OK);
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_is_replaced_in_its_file_is_used_without_a_restart() {
+    let world = World::migrated().await;
+    let mysql = world.database.mysql_details();
+    let new = mysql.other_user();
+    mysql.create_account(&new, "another-password").await;
+    world.rewrite_credentials(|set| {
+        set.generation = 2;
+        set.candidates = vec![candidate(&new, "another-password")];
+    });
+    let report = eventually("only connections of the new generation", async || {
+        let report = world.service.get_admin("/credentials").await;
+        let report: serde_json::Value = report.json().await.expect("JSON");
+        let connections = report["connections"].as_object().expect("an object");
+        (connections.keys().eq(["2"])).then_some(report)
+    })
+    .await;
+    assert_eq!((&report["generation"], &report["candidate"]), (&2.into(), &0.into()));
+    assert!(!report.to_string().contains(&new), "no names: {report}");
+    eventually("the server has no session of the old account", async || {
+        (mysql.sessions_of(&mysql.user).await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_other_tools_insert_into_mysql_appear() {
+    let world = World::migrated().await;
+    let db = world.database.connect();
+    execute(&db, "INSERT INTO hardware (provider, name) VALUES ('Hetzner', 'ax41')").await;
+    eventually("the row appears", async || world.service.level("ax41").await).await;
+}

@@ -1,0 +1,7 @@
+//! One file per URL.
+
+mod credentials;
+mod hardware;
+mod openapi_json;
+mod other;
+mod v1_observations;

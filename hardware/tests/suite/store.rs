@@ -1,0 +1,6 @@
+//! The store, on both databases. The numbers in the names of tests are those of the table "Measured
+//! facts" in the design.
+
+mod guard;
+mod migrations;
+mod records;
