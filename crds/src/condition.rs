@@ -1,0 +1,140 @@
+//! The vocabulary of conditions. Users build alerts and automation on these words: they are added,
+//! never renamed.
+
+use std::fmt;
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The portal serves: both components are available on the latest spec.
+    Ready,
+    /// Something is on its way to what the spec asks for.
+    Progressing,
+    /// The database is chosen and its schema is current.
+    DatabaseReady,
+    /// The pods have an account for the database.
+    CredentialsReady,
+    /// Enough pods of the API are available.
+    HardwareAvailable,
+    /// Enough pods of the web page are available.
+    PortalAvailable,
+    /// Numbers of pods follow the load.
+    AutoscalingActive,
+    /// The operator writes nothing, as the spec asks.
+    Suspended,
+}
+
+impl ConditionType {
+    /// Every type, in the order in which status lists them.
+    pub const ALL: [Self; 8] = [
+        Self::Ready,
+        Self::Progressing,
+        Self::DatabaseReady,
+        Self::CredentialsReady,
+        Self::HardwareAvailable,
+        Self::PortalAvailable,
+        Self::AutoscalingActive,
+        Self::Suspended,
+    ];
+
+    /// The word in `status.conditions[].type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Progressing => "Progressing",
+            Self::DatabaseReady => "DatabaseReady",
+            Self::CredentialsReady => "CredentialsReady",
+            Self::HardwareAvailable => "HardwareAvailable",
+            Self::PortalAvailable => "PortalAvailable",
+            Self::AutoscalingActive => "AutoscalingActive",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Why a condition is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word in `status.conditions[].reason` and in events.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// All is as it should be.
+    AsExpected,
+    /// Pods are being started, replaced or ended.
+    RollingOut,
+    /// Too few pods are available.
+    MinimumReplicasUnavailable,
+    /// A rollout did not advance within its deadline.
+    ProgressDeadlineExceeded,
+    /// The component does not exist yet.
+    NotCreated,
+    /// The database is SQLite on a volume.
+    EmbeddedPersistent,
+    /// The database is SQLite without a volume: its data are lost with the pod.
+    EmbeddedEphemeral,
+    /// The migration Job runs.
+    Migrating,
+    /// The migration Job failed.
+    MigrationFailed,
+    /// The portal uses no database account.
+    NotNeeded,
+    /// The pods' account is the source's latest.
+    Published,
+    /// The source Secret does not exist.
+    SourceNotFound,
+    /// The source Secret lacks the label that lets this portal read it.
+    SourceNotAllowed,
+    /// The source Secret lacks a key, or a value in it cannot be used.
+    SourceInvalid,
+    /// The certificate authority that the spec refers to does not exist.
+    CaNotFound,
+    /// The spec asks for what cannot be done; the message says why.
+    InvalidSpec,
+    /// The database's host is not one that this operator may send credentials to.
+    HostNotAllowed,
+    /// The move would leave data behind, and nobody said that this is intended.
+    DataWouldBeLost,
+    /// The API server refused or did not answer; the operator tries again.
+    ApiError,
+    /// The API server refused for good, by quota, policy or admission webhook.
+    Refused,
+    /// The autoscalers have no metrics.
+    MetricsUnavailable,
+    /// Autoscaling is off.
+    Disabled,
+    /// The spec asks the operator to write nothing.
+    SuspendedBySpec,
+    /// The spec does not suspend the operator.
+    NotSuspended,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,99 @@
+//! The resource itself.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    database::Database,
+    exposure::{Ingress, PortalService},
+    status::HardwarePortalStatus,
+    workload::Workload,
+};
+
+/// What a platform engineer asks for. `{}` is a complete, working portal.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "gill-hicks.dev",
+    version = "v1alpha1",
+    kind = "HardwarePortal",
+    plural = "hardwareportals",
+    shortname = "hwp",
+    namespaced,
+    status = "HardwarePortalStatus",
+    derive = "PartialEq",
+    doc = "A service that tells engineers whether hardware is available: an API (hardware), a web page (portal) and their database.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the portal serves"),
+    printcolumn(name = "Hardware", type_ = "string", json_path = ".status.hardware.summary", description = "Ready and wanted replicas of the API"),
+    printcolumn(name = "Portal", type_ = "string", json_path = ".status.portal.summary", description = "Ready and wanted replicas of the web page"),
+    printcolumn(name = "Credentials", type_ = "string", json_path = ".status.credentials.summary", description = "Generation of the database credential and what is being done with it"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url", description = "Where the web page is"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name: write at most 40 characters of a-z, 0-9 and -, starting with a letter; the names of Services and Jobs are made of it"),
+    cel
+)]
+#[x_kube(
+    validation = Rule::new("has(self.database) && has(self.database.mysql) || !has(self.hardware) || !has(self.hardware.replicas) || self.hardware.replicas <= 1").message("hardware.replicas: the embedded database has one writer, so write 1 or nothing, or choose database.mysql"),
+    validation = Rule::new("has(self.database) && has(self.database.mysql) || !has(self.hardware) || !has(self.hardware.autoscaling) || self.hardware.autoscaling.disabled").message("hardware.autoscaling: the embedded database has one writer, so leave it out, or choose database.mysql"),
+    validation = Rule::new("!has(oldSelf.database) || !has(oldSelf.database.mysql) || has(self.database) && has(self.database.mysql)").message("database: a portal on MySQL cannot return to the embedded database; keep database.mysql, or create another HardwarePortal"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct HardwarePortalSpec {
+    /// Stops the operator from writing anything for this portal. What runs goes on running, and the
+    /// status goes on telling the truth. Default: false.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// Hardware that must have a row in the list. Entries are added to the database when they are
+    /// missing; removing one here removes no row there. Default: Amazon c5 and Azure H16mr. At most
+    /// 1000 entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    pub catalog: Option<Vec<CatalogEntry>>,
+
+    /// Where the list and its history are kept. Default: an embedded SQLite database in the one
+    /// hardware pod, which is lost with that pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Database>,
+
+    /// The API: GET /hardware/ and what feeds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Workload>,
+
+    /// The web page that shows the list in a browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portal: Option<PortalSpec>,
+}
+
+/// One row of the list.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Who offers it, such as Amazon. 1 to 100 characters.
+    #[schemars(length(min = 1, max = 100))]
+    pub provider: String,
+    /// What it is called there: a type such as c5.large, or a family such as c5, which stands for
+    /// the best of its members. 1 to 200 characters.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+}
+
+/// The web page: how it runs, what it is called and how it is reached.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PortalSpec {
+    /// How the web page's pods run.
+    #[serde(flatten)]
+    pub workload: Workload,
+
+    /// Title of the page. Default: "Hardware availability". At most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub title: Option<String>,
+
+    /// How the page is reached inside the cluster, or through a cloud's load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<PortalService>,
+
+    /// How the page is reached by host name. Default: no Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+}

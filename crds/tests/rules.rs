@@ -1,0 +1,147 @@
+//! Every rule of the definition, broken once, and the definition itself.
+
+use crds::{HardwarePortal, crd_yaml};
+use kube::CustomResourceExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    message: String,
+    object: Value,
+    old: Option<Value>,
+}
+
+fn cases() -> Vec<Case> {
+    serde_yaml::from_str(include_str!("refused.yaml")).expect("a list of cases")
+}
+
+/// Adds what every object has, and the defaults that the API server would fill in.
+fn portal(object: Value) -> HardwarePortal {
+    let mut object = object;
+    object["apiVersion"] = json!("gill-hicks.dev/v1alpha1");
+    object["kind"] = json!("HardwarePortal");
+    let parsed: HardwarePortal = serde_json::from_value(object).expect("of the right shape");
+    parsed
+}
+
+#[test]
+fn each_object_that_breaks_a_rule_is_refused_with_the_rules_message() {
+    for Case { name, message, object, old } in cases() {
+        let refused = match old {
+            Some(old) => portal(object).validate_cel_update(&portal(old)),
+            None => portal(object).validate_cel(),
+        };
+        let found = refused.expect_err(&name).to_string();
+        assert!(found.contains(&message), "{name}: expected \"{message}\", found \"{found}\"");
+    }
+}
+
+#[test]
+fn every_rule_of_the_definition_is_broken_by_some_object() {
+    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+    let mut messages = Vec::new();
+    collect_messages(&definition, &mut messages);
+    assert!(messages.len() > 12, "found {} rules only", messages.len());
+    let cases = cases();
+    for message in messages {
+        let is_covered = cases.iter().any(|case| message.contains(&case.message));
+        assert!(is_covered, "no object in tests/refused.yaml breaks the rule \"{message}\"");
+    }
+}
+
+fn collect_messages(value: &Value, messages: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for rule in fields
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                messages
+                    .push(rule["message"].as_str().expect("each rule has a message").to_owned());
+            }
+            fields.values().for_each(|field| collect_messages(field, messages));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_messages(item, messages)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_committed_definition_is_that_of_the_types() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/hardwareportals.yaml");
+    if std::env::var_os("UPDATE_CRD").is_some() {
+        std::fs::write(path, crd_yaml()).expect("written");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == crd_yaml(),
+        "crds/hardwareportals.yaml is out of date: run `operator crd > crds/hardwareportals.yaml`"
+    );
+}
+
+/// The texts of `kubectl explain`: every field of ours has one.
+#[test]
+fn every_field_of_ours_is_described() {
+    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    for part in ["spec", "status"] {
+        for (name, field) in schema[part]["properties"].as_object().expect("fields") {
+            let text = field["description"].as_str().unwrap_or_default();
+            assert!(text.len() > 20, "{part}.{name} has no description worth reading");
+        }
+    }
+}
+
+#[test]
+fn an_empty_spec_stays_empty() {
+    let empty = portal(json!({"metadata": {"name": "p"}, "spec": {}}));
+    assert!(empty.validate_cel().is_ok());
+    let spec = serde_json::to_value(&empty.spec).expect("plain data");
+    assert_eq!(spec, json!({"suspend": false}), "a stored default would collide with a choice");
+}
+
+#[test]
+fn the_examples_are_valid_and_have_no_unknown_field() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
+    let mut portals = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder of examples") {
+        let path = entry.expect("readable").path();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let written = Value::deserialize(document).expect("YAML");
+            if written["kind"] != "HardwarePortal" {
+                continue;
+            }
+            let parsed: HardwarePortal =
+                serde_json::from_value(written.clone()).expect("of the right shape");
+            parsed.validate_cel().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let kept = serde_json::to_value(&parsed.spec).expect("plain data");
+            assert_is_kept(&written["spec"], &kept, &path.display().to_string());
+            portals += 1;
+        }
+    }
+    assert!(portals >= 3, "found {portals} portals only");
+}
+
+/// Whatever is written must come back: a misspelt field would have been dropped.
+fn assert_is_kept(written: &Value, kept: &Value, place: &str) {
+    match (written, kept) {
+        (Value::Object(written), Value::Object(kept)) => {
+            for (name, value) in written {
+                let place = format!("{place}: {name}");
+                assert_is_kept(value, kept.get(name).unwrap_or(&Value::Null), &place);
+            }
+        }
+        (Value::Array(written), Value::Array(kept)) => {
+            assert_eq!(written.len(), kept.len(), "{place}");
+            for (written, kept) in written.iter().zip(kept) {
+                assert_is_kept(written, kept, place);
+            }
+        }
+        _ => assert_eq!(written, kept, "{place}"),
+    }
+}
