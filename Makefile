@@ -1,0 +1,94 @@
+# `make` lists what there is. README.md says when to use which.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Built programs are kept outside the checkout, so that a clean checkout starts warm.
+export GILL_HICKS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gill-hicks
+export CARGO_TARGET_DIR ?= $(GILL_HICKS_CACHE)/target
+
+# local: the cluster that e2e/cluster brings up. current: the cluster of your kubeconfig.
+export CLUSTER ?= local
+# Images are tagged BRANCH-SHA.
+branch := $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null | tr -c 'A-Za-z0-9_.\n' '-')
+export TAG ?= $(branch)-$(shell git rev-parse --short=12 HEAD 2>/dev/null || echo none)
+ifeq ($(CLUSTER),local)
+export IMAGE_PREFIX ?= localhost/gill-hicks
+else
+export IMAGE_PREFIX ?= gill-hicks
+endif
+# The namespace that `make up` and `make deploy` give to the operator.
+export NAMESPACE ?= gill-hicks
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: ## Install what is missing, build, bring up a cluster and show a portal in it
+	@deploy/up
+
+.PHONY: down
+down: ## End everything that `make up` started
+	@deploy/down
+
+.PHONY: test
+test: ## Prove the product: everything that CI runs
+	@.ci/stage --begin
+	@trap '.ci/stage --report' EXIT; \
+	stage() { .ci/stage "$$@"; }; \
+	stage "tools" $(MAKE) tools; \
+	stage "format" cargo fmt --all --check; \
+	stage "scripts" $(MAKE) check-scripts; \
+	stage "dependencies" $(MAKE) check-dependencies; \
+	stage "lint" cargo clippy --release --workspace --all-targets -- -D warnings; \
+	stage "build" cargo build --release --workspace --all-targets; \
+	stage "unit and store tests" $(MAKE) unit; \
+	stage "quick start and end-to-end tests" $(MAKE) e2e; \
+	stage "benchmark, shortened" $(MAKE) bench BENCH_SECONDS=1; \
+	stage "quick start, removed twice" $(MAKE) down down-again
+
+.PHONY: unit
+unit: ## Run the tests that need no cluster (but a MariaDB with TLS, which it starts)
+	@e2e/with-database cargo test --release --workspace --exclude e2e
+
+.PHONY: e2e
+e2e: ## Run the end-to-end tests on the cluster of `make up`
+	@e2e/run
+
+.PHONY: bench
+bench: ## Measure, side by side, and print one line per figure (also target/bench.json)
+	@e2e/bench
+
+.PHONY: build
+build: ## Build the images, tagged BRANCH-SHA
+	@deploy/images build
+
+.PHONY: push
+push: ## Push the images to IMAGE_PREFIX, or into the local cluster
+	@deploy/images push
+
+.PHONY: secret
+secret: ## Write .secret: a Secret with the database account of MYSQL_HOST, MYSQL_USER, …
+	@deploy/secret
+
+.PHONY: deploy
+deploy: build push secret ## Build, push, and deploy the operator and a portal on that database
+	@deploy/deploy
+
+.PHONY: tools
+tools: ## Install what the tests need and this machine lacks
+	@e2e/cluster/cluster install
+	@e2e/install-tools
+
+.PHONY: check-scripts
+check-scripts:
+	@git ls-files | xargs grep -lE '^#!/usr/bin/env bash' | xargs shellcheck --external-sources
+
+.PHONY: check-dependencies
+check-dependencies:
+	@$(GILL_HICKS_CACHE)/tools/bin/cargo-deny --all-features check bans licenses sources
+
+.PHONY: down-again
+down-again:
+	@deploy/down

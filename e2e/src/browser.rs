@@ -1,0 +1,90 @@
+//! A real Chromium, driven through chromedriver.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context, Result};
+use fantoccini::{Client, ClientBuilder};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// A browser window; ends with the value.
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    _driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts chromedriver on a free port and opens a window without a screen.
+    pub async fn open() -> Result<Self> {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start chromedriver (Debian: chromium-driver)")?;
+        let output = driver.stdout.take().context("chromedriver has no output")?;
+        let port = timeout(Duration::from_secs(20), read_port(output)).await??;
+
+        let profile = tempfile::tempdir()?;
+        let options = json!({"goog:chromeOptions": {"args": [
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            // Nothing of the browser's own may look for the internet: there is none.
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            format!("--user-data-dir={}", profile.path().display()),
+        ]}});
+        let capabilities = options.as_object().cloned().context("an object")?;
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await?;
+        Ok(Self { client, _driver: driver, _profile: profile })
+    }
+
+    /// Opens a page.
+    pub async fn go_to(&self, url: &str) -> Result<()> {
+        self.client.goto(url).await.with_context(|| format!("failed to open {url}"))
+    }
+
+    /// The text that a person sees on the page.
+    pub async fn visible_text(&self) -> Result<String> {
+        let body = self.client.find(fantoccini::Locator::Css("body")).await?;
+        body.text().await.context("failed to read the page's text")
+    }
+
+    /// Each table row as a person reads it, with runs of white space folded.
+    pub async fn rows(&self) -> Result<Vec<String>> {
+        let mut rows = Vec::new();
+        for row in self.client.find_all(fantoccini::Locator::Css("tbody tr")).await? {
+            let text = row.prop("textContent").await?.unwrap_or_default();
+            rows.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        Ok(rows)
+    }
+
+    /// Closes the window.
+    pub async fn close(self) -> Result<()> {
+        self.client.close().await.context("failed to close the browser")
+    }
+}
+
+/// chromedriver says which port it chose: "… was started successfully on port 41415."
+async fn read_port(output: tokio::process::ChildStdout) -> Result<u16> {
+    let mut lines = BufReader::new(output).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some((_, port)) = line.rsplit_once("successfully on port ") {
+            let port = port.trim_end_matches('.').parse()?;
+            // Whoever stops reading would make chromedriver fail at its next line.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("chromedriver ended before it said which port it uses")
+}

@@ -1,0 +1,89 @@
+//! The real MariaDB server, which speaks TLS only.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
+
+use crate::setting;
+
+/// How the server is reached and as whom; read from the file that `cluster mariadb-up` writes.
+#[derive(Clone, Debug)]
+pub struct Database {
+    settings: BTreeMap<String, String>,
+}
+
+impl Database {
+    /// Reads the file that `TEST_MYSQL_ENV` names.
+    pub fn from_settings() -> Result<Self> {
+        let path = setting("TEST_MYSQL_ENV")?;
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let settings = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Ok(Self { settings })
+    }
+
+    /// One of its settings, such as `MYSQL_HOST`.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        let value = self.settings.get(name).map(String::as_str);
+        value.with_context(|| format!("the database's settings lack {name}"))
+    }
+
+    /// The certificate authority of the server, as PEM text.
+    pub fn authority(&self) -> Result<String> {
+        let path = self.get("MYSQL_TLS_CA_FILE")?;
+        fs::read_to_string(path).with_context(|| format!("failed to read {path}"))
+    }
+
+    /// Logs in as the administrator that the tests may use, over TLS.
+    pub async fn connect_as_admin(&self) -> Result<Conn> {
+        self.connect(self.get("MYSQL_ADMIN_USER")?, self.get("MYSQL_ADMIN_PASSWORD")?).await
+    }
+
+    /// Logs in over TLS.
+    pub async fn connect(&self, user: &str, password: &str) -> Result<Conn> {
+        let tls = SslOpts::default()
+            .with_root_certs(vec![PathBuf::from(self.get("MYSQL_TLS_CA_FILE")?).into()])
+            .with_disable_built_in_roots(true);
+        let options = OptsBuilder::default()
+            .ip_or_hostname(self.get("MYSQL_HOST")?)
+            .tcp_port(self.get("MYSQL_PORT")?.parse()?)
+            .user(Some(user))
+            .pass(Some(password))
+            .ssl_opts(tls);
+        Conn::new(options).await.with_context(|| format!("failed to log in as {user}"))
+    }
+
+    /// Creates an empty schema with an account of its own (rights on that schema only), both named
+    /// `name`, and gives the account's password. What an earlier run left is replaced.
+    pub async fn create_schema(&self, name: &str) -> Result<String> {
+        let password = random_password()?;
+        let mut admin = self.connect_as_admin().await?;
+        for statement in [
+            format!("DROP DATABASE IF EXISTS `{name}`"),
+            format!("DROP USER IF EXISTS '{name}'@'%'"),
+            format!("CREATE DATABASE `{name}`"),
+            format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON `{name}`.* TO '{name}'@'%'"),
+        ] {
+            admin.query_drop(statement).await?;
+        }
+        admin.disconnect().await?;
+        Ok(password)
+    }
+
+    /// Runs one statement as the administrator.
+    pub async fn execute(&self, statement: &str) -> Result<()> {
+        let mut admin = self.connect_as_admin().await?;
+        admin.query_drop(statement).await?;
+        admin.disconnect().await.context("failed to log out")
+    }
+}
+
+/// 32 hexadecimal digits from the operating system.
+pub fn random_password() -> Result<String> {
+    use std::io::Read;
+    let mut bytes = [0_u8; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,22 @@
+//! What the end-to-end tests share: a namespace of the real cluster, the real database server, a
+//! real browser, a load generator, and waiting with a deadline.
+//!
+//! The tests expect what `make e2e` prepares (`e2e/run` lists it) and say so when it is missing.
+
+pub mod browser;
+pub mod database;
+pub mod load;
+pub mod namespace;
+pub mod source;
+pub mod wait;
+
+pub use namespace::Namespace;
+
+use anyhow::{Context, Result};
+
+/// Reads a variable that `make e2e` sets.
+pub fn setting(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| {
+        format!("{name} is not set: these tests run through `make e2e`, which brings the cluster up")
+    })
+}

@@ -1,0 +1,271 @@
+//! One namespace of the real cluster, in which the operator may work.
+
+use std::{fmt::Debug, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use crds::HardwarePortal;
+use k8s_openapi::{
+    api::core::v1::{Pod, Secret, Service},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
+    config::Kubeconfig,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{setting, wait::eventually};
+
+/// Long enough for images that are already on the node, a migration and two rollouts on a busy
+/// two-core machine.
+pub const SETTLED: Duration = Duration::from_secs(180);
+
+/// A namespace that `make e2e` has given to the operator and set to the *restricted* Pod Security
+/// standard.
+#[derive(Clone)]
+pub struct Namespace {
+    client: Client,
+    name: String,
+}
+
+impl Namespace {
+    /// Opens the namespace and removes what an earlier, interrupted run left in it.
+    pub async fn open(name: &str) -> Result<Self> {
+        let namespace = Self::keep(name).await?;
+        for portal in namespace.api::<HardwarePortal>().list(&ListParams::default()).await? {
+            namespace.delete_portal(&portal.name_any()).await?;
+        }
+        Ok(namespace)
+    }
+
+    /// Opens the namespace with whatever is in it.
+    pub async fn keep(name: &str) -> Result<Self> {
+        Ok(Self { client: connect().await?, name: name.to_owned() })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A client with the cluster administrator's rights.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The objects of one kind in this namespace.
+    #[must_use]
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType: Default>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Applies a portal by server-side apply, as `kubectl apply --server-side` does.
+    pub async fn apply_portal(&self, name: &str, spec: Value) -> Result<HardwarePortal> {
+        self.apply_annotated_portal(name, json!({}), spec).await
+    }
+
+    /// Applies a portal with annotations.
+    pub async fn apply_annotated_portal(
+        &self,
+        name: &str,
+        annotations: Value,
+        spec: Value,
+    ) -> Result<HardwarePortal> {
+        let portal = json!({
+            "apiVersion": "gill-hicks.dev/v1alpha1",
+            "kind": "HardwarePortal",
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": spec,
+        });
+        let parameters = PatchParams::apply("e2e").force();
+        let applied = self.api().patch(name, &parameters, &Patch::Apply(portal)).await;
+        applied.with_context(|| format!("failed to apply portal {name}"))
+    }
+
+    /// Writes a Secret with string values.
+    pub async fn apply_secret(&self, name: &str, labels: Value, data: Value) -> Result<()> {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "labels": labels},
+            "stringData": data,
+        });
+        let parameters = PatchParams::apply("e2e").force();
+        self.api::<Secret>().patch(name, &parameters, &Patch::Apply(secret)).await?;
+        Ok(())
+    }
+
+    /// Waits until the operator has seen the portal's latest spec and calls it Ready.
+    pub async fn wait_until_ready(&self, name: &str) -> Result<HardwarePortal> {
+        eventually(&format!("portal {name} Ready"), SETTLED, async || {
+            let portal: HardwarePortal = self.api().get(name).await?;
+            expect_condition(&portal, "Ready", "True")?;
+            Ok(portal)
+        })
+        .await
+    }
+
+    /// Waits until a condition of the portal's latest spec has a status.
+    pub async fn wait_for_condition(
+        &self,
+        name: &str,
+        kind: &str,
+        status: &str,
+    ) -> Result<Condition> {
+        eventually(&format!("{kind}={status} of portal {name}"), SETTLED, async || {
+            let portal: HardwarePortal = self.api().get(name).await?;
+            expect_condition(&portal, kind, status)
+        })
+        .await
+    }
+
+    /// Deletes a portal and waits until everything it owned is gone.
+    pub async fn delete_portal(&self, name: &str) -> Result<()> {
+        let portals = self.api::<HardwarePortal>();
+        let Some(portal) = portals.get_opt(name).await? else { return Ok(()) };
+        let uid = portal.uid().context("a stored object has a uid")?;
+        portals.delete(name, &DeleteParams::foreground()).await?;
+        eventually(&format!("the end of all that portal {name} owned"), SETTLED, async || {
+            ensure!(portals.get_opt(name).await?.is_none(), "the portal is still there");
+            let left = self.objects_owned_by(&uid).await?;
+            ensure!(left.is_empty(), "left: {}", left.join(", "));
+            let selector = ListParams::default().labels(&format!("app.kubernetes.io/instance={name}"));
+            let pods = self.api::<Pod>().list(&selector).await?.items;
+            ensure!(pods.is_empty(), "{} pods are left", pods.len());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every object in the namespace that names `uid` as its owner, as "Kind/name".
+    pub async fn objects_owned_by(&self, uid: &str) -> Result<Vec<String>> {
+        use k8s_openapi::api::{
+            apps::v1::{Deployment, ReplicaSet},
+            autoscaling::v2::HorizontalPodAutoscaler,
+            batch::v1::Job,
+            core::v1::{ConfigMap, PersistentVolumeClaim, ServiceAccount},
+            networking::v1::{Ingress, NetworkPolicy},
+            policy::v1::PodDisruptionBudget,
+        };
+        let mut owned = Vec::new();
+        owned.extend(self.owned::<ConfigMap>(uid).await?);
+        owned.extend(self.owned::<Deployment>(uid).await?);
+        owned.extend(self.owned::<HorizontalPodAutoscaler>(uid).await?);
+        owned.extend(self.owned::<Ingress>(uid).await?);
+        owned.extend(self.owned::<Job>(uid).await?);
+        owned.extend(self.owned::<NetworkPolicy>(uid).await?);
+        owned.extend(self.owned::<PersistentVolumeClaim>(uid).await?);
+        owned.extend(self.owned::<Pod>(uid).await?);
+        owned.extend(self.owned::<PodDisruptionBudget>(uid).await?);
+        owned.extend(self.owned::<ReplicaSet>(uid).await?);
+        owned.extend(self.owned::<Secret>(uid).await?);
+        owned.extend(self.owned::<Service>(uid).await?);
+        owned.extend(self.owned::<ServiceAccount>(uid).await?);
+        Ok(owned)
+    }
+
+    async fn owned<K>(&self, uid: &str) -> Result<Vec<String>>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let all = self.api::<K>().list(&ListParams::default()).await?;
+        let is_owned =
+            |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+        let owned = all.iter().filter(|object| is_owned(object.meta()));
+        Ok(owned.map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect())
+    }
+
+    /// The address of a Service from this host, which has a route to the cluster's networks.
+    pub async fn url(&self, service: &str) -> Result<String> {
+        let service: Service = self.api().get(service).await?;
+        let spec = service.spec.context("a Service has a spec")?;
+        let port = spec.ports.iter().flatten().next().context("a Service has a port")?.port;
+        Ok(format!("http://{}:{port}", spec.cluster_ip.context("a Service has an address")?))
+    }
+
+    /// The pods of one component.
+    pub async fn pods(&self, portal: &str, component: &str) -> Result<Vec<Pod>> {
+        let selector = ListParams::default().labels(&format!(
+            "app.kubernetes.io/instance={portal},app.kubernetes.io/component={component}"
+        ));
+        Ok(self.api::<Pod>().list(&selector).await?.items)
+    }
+
+    /// The pods of one component that are not on their way out.
+    pub async fn running_pods(&self, portal: &str, component: &str) -> Result<Vec<Pod>> {
+        let pods = self.pods(portal, component).await?;
+        Ok(pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+    }
+
+    /// Names and restart counts of a portal's hardware pods: equal before and after means that no
+    /// pod was replaced or restarted in between.
+    pub async fn hardware_restarts(&self, portal: &str) -> Result<Vec<(String, i32)>> {
+        let pods = self.running_pods(portal, "hardware").await?;
+        let restarts = |pod: &Pod| {
+            let containers = pod.status.iter().flat_map(|status| &status.container_statuses);
+            containers.flatten().map(|container| container.restart_count).sum()
+        };
+        Ok(pods.iter().map(|pod| (pod.name_any(), restarts(pod))).collect())
+    }
+
+    /// Reads `GET /hardware/` of a portal as (provider, name, availability).
+    pub async fn hardware_rows(&self, portal: &str) -> Result<Vec<(String, String, String)>> {
+        let url = format!("{}/hardware/", self.url(&format!("{portal}-hardware")).await?);
+        let answer = reqwest::get(&url).await?.error_for_status()?;
+        let rows: Vec<hardware_api::HardwareRow> = answer.json().await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.provider, row.name, row.availability.to_string()))
+            .collect())
+    }
+
+    /// Reports counts for one pool through `POST /v1/observations`, with the portal's own token.
+    pub async fn observe(&self, portal: &str, body: &Value) -> Result<()> {
+        let secret: Secret = self.api().get(&format!("{portal}-observations")).await?;
+        let token = secret.data.and_then(|mut data| data.remove("token"));
+        let token = String::from_utf8(token.context("the Secret has a token")?.0)?;
+        let url = format!("{}/v1/observations", self.url(&format!("{portal}-hardware")).await?);
+        let answer = reqwest::Client::new().post(&url).bearer_auth(token).json(body).send().await?;
+        let status = answer.status();
+        ensure!(status == 200, "{url} answered {status}: {}", answer.text().await?);
+        Ok(())
+    }
+}
+
+/// Connects with the kubeconfig that `KUBECONFIG` names.
+pub async fn connect() -> Result<Client> {
+    // Fails only if a provider is installed already, by another test of this process.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    }
+    let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default());
+    Ok(Client::try_from(config.await?)?)
+}
+
+/// The condition of the portal's latest spec, if it has the status.
+pub fn expect_condition(portal: &HardwarePortal, kind: &str, status: &str) -> Result<Condition> {
+    let conditions = portal.status.as_ref().map(|status| &status.conditions);
+    let Some(found) = conditions.into_iter().flatten().find(|one| one.type_ == kind) else {
+        bail!("there is no condition {kind} yet");
+    };
+    ensure!(
+        found.observed_generation == portal.metadata.generation && found.status == status,
+        "{kind} is {} for generation {:?} of {:?} ({}: {})",
+        found.status,
+        found.observed_generation,
+        portal.metadata.generation,
+        found.reason,
+        found.message
+    );
+    Ok(found.clone())
+}

@@ -1,0 +1,54 @@
+//! The Secret that a portal takes its database account from, and the spec that refers to it.
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::{Namespace, database::Database};
+
+/// The spec of a portal on the database that the Secret `db` describes.
+#[must_use]
+pub fn spec() -> Value {
+    json!({"database": {"mysql": {
+        "source": {"secret": {"name": "db"}},
+        "tls": {"ca": {"configMapKeyRef": {"name": "db-ca", "key": "ca.pem"}}},
+    }}})
+}
+
+/// The label by which a Secret's owner lets a portal read it.
+#[must_use]
+pub fn allow(portal: &str) -> Value {
+    json!({"gill-hicks.dev/allow-portal": portal})
+}
+
+/// Writes the source Secret `db` for the account named like the schema, and the server's authority.
+pub async fn offer(
+    namespace: &Namespace,
+    database: &Database,
+    schema: &str,
+    password: &str,
+    labels: Value,
+) -> Result<()> {
+    let values = data(database, schema, schema, password)?;
+    namespace.apply_secret("db", labels, values).await?;
+    let authority = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "db-ca"},
+        "data": {"ca.pem": database.authority()?},
+    });
+    let parameters = PatchParams::apply("e2e").force();
+    namespace.api::<ConfigMap>().patch("db-ca", &parameters, &Patch::Apply(authority)).await?;
+    Ok(())
+}
+
+/// The data of a source Secret.
+pub fn data(database: &Database, schema: &str, user: &str, password: &str) -> Result<Value> {
+    Ok(json!({
+        "MYSQL_HOST": database.get("MYSQL_HOST")?,
+        "MYSQL_PORT": database.get("MYSQL_PORT")?,
+        "MYSQL_USER": user,
+        "MYSQL_PASSWORD": password,
+        "MYSQL_DATABASE": schema,
+    }))
+}

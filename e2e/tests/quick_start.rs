@@ -1,0 +1,78 @@
+//! What `make up` leaves behind, seen as a person sees it: in a browser and with kubectl.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::{Namespace, browser::Browser, setting, wait::eventually};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+#[tokio::test]
+async fn a_browser_sees_both_rows_and_their_levels_follow_what_is_observed() -> Result<()> {
+    // Not `Namespace::open`: the portal that `make up` applied must stay.
+    let namespace = Namespace::keep("gill-hicks").await?;
+    let portal = namespace.wait_until_ready("demo").await?;
+    let url = portal.status.and_then(|status| status.url).unwrap_or_default();
+    let browser = Browser::open().await?;
+    browser.go_to(&url).await?;
+    let rows = browser.rows().await?;
+    for hardware in ["Amazon - c5:", "Azure - H16mr:"] {
+        ensure!(rows.iter().any(|row| row.contains(hardware)), "{url} shows {rows:?}");
+    }
+
+    namespace.observe("demo", &ten_hours_of("Amazon", "c5", 3)).await?;
+    namespace.observe("demo", &ten_hours_of("Azure", "H16mr", 8)).await?;
+    eventually("levels in the browser", Duration::from_secs(60), async || {
+        browser.go_to(&url).await?;
+        let rows = browser.rows().await?;
+        for expected in ["Amazon - c5: HIGH", "Azure - H16mr: LOW"] {
+            ensure!(rows.iter().any(|row| row.contains(expected)), "{url} shows {rows:?}");
+        }
+        Ok(())
+    })
+    .await?;
+    browser.close().await
+}
+
+/// Counts of a pool of eight units, once a minute until now.
+fn ten_hours_of(provider: &str, name: &str, in_use: u32) -> Value {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let observations: Vec<Value> = (0..=600)
+        .rev()
+        .map(|minutes_ago| {
+            let at = k8s_openapi::jiff::Timestamp::from_second(
+                i64::try_from(now - minutes_ago * 60).expect("before 2262"),
+            );
+            json!({
+                "provider": provider, "name": name, "region": "test-1",
+                "observed_at": at.expect("in range").to_string(),
+                "total": 8, "in_use": in_use,
+            })
+        })
+        .collect();
+    json!({"source": "quick-start-test", "expected_interval_s": 60, "observations": observations})
+}
+
+#[tokio::test]
+async fn kubectl_shows_at_a_glance_how_a_portal_is() -> Result<()> {
+    let output = Command::new(setting("KUBECTL")?)
+        .args(["--namespace", "gill-hicks", "get", "hwp", "demo"])
+        .output()
+        .await?;
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let header = lines.next().unwrap_or_default();
+    assert_eq!(
+        header,
+        ["NAME", "READY", "HARDWARE", "PORTAL", "CREDENTIALS", "URL", "AGE"],
+        "{table}"
+    );
+    let row = lines.next().unwrap_or_default();
+    ensure!(row.contains(&"True") && row.contains(&"1/1"), "{table}");
+    ensure!(row.iter().any(|column| column.starts_with("http://")), "{table}");
+    Ok(())
+}
