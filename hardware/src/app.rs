@@ -17,7 +17,7 @@ use crate::{
     catalogue,
     config::{OpenError, OpenStore, ServeArgs},
     followed::Followed,
-    metrics::{self, IngestMetrics},
+    metrics::{self, IngestMetrics, RouteMetrics},
     refresh::Refresher,
     snapshot::Published,
     store::{CatalogueEntry, Db, SessionReport, StoreConfig, StoreError, Tls},
@@ -101,7 +101,8 @@ impl App {
             wake,
             token: token.as_ref().map(Followed::latest),
             lifecycle: lifecycle.clone(),
-            metrics: IngestMetrics::register(),
+            ingest_metrics: IngestMetrics::register(),
+            list_metrics: RouteMetrics::register("/hardware/"),
         };
         Ok(Self { public: api::router(state), admin: admin_router(db) })
     }

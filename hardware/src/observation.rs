@@ -1,5 +1,6 @@
 //! What sources report, and what becomes of it.
 
+mod fields;
 mod parse;
 mod timeline;
 

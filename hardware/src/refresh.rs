@@ -119,48 +119,40 @@ impl Refresher {
             Ok(read) => read.map_err(RefreshError::from),
             Err(_) => Err(RefreshError::Deadline),
         };
-        if read.is_ok() || self.published.latest().is_some() {
+        let outcome = match read {
+            Ok(changes) => {
+                self.apply(changes).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if outcome.is_ok() || self.published.latest().is_some() {
             // Levels age even while the database is away.
             let now = Timestamp::from_millis(Utc::now().timestamp_millis());
             let levels = self.pools.levels(&self.rows, now);
             let rows: Vec<Hardware> = self.rows.iter().zip(levels).map(hardware).collect();
             self.published.publish(&rows)?;
         }
-        read?;
+        outcome?;
         self.published.confirm();
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<(), StoreError> {
-        self.rows = self.db.list_hardware().await?;
+    async fn read(&self) -> Result<Changes, StoreError> {
+        let rows = self.db.list_hardware().await?;
+        let mut sources = Vec::new();
         for source in self.db.list_sources().await? {
             let seen = self.seen.get(&source.id).copied();
             if seen != Some((source.revision, source.expected_interval_s)) {
-                self.read_source(&source, seen).await?;
-                self.seen.insert(source.id, (source.revision, source.expected_interval_s));
+                // Another interval changes the fit of every pool of the source.
+                let since = seen.filter(|(_, interval)| *interval == source.expected_interval_s);
+                let since = since.map_or(-1, |(revision, _)| revision);
+                let pools = self.db.list_pools_changed_since(source.id, since).await?;
+                let histories = self.read_histories(&pools).await?;
+                sources.push(SourceChanges { source, pools, histories });
             }
         }
-        Ok(())
-    }
-
-    async fn read_source(
-        &mut self,
-        source: &SourceRow,
-        seen: Option<(i64, i32)>,
-    ) -> Result<(), StoreError> {
-        // Another interval changes the fit of every pool of the source.
-        let since = seen.filter(|(_, interval)| *interval == source.expected_interval_s);
-        let since = since.map_or(-1, |(revision, _)| revision);
-        let changed = self.db.list_pools_changed_since(source.id, since).await?;
-        let mut histories = self.read_histories(&changed).await?;
-        for (index, row) in changed.into_iter().enumerate() {
-            let history = histories.remove(&row.id);
-            self.pools.update(row, history, source.expected_interval_s);
-            if index % FITS_PER_TURN == FITS_PER_TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(())
+        Ok(Changes { rows, sources })
     }
 
     /// The finished runs within the window, for the pools that need them.
@@ -181,6 +173,34 @@ impl Refresher {
         }
         Ok(histories)
     }
+
+    /// Fits what changed. Not under the deadline: after a restart that may be every pool there is.
+    async fn apply(&mut self, changes: Changes) {
+        self.rows = changes.rows;
+        for SourceChanges { source, pools, mut histories } in changes.sources {
+            for (index, row) in pools.into_iter().enumerate() {
+                let history = histories.remove(&row.id);
+                self.pools.update(row, history, source.expected_interval_s);
+                if index % FITS_PER_TURN == FITS_PER_TURN - 1 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            self.seen.insert(source.id, (source.revision, source.expected_interval_s));
+        }
+    }
+}
+
+/// What the database has and the last refresh did not know.
+struct Changes {
+    rows: Vec<HardwareRow>,
+    sources: Vec<SourceChanges>,
+}
+
+struct SourceChanges {
+    source: SourceRow,
+    pools: Vec<PoolRow>,
+    /// The finished runs of those pools that need them.
+    histories: HashMap<i32, Vec<Run>>,
 }
 
 fn hardware((row, availability): (&HardwareRow, hardware_api::Availability)) -> Hardware {

@@ -38,6 +38,8 @@ use crate::observation::Batch;
 mod on_sqlite {
     use super::sqlite::Connection;
 
+    const INSERT_OR_IGNORE: &str = "INSERT OR IGNORE";
+
     #[path = "queries/catalogue.rs"]
     pub(super) mod catalogue;
     #[path = "queries/observations.rs"]
@@ -49,6 +51,8 @@ mod on_sqlite {
 #[path = "store"]
 mod on_mysql {
     use super::mysql::Connection;
+
+    const INSERT_OR_IGNORE: &str = "INSERT IGNORE";
 
     #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
     #[path = "queries/catalogue.rs"]

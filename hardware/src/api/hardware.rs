@@ -1,8 +1,10 @@
 //! `GET /hardware/`: the list, from memory.
 
+use std::{sync::Arc, time::Instant};
+
 use axum::{
     body::{Body, Bytes},
-    extract::State,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use hardware_api::{FRESHNESS_HEADER, Hardware, Problem};
@@ -34,7 +36,17 @@ static FRESHNESS: HeaderName = HeaderName::from_static(FRESHNESS_HEADER);
             description = "`starting`: there is no list yet"),
     )
 )]
-pub(super) async fn list_hardware(State(state): State<ApiState>, request: HeaderMap) -> Response {
+pub(super) async fn list_hardware(
+    State(state): State<Arc<ApiState>>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    let response = answer(&state, request.headers());
+    state.list_metrics.observe(request.method(), response.status(), started.elapsed());
+    response
+}
+
+fn answer(state: &ApiState, request: &HeaderMap) -> Response {
     let latest = state.published.latest();
     let Some(snapshot) = latest.as_deref() else {
         let detail = "the list has not been read from the database yet";
@@ -56,7 +68,7 @@ pub(super) async fn list_hardware(State(state): State<ApiState>, request: Header
         return response;
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let (encoding, body) = choose_encoding(&request, snapshot);
+    let (encoding, body) = choose_encoding(request, snapshot);
     if let Some(encoding) = encoding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }

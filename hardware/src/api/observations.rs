@@ -62,7 +62,7 @@ const ATTEMPTS: u32 = 3;
     security(("bearer" = []))
 )]
 pub(super) async fn add_observations(
-    State(state): State<ApiState>,
+    State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
     _: NoParameters,
     body: Body,
@@ -75,7 +75,7 @@ pub(super) async fn add_observations(
     let written = state.lifecycle.spawn_detached(write(Arc::clone(&state.db), batch)).await;
     match written {
         Ok(Ok(summary)) => {
-            state.metrics.count(&summary);
+            state.ingest_metrics.count(&summary);
             state.wake.notify_one();
             Ok(Json(summary))
         }

@@ -1,18 +1,16 @@
 //! The body of `POST /v1/observations`, checked field by field, so that whoever sent it learns which
 //! one is wrong, what was found there and what is expected.
 
-use std::fmt;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
-use serde_json::{Map, Value};
-
-use super::{Batch, Count, Observation, PoolName};
+use super::{
+    Batch, Count, Observation, PoolName,
+    fields::{Object, Path},
+};
 
 /// Observations in one batch.
 pub const MAX_OBSERVATIONS: usize = 10_000;
-
-/// Clocks differ a little; more than this is a mistake, and would make data look fresh for ever.
-const MAX_SKEW: TimeDelta = TimeDelta::seconds(60);
 
 const DEFAULT_INTERVAL_S: i32 = 60;
 /// A day, the longest interval a fit accepts.
@@ -21,9 +19,6 @@ const MAX_INTERVAL_S: i64 = 86_400;
 /// Lengths of the columns, in characters.
 const MAX_NAME: usize = 128;
 const MAX_PLACE: usize = 64;
-
-/// How much of a wrong value is shown, in characters.
-const MAX_SHOWN: usize = 80;
 
 /// Why a batch was refused. Nothing of it has been applied then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,141 +132,6 @@ fn parse_count(fields: &Object) -> Result<Count, BatchError> {
     let in_use = fields.integer("in_use", 0, i64::from(total))?;
     let in_use = in_use.ok_or_else(|| fields.wrong("in_use", "units in use"))?;
     Ok(Count { total: Some(total), free: total - in_use })
-}
-
-/// A JSON object at some place of the body, all of whose members are known.
-struct Object<'a> {
-    members: &'a Map<String, Value>,
-    path: Path,
-}
-
-/// A text that may be missing.
-struct Text(Option<String>);
-
-impl<'a> Object<'a> {
-    fn new(value: &'a Value, path: Path, known: &[&str]) -> Result<Self, BatchError> {
-        let Value::Object(members) = value else {
-            return Err(BatchError::Field {
-                field: path.to_string(),
-                found: show(value),
-                expected: "an object".to_owned(),
-            });
-        };
-        if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
-            return Err(BatchError::Field {
-                field: path.child(&shorten(unknown)).to_string(),
-                found: "a field that is not known".to_owned(),
-                expected: format!("one of {}", known.join(", ")),
-            });
-        }
-        Ok(Self { members, path })
-    }
-
-    /// A member; null is as good as none.
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.members.get(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str, longest: usize) -> Result<Text, BatchError> {
-        match self.get(name) {
-            None => Ok(Text(None)),
-            Some(Value::String(text)) => {
-                let trimmed = text.trim();
-                if trimmed.chars().count() > longest || trimmed.chars().any(char::is_control) {
-                    let expected =
-                        format!("at most {longest} characters, none of them a control character");
-                    return Err(self.wrong(name, &expected));
-                }
-                Ok(Text(Some(trimmed.to_owned())))
-            }
-            Some(_) => Err(self.wrong(name, "text")),
-        }
-    }
-
-    fn integer(&self, name: &str, least: i64, most: i64) -> Result<Option<i32>, BatchError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.as_i64().filter(|number| (least..=most).contains(number));
-        let number = number.and_then(|number| i32::try_from(number).ok());
-        let expected = || self.wrong(name, &format!("a whole number from {least} to {most}"));
-        number.map(Some).ok_or_else(expected)
-    }
-
-    fn time(&self, name: &str, now: DateTime<Utc>) -> Result<NaiveDateTime, BatchError> {
-        let at = match self.get(name) {
-            None => now,
-            Some(Value::String(text)) => DateTime::parse_from_rfc3339(text)
-                .map_err(|_| self.wrong(name, "a time such as 2026-01-31T12:00:00Z"))?
-                .to_utc(),
-            Some(_) => return Err(self.wrong(name, "a time such as 2026-01-31T12:00:00Z")),
-        };
-        if at < DateTime::UNIX_EPOCH {
-            return Err(self.wrong(name, "a time after 1970"));
-        }
-        if at - now > MAX_SKEW {
-            return Err(BatchError::Future {
-                field: self.path.child(name).to_string(),
-                found: self.get(name).map_or_else(String::new, show),
-                now: now.to_rfc3339(),
-            });
-        }
-        Ok(at.naive_utc().trunc_subsecs(3))
-    }
-
-    fn wrong(&self, name: &str, expected: &str) -> BatchError {
-        let found = self.members.get(name).map_or_else(|| "nothing".to_owned(), show);
-        self.wrong_as(name, found, expected)
-    }
-
-    fn wrong_as(&self, name: &str, found: String, expected: &str) -> BatchError {
-        let field = self.path.child(name).to_string();
-        BatchError::Field { field, found, expected: expected.to_owned() }
-    }
-}
-
-impl Text {
-    fn required(self, object: &Object, name: &str) -> Result<String, BatchError> {
-        let text = self.0.filter(|text| !text.is_empty());
-        text.ok_or_else(|| object.wrong(name, "a text that is not empty"))
-    }
-}
-
-/// Where in the body something is, as `observations[3].total`.
-#[derive(Clone)]
-struct Path(String);
-
-impl Path {
-    fn root() -> Self {
-        Self(String::new())
-    }
-
-    fn child(&self, name: &str) -> Self {
-        Self(if self.0.is_empty() { name.to_owned() } else { format!("{}.{name}", self.0) })
-    }
-
-    fn item(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "the body" } else { &self.0 })
-    }
-}
-
-fn show(value: &Value) -> String {
-    match value {
-        Value::Array(list) => format!("a list of {}", list.len()),
-        Value::Object(_) => "an object".to_owned(),
-        _ => shorten(&value.to_string()),
-    }
-}
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 #[cfg(test)]

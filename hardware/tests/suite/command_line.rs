@@ -149,11 +149,16 @@ async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
         response.status().is_success().then_some(())
     })
     .await;
-    reqwest::get(format!("http://{public}/hardware/")).await.expect("an answer");
+    for path in ["/hardware/", "/openapi.json", "/wherever"] {
+        reqwest::get(format!("http://{public}{path}")).await.expect("an answer");
+    }
     let metrics = reqwest::get(format!("http://{admin}/metrics")).await.expect("an answer");
     let metrics = metrics.text().await.expect("text");
     for line in [
         r#"http_requests_total{method="GET",route="/hardware/",status="2xx"} 1"#,
+        r#"http_request_duration_seconds_count{method="GET",route="/hardware/"} 1"#,
+        r#"http_requests_total{method="GET",route="/openapi.json",status="2xx"} 1"#,
+        r#"http_requests_total{method="GET",route="unmatched",status="4xx"} 1"#,
         "http_requests_in_flight 0",
         "hardware_snapshot_age_seconds ",
         r#"hardware_store_operations_total{outcome="failed"} 0"#,

@@ -185,3 +185,34 @@ async fn rows_that_other_tools_insert_into_mysql_appear() {
     execute(&db, "INSERT INTO hardware (provider, name) VALUES ('Hetzner', 'ax41')").await;
     eventually("the row appears", async || world.service.level("ax41").await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_replaced_in_its_file_is_used_without_a_restart() {
+    let database = TestDatabase::mysql().await;
+    let mysql = database.mysql_details();
+    database.migrated().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    replace_file(&file, &format!("{PASSWORD}\n"));
+    let (host, path) = (format!("{}:{}", mysql.server.host, mysql.server.port), file.clone());
+    let options = [
+        ["--mysql-host", &host],
+        ["--mysql-user", &mysql.user],
+        ["--mysql-password-file", path.to_str().expect("UTF-8")],
+        ["--mysql-database", &mysql.schema],
+        ["--mysql-tls-ca-file", mysql.server.ca_file.to_str().expect("UTF-8")],
+    ];
+    let service = TestService::in_folder(folder, options.as_flattened()).await;
+    service.wait_until_ready().await;
+    let user = &mysql.user;
+    let change = format!("ALTER USER '{user}'@'%' IDENTIFIED BY 'another' REQUIRE SSL");
+    mysql.server.administer(&[change]).await;
+    replace_file(&file, "another");
+    eventually("only connections with the new password", async || {
+        let report = service.get_admin("/credentials").await;
+        let report: serde_json::Value = report.json().await.expect("JSON");
+        let connections = report["connections"].as_object().expect("an object");
+        connections.keys().eq(["1"]).then_some(())
+    })
+    .await;
+}

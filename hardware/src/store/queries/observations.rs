@@ -5,21 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::NaiveDateTime;
 use diesel::{
     prelude::*,
-    sql_types::{BigInt, Integer, Nullable, Timestamp},
+    result::Error,
+    sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
 use hardware_api::ObservationSummary;
 
-use super::Connection;
+use super::{Connection, INSERT_OR_IGNORE};
 use crate::{
-    observation::{Batch, KeyHash, Observation, Run, Timeline},
+    observation::{Batch, KeyHash, Observation, PoolName, Run, Timeline},
     store::{
         rows::SegmentRow,
         schema::{hardware_key, pool, pool_current, segment, source},
     },
 };
 
-/// Rows in one statement: seven values each stay far below the 32 766 that SQLite allows.
+/// Rows in one statement, which is put together here as diesel can do so on MySQL only. Seven values
+/// each stay far below the 32 766 that SQLite allows.
 const CHUNK: usize = 500;
 
 /// The source's row is written first and stays locked, so the batches of one source take turns and
@@ -101,60 +103,53 @@ async fn find_pools<'batch>(
     source_id: i32,
     batch: &'batch Batch,
 ) -> QueryResult<BTreeMap<i32, Vec<&'batch Observation>>> {
-    let mut by_key: BTreeMap<KeyHash, Vec<&Observation>> = BTreeMap::new();
+    let mut names: BTreeMap<KeyHash, &PoolName> = BTreeMap::new();
     for observation in &batch.observations {
-        by_key.entry(observation.pool.key_hash()).or_default().push(observation);
+        names.entry(observation.pool.key_hash()).or_insert(&observation.pool);
     }
-    let keys = find_keys(connection, &by_key).await?;
-    let mut pools = load_pools(connection, source_id, &keys).await?;
+    let keys = find_keys(connection, &names).await?;
 
-    let mut by_pool: BTreeMap<i32, Vec<&Observation>> = BTreeMap::new();
-    for (hash, observations) in by_key {
-        let key_id = keys.get(hash.as_slice()).copied().ok_or(diesel::result::Error::NotFound)?;
-        for observation in observations {
-            let name = &observation.pool;
-            let identity = (
-                key_id,
-                name.region.clone(),
-                name.zone.clone(),
-                name.tier.clone(),
-                name.unit.clone(),
-            );
-            let pool_id = match pools.get(&identity) {
-                Some(id) => *id,
-                None => add_pool(connection, source_id, identity, &mut pools).await?,
-            };
-            by_pool.entry(pool_id).or_default().push(observation);
-        }
+    let mut by_identity: BTreeMap<PoolIdentity, Vec<&Observation>> = BTreeMap::new();
+    for observation in &batch.observations {
+        let name = &observation.pool;
+        let key_id = keys.get(name.key_hash().as_slice()).copied().ok_or(Error::NotFound)?;
+        let (region, zone) = (name.region.clone(), name.zone.clone());
+        let identity = (key_id, region, zone, name.tier.clone(), name.unit.clone());
+        by_identity.entry(identity).or_default().push(observation);
     }
-    for observations in by_pool.values_mut() {
+    let mut pools = load_pools(connection, source_id, &keys).await?;
+    let is_new = |identity: &&PoolIdentity| !pools.contains_key(*identity);
+    let new: Vec<&PoolIdentity> = by_identity.keys().filter(is_new).collect();
+    if !new.is_empty() {
+        for identities in new.chunks(CHUNK) {
+            add_pools(connection, source_id, identities).await?;
+        }
+        pools = load_pools(connection, source_id, &keys).await?;
+    }
+
+    let mut by_pool = BTreeMap::new();
+    for (identity, mut observations) in by_identity {
         observations.sort_by_key(|observation| observation.observed_at);
+        let pool_id = pools.get(&identity).copied().ok_or(Error::NotFound)?;
+        by_pool.insert(pool_id, observations);
     }
     Ok(by_pool)
 }
 
 async fn find_keys(
     connection: &mut Connection,
-    by_key: &BTreeMap<KeyHash, Vec<&Observation>>,
+    names: &BTreeMap<KeyHash, &PoolName>,
 ) -> QueryResult<HashMap<Vec<u8>, i32>> {
-    let hashes: Vec<&[u8]> = by_key.keys().map(KeyHash::as_slice).collect();
+    let hashes: Vec<&[u8]> = names.keys().map(KeyHash::as_slice).collect();
     let mut keys = load_keys(connection, &hashes).await?;
-    let mut is_new = Vec::new();
     // In the order of the hashes, so that two batches with the same new keys cannot deadlock.
-    for (hash, observations) in by_key {
-        if !keys.contains_key(hash.as_slice()) {
-            diesel::insert_or_ignore_into(hardware_key::table)
-                .values((
-                    hardware_key::key_hash.eq(hash.as_slice()),
-                    hardware_key::provider.eq(&observations[0].pool.provider),
-                    hardware_key::name.eq(&observations[0].pool.name),
-                ))
-                .execute(connection)
-                .await?;
-            is_new.push(hash.as_slice());
-        }
+    let is_new = |(hash, _): &(&KeyHash, _)| !keys.contains_key(hash.as_slice());
+    let new: Vec<(&KeyHash, &&PoolName)> = names.iter().filter(is_new).collect();
+    for names in new.chunks(CHUNK) {
+        add_keys(connection, names).await?;
     }
-    keys.extend(load_keys(connection, &is_new).await?);
+    let new: Vec<&[u8]> = new.iter().map(|(hash, _)| hash.as_slice()).collect();
+    keys.extend(load_keys(connection, &new).await?);
     Ok(keys)
 }
 
@@ -172,6 +167,25 @@ async fn load_keys(
         keys.extend(rows);
     }
     Ok(keys)
+}
+
+/// Another source may add the same key meanwhile; the first one stays.
+async fn add_keys(
+    connection: &mut Connection,
+    names: &[(&KeyHash, &&PoolName)],
+) -> QueryResult<usize> {
+    let places = vec!["(?, ?, ?)"; names.len()].join(", ");
+    let mut query = diesel::sql_query(format!(
+        "{INSERT_OR_IGNORE} INTO hardware_key (key_hash, provider, name) VALUES {places}"
+    ))
+    .into_boxed();
+    for (hash, name) in names {
+        query = query
+            .bind::<Binary, _>(hash.as_slice())
+            .bind::<Text, _>(&name.provider)
+            .bind::<Text, _>(&name.name);
+    }
+    query.execute(connection).await
 }
 
 async fn load_pools(
@@ -196,37 +210,27 @@ async fn load_pools(
     Ok(pools)
 }
 
-/// Only batches of this source add such a pool, and those take turns.
-async fn add_pool(
+/// Only batches of this source add such pools, and those take turns.
+async fn add_pools(
     connection: &mut Connection,
     source_id: i32,
-    identity: PoolIdentity,
-    pools: &mut HashMap<PoolIdentity, i32>,
-) -> QueryResult<i32> {
-    let (key_id, region, zone, tier, unit) = &identity;
-    diesel::insert_into(pool::table)
-        .values((
-            pool::hardware_key_id.eq(key_id),
-            pool::region.eq(region),
-            pool::zone.eq(zone),
-            pool::tier.eq(tier),
-            pool::unit.eq(unit),
-            pool::source_id.eq(source_id),
-        ))
-        .execute(connection)
-        .await?;
-    let pool_id = pool::table
-        .filter(pool::hardware_key_id.eq(key_id))
-        .filter(pool::region.eq(region))
-        .filter(pool::zone.eq(zone))
-        .filter(pool::tier.eq(tier))
-        .filter(pool::unit.eq(unit))
-        .filter(pool::source_id.eq(source_id))
-        .select(pool::id)
-        .first(connection)
-        .await?;
-    pools.insert(identity, pool_id);
-    Ok(pool_id)
+    identities: &[&PoolIdentity],
+) -> QueryResult<usize> {
+    let places = vec!["(?, ?, ?, ?, ?, ?)"; identities.len()].join(", ");
+    let mut query = diesel::sql_query(format!(
+        "INSERT INTO pool (source_id, hardware_key_id, region, zone, tier, unit) VALUES {places}"
+    ))
+    .into_boxed();
+    for (key_id, region, zone, tier, unit) in identities {
+        query = query
+            .bind::<Integer, _>(source_id)
+            .bind::<Integer, _>(key_id)
+            .bind::<Text, _>(region)
+            .bind::<Text, _>(zone)
+            .bind::<Text, _>(tier)
+            .bind::<Text, _>(unit);
+    }
+    query.execute(connection).await
 }
 
 async fn load_timelines(
@@ -275,8 +279,7 @@ async fn load_past(
     Ok(rows.iter().map(Run::from).collect())
 }
 
-/// Many rows in one statement, which diesel offers on MySQL only. `REPLACE` is the one form of
-/// "insert or update" that both databases have.
+/// `REPLACE` is the one form of "insert or update" that both databases have.
 async fn write_segments(connection: &mut Connection, rows: &[(i32, Run)]) -> QueryResult<usize> {
     let places = vec!["(?, ?, ?, ?, ?)"; rows.len()].join(", ");
     let mut query = diesel::sql_query(format!(

@@ -1,5 +1,7 @@
 //! What is written can be read, by however many at once.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, NaiveDateTime};
 use futures::future::join_all;
 use hardware::{
@@ -19,6 +21,7 @@ on_both_databases!(
     a_batch_that_fails_leaves_nothing,
     eight_writers_on_eight_connections_never_fail,
     new_pools_of_many_sources_at_once_never_fail,
+    a_full_batch_of_new_pools_is_recorded_within_seconds,
 );
 
 fn at(second: i64) -> NaiveDateTime {
@@ -153,4 +156,14 @@ async fn new_pools_of_many_sources_at_once_never_fail(database: TestDatabase) {
     let summaries = join_all(batches.iter().map(|batch| record(&db, batch))).await;
     let accepted: u32 = summaries.iter().map(|summary| summary.accepted).sum();
     assert_eq!(accepted, 8 * 40, "each source has each pool once");
+}
+
+/// 10 000 pools that nobody has seen before: the most work that one batch can make.
+async fn a_full_batch_of_new_pools_is_recorded_within_seconds(database: TestDatabase) {
+    let db = database.migrated().await;
+    let reports = |second| (0..10_000).map(|pool| seen(&format!("c{pool}"), second, 1)).collect();
+    let started = Instant::now();
+    assert_eq!(record(&db, &batch("lab", reports(0))).await.accepted, 10_000);
+    assert_eq!(record(&db, &batch("lab", reports(60))).await.unchanged, 10_000);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
