@@ -37,7 +37,7 @@ impl Database {
 
     /// Logs in as the administrator that the tests may use, over TLS.
     pub async fn connect_as_admin(&self) -> Result<Conn> {
-        self.connect(self.get("MYSQL_ADMIN_USER")?, self.get("MYSQL_ADMIN_PASSWORD")?).await
+        self.connect(self.get("MARIADB_ADMIN_USER")?, self.get("MARIADB_ADMIN_PASSWORD")?).await
     }
 
     /// Logs in over TLS.

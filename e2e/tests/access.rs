@@ -1,0 +1,112 @@
+//! What the operator may do, and what the pods may do.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use e2e::{Namespace, setting};
+use k8s_openapi::api::{
+    authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec},
+    core::v1::{Namespace as NamespaceObject, Pod},
+};
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+/// Every right of the operator in a namespace that it watches. A line more is a finding: either the
+/// operator got a right that it does not need, or this table lacks the reason for it.
+const IN_A_WATCHED_NAMESPACE: &[&str] = &[
+    "apps/deployments: create delete get list patch watch",
+    "autoscaling/horizontalpodautoscalers: create delete get list patch watch",
+    "batch/jobs: create delete get list patch watch",
+    "/configmaps: create delete get list patch watch",
+    "events.k8s.io/events: create patch",
+    "gill-hicks.dev/hardwareportals: get list watch",
+    "gill-hicks.dev/hardwareportals/finalizers: update",
+    "gill-hicks.dev/hardwareportals/status: patch",
+    "networking.k8s.io/ingresses: create delete get list patch watch",
+    "networking.k8s.io/networkpolicies: create delete get list patch watch",
+    "/persistentvolumeclaims: create delete get list patch watch",
+    "policy/poddisruptionbudgets: create delete get list patch watch",
+    // No list and no watch: it reads the Secrets that it was told of, by name.
+    "/secrets: create delete get patch",
+    "/serviceaccounts: create delete get list patch watch",
+    "/services: create delete get list patch watch",
+];
+
+/// Everywhere else it may read its own definition, by name, and nothing more.
+const ELSEWHERE: &[&str] = &["apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get"];
+
+#[tokio::test]
+async fn the_operator_may_do_what_it_needs_and_nothing_more() -> Result<()> {
+    let in_watched = rights_of_the_operator("e2e-access").await?;
+    let expected: BTreeSet<String> =
+        IN_A_WATCHED_NAMESPACE.iter().chain(ELSEWHERE).map(|line| (*line).to_owned()).collect();
+    assert_eq!(in_watched, expected, "rights in a watched namespace");
+    let elsewhere: BTreeSet<String> = ELSEWHERE.iter().map(|line| (*line).to_owned()).collect();
+    for namespace in ["default", "kube-system", "gill-hicks-system"] {
+        assert_eq!(rights_of_the_operator(namespace).await?, elsewhere, "rights in {namespace}");
+    }
+    Ok(())
+}
+
+/// Asks the API server as the operator's own account, less what every account may do.
+async fn rights_of_the_operator(namespace: &str) -> Result<BTreeSet<String>> {
+    e2e::namespace::connect().await?;
+    let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.auth_info.impersonate =
+        Some("system:serviceaccount:gill-hicks-system:gill-hicks-operator".to_owned());
+    let reviews: Api<SelfSubjectRulesReview> = Api::all(Client::try_from(config)?);
+    let review = SelfSubjectRulesReview {
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        ..SelfSubjectRulesReview::default()
+    };
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    let status = answer.status.context("an answered review")?;
+    ensure!(!status.incomplete, "the API server could not list every right");
+    let mut rights = BTreeSet::new();
+    for rule in status.resource_rules {
+        let groups = rule.api_groups.unwrap_or_default();
+        // What every account may ask about itself.
+        if groups.iter().any(|group| group == "authorization.k8s.io" || group == "authentication.k8s.io") {
+            continue;
+        }
+        let verbs = rule.verbs.into_iter().collect::<BTreeSet<_>>();
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(" ");
+        let names = match rule.resource_names.unwrap_or_default() {
+            names if names.is_empty() => String::new(),
+            names => format!("({})", names.join(",")),
+        };
+        for group in &groups {
+            for resource in rule.resources.iter().flatten() {
+                rights.insert(format!("{group}/{resource}{names}: {verbs}"));
+            }
+        }
+    }
+    Ok(rights)
+}
+
+#[tokio::test]
+async fn pods_run_where_the_restricted_standard_is_enforced_and_hold_no_token() -> Result<()> {
+    let namespace = Namespace::open("e2e-access").await?;
+    let object: NamespaceObject = Api::all(namespace.client()).get(namespace.name()).await?;
+    let labels = object.metadata.labels.unwrap_or_default();
+    assert_eq!(
+        labels.get("pod-security.kubernetes.io/enforce").map(String::as_str),
+        Some("restricted")
+    );
+    namespace.apply_portal("confined", json!({})).await?;
+    namespace.wait_until_ready("confined").await?;
+    let pods = namespace.api::<Pod>().list(&ListParams::default()).await?.items;
+    ensure!(pods.len() >= 2, "{} pods run", pods.len());
+    for pod in pods {
+        let spec = pod.spec.context("a pod has a spec")?;
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        let volumes = spec.volumes.unwrap_or_default();
+        ensure!(volumes.iter().all(|volume| volume.projected.is_none()), "a token is mounted");
+    }
+    namespace.delete_portal("confined").await
+}

@@ -1,0 +1,161 @@
+//! What the real API server refuses, and that it keeps what the schema must not lose.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use crds::HardwarePortal;
+use e2e::{Namespace, setting};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    message: String,
+    object: Value,
+    old: Option<Value>,
+}
+
+#[tokio::test]
+async fn each_object_that_breaks_a_rule_is_refused_by_the_api_server() -> Result<()> {
+    let namespace = Namespace::keep("e2e-admission").await?;
+    let cases: Vec<Case> =
+        serde_yaml::from_str(include_str!("../../crds/tests/refused.yaml"))?;
+    ensure!(cases.len() > 15, "found {} cases only", cases.len());
+    for case in cases {
+        let refusal = submit(&namespace, &case).await?;
+        ensure!(
+            refusal.contains(&case.message),
+            "{}: expected \"{}\", the API server said \"{refusal}\"",
+            case.name,
+            case.message
+        );
+    }
+    Ok(())
+}
+
+/// Submits an object and gives the API server's refusal. Nothing is stored but `old`, suspended so
+/// that the operator leaves it alone.
+async fn submit(namespace: &Namespace, case: &Case) -> Result<String> {
+    let kind = GroupVersionKind::gvk("gill-hicks.dev", "v1alpha1", "HardwarePortal");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "hardwareportals");
+    let portals: Api<DynamicObject> =
+        Api::namespaced_with(namespace.client(), namespace.name(), &resource);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let answer = match &case.old {
+        None => portals.create(&dry_run, &object(&case.object)?).await,
+        Some(old) => {
+            let mut old = old.clone();
+            old["spec"]["suspend"] = json!(true);
+            let name = old["metadata"]["name"].as_str().context("a name")?.to_owned();
+            let stored = portals.create(&PostParams::default(), &object(&old)?).await?;
+            let mut changed = object(&case.object)?;
+            changed.metadata.resource_version = stored.metadata.resource_version;
+            let answer = portals.replace(&name, &dry_run, &changed).await;
+            portals.delete(&name, &DeleteParams::default()).await?;
+            answer
+        }
+    };
+    match answer {
+        Ok(_) => anyhow::bail!("{}: the API server accepted it", case.name),
+        Err(kube::Error::Api(status)) if status.code == 422 => Ok(status.message.clone()),
+        Err(error) => Err(error).with_context(|| case.name.clone()),
+    }
+}
+
+fn object(value: &Value) -> Result<DynamicObject> {
+    let mut value = value.clone();
+    value["apiVersion"] = json!("gill-hicks.dev/v1alpha1");
+    value["kind"] = json!("HardwarePortal");
+    Ok(serde_json::from_value(value)?)
+}
+
+/// A default that was stored would collide with a later choice, in both kinds of apply.
+#[tokio::test]
+async fn a_spec_can_be_changed_step_by_step_with_both_kinds_of_apply() -> Result<()> {
+    let namespace = Namespace::keep("e2e-admission").await?;
+    let mysql = json!({"mysql": {"source": {"secret": {"name": "db"}}}});
+    let steps = [
+        json!({}),
+        json!({"database": mysql}),
+        json!({"database": mysql, "hardware": {"replicas": 3, "autoscaling": {"disabled": true}}}),
+        json!({"database": mysql, "hardware": {"autoscaling": {"maxReplicas": 4}}}),
+        json!({"database": mysql}),
+    ];
+    for (name, kind_of_apply) in
+        [("by-server", "--server-side=true"), ("by-client", "--server-side=false")]
+    {
+        for step in &steps {
+            let mut spec = step.clone();
+            spec["suspend"] = json!(true);
+            kubectl_apply(&namespace, kind_of_apply, name, &spec).await?;
+            let stored: HardwarePortal = namespace.api().get(name).await?;
+            let stored = serde_json::to_value(&stored.spec)?;
+            ensure!(
+                stored.get("database") == step.get("database"),
+                "{name}: after {step} the database is {}",
+                stored["database"]
+            );
+            ensure!(
+                stored.pointer("/hardware/replicas") == step.pointer("/hardware/replicas"),
+                "{name}: after {step} hardware is {}",
+                stored["hardware"]
+            );
+        }
+        namespace.api::<HardwarePortal>().delete(name, &DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
+async fn kubectl_apply(
+    namespace: &Namespace,
+    kind_of_apply: &str,
+    name: &str,
+    spec: &Value,
+) -> Result<()> {
+    let document = json!({
+        "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+        "metadata": {"name": name}, "spec": spec,
+    });
+    let mut kubectl = Command::new(setting("KUBECTL")?)
+        .args(["--namespace", namespace.name(), "apply", kind_of_apply, "--filename", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = kubectl.stdin.take().context("a pipe")?;
+    stdin.write_all(document.to_string().as_bytes()).await?;
+    drop(stdin);
+    let output = kubectl.wait_with_output().await?;
+    ensure!(
+        output.status.success(),
+        "{kind_of_apply} of {spec}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn kubectl_explain_describes_every_level() -> Result<()> {
+    for path in [
+        "hwp",
+        "hwp.spec",
+        "hwp.spec.database.mysql.source.secret",
+        "hwp.spec.hardware.autoscaling",
+        "hwp.spec.portal.ingress.alb",
+        "hwp.status.credentials",
+    ] {
+        let output = Command::new(setting("KUBECTL")?).args(["explain", path]).output().await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(!text.contains("<empty>"), "{path} has no description:\n{text}");
+        ensure!(!text.contains("<no description>"), "{path} has a field without description:\n{text}");
+    }
+    Ok(())
+}
