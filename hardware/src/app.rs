@@ -9,7 +9,6 @@ use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
@@ -92,7 +91,11 @@ impl App {
             catalogue: catalogue.latest(),
             wake: Arc::clone(&wake),
         };
-        lifecycle.spawn("store", store_tasks.run(lifecycle.closing().clone()));
+        // The store's guard makes it safe to drop what it is doing.
+        let closing = lifecycle.closing().clone();
+        lifecycle.spawn("store", async move {
+            closing.run_until_cancelled(store_tasks.run()).await;
+        });
 
         let state = ApiState {
             published,
@@ -119,32 +122,30 @@ struct StoreTasks {
 }
 
 impl StoreTasks {
-    async fn run(self, closing: CancellationToken) {
+    /// For ever.
+    async fn run(self) {
         let Self { db, schema, snapshot, refresher, catalogue, wake } = self;
         let maintain = async {
-            wait_for_schema(&db, &schema, &closing).await;
+            wait_for_schema(&db, &schema).await;
             // Before the first snapshot, so that it has these rows. Tried again below if it fails.
             let entries = Arc::clone(&catalogue.borrow());
             if let Err(error) = db.add_missing_hardware(&entries).await {
                 warn!(%error, "failed to add the rows of the catalogue before the first snapshot");
             }
             tokio::join!(
-                catalogue::keep(&db, catalogue, &wake, &closing),
-                refresher.run(Arc::clone(&wake), snapshot, closing.clone()),
+                catalogue::keep(&db, catalogue, &wake),
+                refresher.run(Arc::clone(&wake), snapshot),
             );
         };
-        tokio::join!(maintain, db.retire_old_connections(&closing));
+        tokio::join!(maintain, db.retire_old_connections());
     }
 }
 
-async fn wait_for_schema(db: &Db, schema: &Gate, closing: &CancellationToken) {
+async fn wait_for_schema(db: &Db, schema: &Gate) {
     let mut reported = String::new();
-    while !closing.is_cancelled() {
+    loop {
         let reason = match db.pending_migrations().await {
-            Ok(pending) if pending.is_empty() => {
-                schema.open();
-                return;
-            }
+            Ok(pending) if pending.is_empty() => return schema.open(),
             Ok(pending) => {
                 let list = pending.join(", ");
                 format!("migrations pending ({list}): run \"hardware migrate\"")
@@ -156,7 +157,7 @@ async fn wait_for_schema(db: &Db, schema: &Gate, closing: &CancellationToken) {
         }
         schema.close(reason.clone());
         reported = reason;
-        closing.run_until_cancelled(sleep(SCHEMA_PAUSE)).await;
+        sleep(SCHEMA_PAUSE).await;
     }
 }
 

@@ -7,7 +7,6 @@ use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -57,36 +56,28 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogueEntry>, String> {
     Ok(entries)
 }
 
-/// Adds missing rows now and after each change of the catalogue, until `closing`, and wakes the
-/// refresh when it added some. Rows that leave the catalogue stay: others may use them.
+/// Adds missing rows now and after each change of the catalogue, for ever, and wakes the refresh when
+/// it added some. Rows that leave the catalogue stay: others may use them.
 pub async fn keep(
     db: &Db,
     mut catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
     wake: &Notify,
-    closing: &CancellationToken,
 ) {
-    while !closing.is_cancelled() {
+    loop {
         let entries = Arc::clone(&catalogue.borrow_and_update());
-        let next = match db.add_missing_hardware(&entries).await {
+        match db.add_missing_hardware(&entries).await {
             Ok(added) => {
                 if added > 0 {
                     info!(added, "added rows of the catalogue");
                     wake.notify_one();
                 }
-                None
+                changed(&mut catalogue).await;
             }
             Err(error) => {
                 warn!(%error, "failed to add the rows of the catalogue, trying again");
-                Some(RETRY_PAUSE)
+                sleep(RETRY_PAUSE).await;
             }
-        };
-        let wait = async {
-            tokio::select! {
-                () = changed(&mut catalogue) => {}
-                () = async { sleep(next.unwrap_or_default()).await }, if next.is_some() => {}
-            }
-        };
-        closing.run_until_cancelled(wait).await;
+        }
     }
 }
 

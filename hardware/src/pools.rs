@@ -76,9 +76,9 @@ impl Pools {
         let mut segments = past;
         segments.push(current);
         let history = History::new(&segments).unwrap_or_else(|error| {
-            error!(pool = row.id, %error, "using only the latest run of this pool");
-            History::new(&segments[segments.len() - 1..])
-                .expect("one run that ends after it starts")
+            // Somebody wrote to the tables by hand: what is posted is checked.
+            error!(pool = row.id, %error, "leaving this pool unknown");
+            History::new(&[]).expect("no segments are a history")
         });
         let fit = model.fit(history, Wanted::ONE, PoolKey::new(row.id.unsigned_abs().into()));
         segments.pop();
@@ -148,7 +148,7 @@ fn segment(run: &Run) -> Segment {
     let units = |count: i32| u32::try_from(count).unwrap_or(0);
     match run.count {
         Count { total: Some(total), free } => {
-            Segment::counts(start, last_seen, units(total), units(total - free))
+            Segment::counts(start, last_seen, units(total), units(total.saturating_sub(free)))
         }
         Count { total: None, free } => Segment::available(start, last_seen, free > 0),
     }

@@ -11,7 +11,6 @@ use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -74,12 +73,12 @@ impl Refresher {
         }
     }
 
-    /// Refreshes until `closing`, sooner when `wake` is notified. Opens `gate` with the first snapshot
-    /// and never closes it: an old snapshot is better than none.
-    pub async fn run(mut self, wake: Arc<Notify>, gate: Gate, closing: CancellationToken) {
+    /// Refreshes for ever, sooner when `wake` is notified. Opens `gate` with the first snapshot and
+    /// never closes it: an old snapshot is better than none. May be dropped at any time.
+    pub async fn run(mut self, wake: Arc<Notify>, gate: Gate) {
         let mut failures = retry_pauses();
         let mut is_failing = false;
-        while !closing.is_cancelled() {
+        loop {
             let outcome = self.refresh().await;
             self.metrics.observe(&self.db, self.published.age());
             let pause = match outcome {
@@ -102,14 +101,11 @@ impl Refresher {
                     failures.next().unwrap_or(LONGEST_PAUSE)
                 }
             };
-            let next = async {
-                sleep(LEAST_PAUSE).await;
-                tokio::select! {
-                    () = wake.notified() => {}
-                    () = sleep(pause) => {}
-                }
-            };
-            closing.run_until_cancelled(next).await;
+            sleep(LEAST_PAUSE).await;
+            tokio::select! {
+                () = wake.notified() => {}
+                () = sleep(pause) => {}
+            }
         }
     }
 
@@ -144,8 +140,11 @@ impl Refresher {
         for source in self.db.list_sources().await? {
             let seen = self.seen.get(&source.id).copied();
             if seen != Some((source.revision, source.expected_interval_s)) {
-                // Another interval changes the fit of every pool of the source.
-                let since = seen.filter(|(_, interval)| *interval == source.expected_interval_s);
+                // Another interval changes the fit of every pool of the source, and a revision that
+                // went back means that somebody replaced the tables.
+                let since = seen.filter(|(revision, interval)| {
+                    *interval == source.expected_interval_s && *revision <= source.revision
+                });
                 let since = since.map_or(-1, |(revision, _)| revision);
                 let pools = self.db.list_pools_changed_since(source.id, since).await?;
                 let histories = self.read_histories(&pools).await?;

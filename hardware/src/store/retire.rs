@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Db, Guarded, MysqlOpener};
@@ -12,14 +11,12 @@ use super::{Db, Guarded, MysqlOpener};
 const PACE: Duration = Duration::from_millis(250);
 
 impl Db {
-    /// Closes idle connections that logged in with an older credential, after each change of it,
-    /// until `closing`. Those that are in use are refused when they come back.
-    pub async fn retire_old_connections(&self, closing: &CancellationToken) {
+    /// Closes idle connections that logged in with an older credential, after each change of it, for
+    /// ever. Those that are in use are refused when they come back.
+    pub async fn retire_old_connections(&self) {
         match self {
-            Self::Sqlite(_) => closing.cancelled().await,
-            Self::Mysql(guarded) => {
-                closing.run_until_cancelled(retire(guarded)).await;
-            }
+            Self::Sqlite(_) => std::future::pending().await,
+            Self::Mysql(guarded) => retire(guarded).await,
         }
     }
 }

@@ -216,3 +216,18 @@ async fn a_password_that_is_replaced_in_its_file_is_used_without_a_restart() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observations_are_written_although_their_client_has_left() {
+    let world = World::migrated().await;
+    world.proxy.set(Behaviour::Delay(Duration::from_millis(200)));
+    let url = format!("{}/v1/observations", world.service.url);
+    let impatient = world.service.client.post(url).bearer_auth(TOKEN).json(&report("c5", 8, 8));
+    let left = impatient.timeout(Duration::from_millis(100)).send().await;
+    assert!(left.expect_err("it should not have waited").is_timeout());
+    world.proxy.set(Behaviour::Pass);
+    eventually("the observation counts", async || {
+        (world.service.level("c5").await == Some(Availability::Low)).then_some(())
+    })
+    .await;
+}

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,7 +54,9 @@ impl Load {
             });
         }
         let (db, closing) = (Arc::clone(&load.db), load.closing.clone());
-        load.tasks.spawn(async move { db.retire_old_connections(&closing).await });
+        load.tasks.spawn(async move {
+            closing.run_until_cancelled(db.retire_old_connections()).await;
+        });
         load
     }
 
@@ -226,7 +228,6 @@ async fn old_connections_retire_one_after_the_other() {
     futures::future::join_all((0..4).map(hold)).await;
     assert_eq!(db.session_report().expect("MySQL").connections, [(1, 4)].into());
 
-    let (closing, is_over) = (CancellationToken::new(), AtomicBool::new(false));
     let watch = async {
         // The task of retirement has begun to listen once it has been polled.
         tokio::task::yield_now().await;
@@ -237,9 +238,10 @@ async fn old_connections_retire_one_after_the_other() {
         })
         .await;
         assert!(started.elapsed() > Duration::from_millis(500), "not all at once");
-        is_over.store(true, Ordering::Relaxed);
-        closing.cancel();
     };
-    tokio::join!(db.retire_old_connections(&closing), watch);
-    assert!(is_over.load(Ordering::Relaxed));
+    tokio::select! {
+        biased;
+        () = db.retire_old_connections() => panic!("it goes on for ever"),
+        () = watch => {}
+    }
 }
