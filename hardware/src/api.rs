@@ -53,14 +53,16 @@ pub struct ApiState {
 
 /// All public routes.
 ///
-/// The list is asked for far more often than everything else, and answered in microseconds. So it is
-/// observed by instruments of its own, that are found without a look-up, and not by the layer.
+/// The list is observed by instruments of its own, which are found without a look-up, and not by the
+/// layer. It is a route like the others, for its description and for methods that it does not take,
+/// but [`hardware::ListFirst`] answers it before a route is looked for.
 pub fn router(state: ApiState) -> Router {
+    let state = Arc::new(state);
     let (observed, description) = observed_routes().split_for_parts();
     let (list, list_description) = list_routes().split_for_parts();
     let description = list_description.merge_from(description);
     let document = Bytes::from(description.to_json().unwrap_or_default());
-    observed
+    let others = observed
         // Flask redirected so, and clients of the original may rely on it.
         .route("/hardware", get(async || Redirect::permanent("/hardware/")))
         .route(
@@ -73,7 +75,8 @@ pub fn router(state: ApiState) -> Router {
         .method_not_allowed_fallback(refuse_method)
         .layer(ObserveRequests::default())
         .merge(list.method_not_allowed_fallback(refuse_method))
-        .with_state(Arc::new(state))
+        .with_state(Arc::clone(&state));
+    Router::new().fallback_service(hardware::ListFirst { state, others })
 }
 
 async fn refuse_method(method: Method, uri: Uri) -> Refusal {
