@@ -1,0 +1,203 @@
+//! The operator's command line.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use kube::{Client, Config};
+use operator::{
+    check,
+    portal_controller::live::Scope,
+    run,
+    settings::{HostPattern, Settings},
+};
+use service_kit::{
+    Lifecycle, admin,
+    config::{self, AdminArgs, EXIT_BAD_CONFIGURATION, EXIT_FAILED, LogArgs, ShutdownArgs},
+    server::{self, Limits},
+    telemetry,
+};
+use tracing::{error, info};
+
+/// Turns `HardwarePortal` resources into running services.
+#[derive(Parser)]
+#[command(name = "operator", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch portals and bring them about, until told to stop
+    Run(Box<RunArgs>),
+    /// Print the definition of HardwarePortal, for kubectl apply --server-side
+    Crd,
+    /// Say what is wrong with this installation; exit status 1 if anything is
+    Check(ScopeArgs),
+}
+
+#[derive(Args)]
+struct ScopeArgs {
+    /// Namespaces to watch, separated by commas
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
+    watch_namespaces: Vec<String>,
+    /// Watch all namespaces instead; the operator's account must then be able to read every Secret
+    #[arg(long, env = "CLUSTER_WIDE", conflicts_with = "watch_namespaces")]
+    cluster_wide: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Image of hardware for portals that name none
+    #[arg(long, env = "OPERATOR_HARDWARE_IMAGE", value_name = "IMAGE")]
+    hardware_image: String,
+    /// Image of portal for portals that name none
+    #[arg(long, env = "OPERATOR_PORTAL_IMAGE", value_name = "IMAGE")]
+    portal_image: String,
+    /// When to pull both images: Always, `IfNotPresent` or Never [default: as Kubernetes decides]
+    #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_name = "POLICY")]
+    image_pull_policy: Option<String>,
+    /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any]
+    #[arg(long, env = "ALLOWED_DATABASE_HOSTS", value_delimiter = ',', value_name = "HOST")]
+    allowed_database_hosts: Vec<HostPattern>,
+    /// The operator's own namespace
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "gill-hicks-system",
+        value_name = "NAMESPACE"
+    )]
+    pod_namespace: String,
+    /// Name of the operator's pod, for events
+    #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
+    pod_name: String,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
+}
+
+impl ScopeArgs {
+    fn scopes(&self) -> Option<Vec<Scope>> {
+        let namespaces = self.watch_namespaces.iter().filter(|name| !name.is_empty());
+        match (self.cluster_wide, namespaces.clone().count()) {
+            (true, _) => Some(vec![Scope::Cluster]),
+            (false, 0) => None,
+            (false, _) => Some(namespaces.cloned().map(Scope::Namespace).collect()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match config::parse::<Cli>(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing has chosen a provider before main");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(EXIT_FAILED, &format!("failed to start threads: {error}")),
+    };
+    match cli.command {
+        Command::Crd => print(&crds::crd_yaml()),
+        Command::Check(scope) => runtime.block_on(check_installation(&scope)),
+        Command::Run(args) => runtime.block_on(run_until_stopped(&args)),
+    }
+}
+
+async fn run_until_stopped(args: &RunArgs) -> ExitCode {
+    let Some(scopes) = args.scope.scopes() else {
+        return fail(
+            EXIT_BAD_CONFIGURATION,
+            "bad configuration: WATCH_NAMESPACES is not set, expected namespaces separated by commas, or --cluster-wide",
+        );
+    };
+    let metrics = match telemetry::init(&args.log) {
+        Ok(metrics) => metrics,
+        Err(error) => return fail(EXIT_BAD_CONFIGURATION, &error.to_string()),
+    };
+    let client = match connect().await {
+        Ok(client) => client,
+        Err(error) => return fail(EXIT_FAILED, &error),
+    };
+    let listener = match server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await {
+        Ok(listener) => listener,
+        Err(error) => return fail(EXIT_FAILED, &error.to_string()),
+    };
+    let settings = Settings {
+        hardware_image: args.hardware_image.clone(),
+        portal_image: args.portal_image.clone(),
+        image_pull_policy: args.image_pull_policy.clone(),
+        allowed_database_hosts: args.allowed_database_hosts.clone(),
+        namespace: args.pod_namespace.clone(),
+    };
+    let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
+    info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
+    run::start(&lifecycle, &client, scopes, &settings, &args.pod_name);
+    lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));
+    let router = admin::router(lifecycle.readiness().clone(), metrics);
+    let admin = tokio::spawn(server::serve(
+        listener,
+        router,
+        Limits::default(),
+        lifecycle.closed().clone(),
+    ));
+    let outcome = lifecycle.run(ended).await;
+    admin.abort();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "stopped");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+async fn check_installation(scope: &ScopeArgs) -> ExitCode {
+    let client = match connect().await {
+        Ok(client) => client,
+        Err(error) => return fail(EXIT_FAILED, &error),
+    };
+    match check::find_problems(&client, &scope.watch_namespaces).await {
+        Ok(problems) if problems.is_empty() => {
+            print("everything that the operator needs is there\n")
+        }
+        Ok(problems) => fail(EXIT_FAILED, &problems.join("\n")),
+        Err(error) => fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
+    }
+}
+
+/// With a deadline for connecting and writing. Reading has none of its own, as watches are long.
+async fn connect() -> Result<Client, String> {
+    let mut config = Config::infer().await.map_err(|error| {
+        format!("failed to find the API server: {error}; run inside a cluster or set KUBECONFIG")
+    })?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(Duration::from_secs(10));
+    Client::try_from(config).map_err(|error| format!("failed to prepare a client: {error}"))
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads any more, as behind `| head`.
+        Err(_) => ExitCode::from(EXIT_FAILED),
+    }
+}
+
+fn fail(status: u8, sentence: &str) -> ExitCode {
+    use std::io::Write;
+    let mut errors = std::io::stderr();
+    // Where even that fails, the status is all that is left to say.
+    let _told = writeln!(errors, "{sentence}");
+    ExitCode::from(status)
+}

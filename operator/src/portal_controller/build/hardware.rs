@@ -1,0 +1,208 @@
+//! The API: Deployment, Service, catalogue and the volume of an embedded database.
+
+use std::collections::BTreeMap;
+
+use crds::{Storage, TlsMode};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{
+            ConfigMap, ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource,
+            SecretVolumeSource, Service, ServicePort, ServiceSpec, Volume, VolumeMount,
+            VolumeResourceRequirements,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
+};
+
+use super::{
+    labels::{self, Component},
+    names,
+    pod::{self, Files, Parts},
+};
+use crate::portal_controller::validate::{ValidatedDatabase, ValidatedPortal};
+
+/// Port of the API, the original's.
+pub const PORT: i32 = 5001;
+
+/// The Deployment of the API.
+#[must_use]
+pub fn deployment(portal: &ValidatedPortal) -> Deployment {
+    let mut files = database_files(portal);
+    files.add(
+        "CATALOG_FILE",
+        Volume {
+            name: "config".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: names::config(&portal.name),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        "/etc/gill-hicks/config",
+        names::CATALOG_KEY,
+    );
+    files.add(
+        "OBSERVATIONS_TOKEN_FILE",
+        secret_volume("observations", names::observations_secret(&portal.name), None),
+        "/etc/gill-hicks/observations",
+        names::TOKEN_KEY,
+    );
+    let rolls = matches!(portal.database, ValidatedDatabase::Mysql { .. });
+    let Files { env, volumes, mounts } = files;
+    let name = names::hardware(&portal.name);
+    let component = Component::Hardware;
+    let parts = Parts { component, name, port: PORT, env, volumes, mounts, rolls };
+    pod::deployment(portal, &portal.hardware, parts)
+}
+
+/// How the API reaches its database; the migration needs the same.
+#[must_use]
+pub fn database_files(portal: &ValidatedPortal) -> Files {
+    let mut files = Files::default();
+    match &portal.database {
+        ValidatedDatabase::Embedded { storage } => {
+            files.env.push(pod::variable("SQLITE_PATH", "/var/lib/gill-hicks/hardware.db"));
+            files.mounts.push(VolumeMount {
+                name: names::DATA_VOLUME.to_owned(),
+                mount_path: "/var/lib/gill-hicks".to_owned(),
+                ..VolumeMount::default()
+            });
+            files.volumes.push(data_volume(portal, storage.as_ref()));
+        }
+        ValidatedDatabase::Mysql { tls, .. } => {
+            files.add(
+                "MYSQL_CREDENTIALS_FILE",
+                secret_volume("database", names::database_secret(&portal.name), None),
+                "/etc/gill-hicks/database",
+                names::CREDENTIALS_KEY,
+            );
+            if tls.mode == TlsMode::Disabled {
+                files.env.push(pod::variable("MYSQL_TLS", "disabled"));
+            }
+            let ca = tls.ca.clone().unwrap_or_default();
+            let item = |key: String| {
+                vec![KeyToPath { key, path: "ca.pem".to_owned(), ..KeyToPath::default() }]
+            };
+            let volume = match (ca.config_map_key_ref, ca.secret_key_ref) {
+                (Some(reference), _) => Some(Volume {
+                    name: "ca".to_owned(),
+                    config_map: Some(ConfigMapVolumeSource {
+                        name: reference.name,
+                        items: Some(item(reference.key)),
+                        ..ConfigMapVolumeSource::default()
+                    }),
+                    ..Volume::default()
+                }),
+                (None, Some(reference)) => {
+                    Some(secret_volume("ca", reference.name, Some(item(reference.key))))
+                }
+                (None, None) => None,
+            };
+            if let Some(volume) = volume {
+                files.add("MYSQL_TLS_CA_FILE", volume, "/etc/gill-hicks/ca", "ca.pem");
+            }
+        }
+    }
+    files
+}
+
+fn secret_volume(name: &str, secret: String, items: Option<Vec<KeyToPath>>) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            items,
+            // Readable by the pod's group, which is the container's.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn data_volume(portal: &ValidatedPortal, storage: Option<&Storage>) -> Volume {
+    let name = names::DATA_VOLUME.to_owned();
+    match storage {
+        Some(_) => Volume {
+            name,
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: names::data_claim(&portal.name),
+                read_only: None,
+            }),
+            ..Volume::default()
+        },
+        None => {
+            Volume { name, empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+        }
+    }
+}
+
+/// The volume claim of an embedded database that is to outlive its pod. A retained one has no owner,
+/// so that it outlives the portal as well.
+#[must_use]
+pub fn volume_claim(portal: &ValidatedPortal) -> Option<PersistentVolumeClaim> {
+    let ValidatedDatabase::Embedded { storage: Some(storage) } = &portal.database else {
+        return None;
+    };
+    let name = names::data_claim(&portal.name);
+    let metadata = if storage.retain {
+        labels::unowned(portal, Component::Hardware, name)
+    } else {
+        labels::owned(portal, Component::Hardware, name)
+    };
+    Some(PersistentVolumeClaim {
+        metadata,
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([(
+                    "storage".to_owned(),
+                    Quantity(storage.size.clone()),
+                )])),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// The Service of the API.
+#[must_use]
+pub fn service(portal: &ValidatedPortal) -> Service {
+    Service {
+        metadata: labels::owned(portal, Component::Hardware, names::hardware(&portal.name)),
+        spec: Some(ServiceSpec {
+            selector: Some(labels::selecting(portal, Component::Hardware)),
+            ports: Some(vec![http_port(PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The one port of a Service.
+#[must_use]
+pub fn http_port(number: i32) -> ServicePort {
+    ServicePort {
+        name: Some("http".to_owned()),
+        port: number,
+        protocol: Some("TCP".to_owned()),
+        target_port: Some(IntOrString::String("http".to_owned())),
+        ..ServicePort::default()
+    }
+}
+
+/// The ConfigMap with the catalogue, which the API follows while it runs.
+#[must_use]
+pub fn config(portal: &ValidatedPortal) -> ConfigMap {
+    let catalog = serde_json::to_string(&portal.catalog).expect("plain data");
+    ConfigMap {
+        metadata: labels::owned(portal, Component::Hardware, names::config(&portal.name)),
+        data: Some(pod::strings([(names::CATALOG_KEY, catalog)])),
+        ..ConfigMap::default()
+    }
+}

@@ -1,0 +1,77 @@
+//! The Job that brings the schema up to date before new pods start.
+
+use k8s_openapi::api::{
+    batch::v1::{Job, JobSpec},
+    core::v1::{Container, PodSpec, PodTemplateSpec},
+};
+use kube::api::ObjectMeta;
+use sha2::{Digest, Sha256};
+
+use super::{
+    hardware,
+    labels::{self, Component},
+    names,
+    pod::{self, Files},
+};
+use crate::portal_controller::validate::{ValidatedDatabase, ValidatedPortal};
+
+/// The Job for this image and this database; none for an embedded database, which migrates itself.
+/// It has no time to live: if it went by itself, it would be made again for ever.
+#[must_use]
+pub fn job(portal: &ValidatedPortal) -> Option<Job> {
+    let name = name(portal)?;
+    let Files { env, volumes, mounts } = hardware::database_files(portal);
+    let container = Container {
+        name: Component::Migration.as_str().to_owned(),
+        image: Some(portal.hardware.image.clone()),
+        image_pull_policy: portal.hardware.pull_policy.clone(),
+        args: Some(vec!["migrate".to_owned()]),
+        env: Some(env),
+        resources: Some(portal.hardware.resources.clone()),
+        security_context: Some(pod::confined()),
+        volume_mounts: pod::some(mounts),
+        ..Container::default()
+    };
+    let pod_labels = labels::selecting(portal, Component::Migration);
+    Some(Job {
+        metadata: labels::owned(portal, Component::Migration, name),
+        spec: Some(JobSpec {
+            // With Kubernetes' own delays, about two minutes; then the operator starts anew.
+            backoff_limit: Some(3),
+            active_deadline_seconds: Some(600),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(pod_labels), ..ObjectMeta::default() }),
+                spec: Some(PodSpec {
+                    restart_policy: Some("Never".to_owned()),
+                    image_pull_secrets: portal
+                        .hardware
+                        .spec
+                        .image_pull_secrets
+                        .clone()
+                        .and_then(pod::some),
+                    ..pod::pod(names::hardware(&portal.name), container, volumes)
+                }),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// Name of the Job: the same for the same image and database, so that one is enough, and another for
+/// another, since a Job's template cannot be changed.
+#[must_use]
+pub fn name(portal: &ValidatedPortal) -> Option<String> {
+    let ValidatedDatabase::Mysql { credentials, tls, .. } = &portal.database else { return None };
+    let identity = serde_json::json!([
+        portal.hardware.image,
+        credentials.host,
+        credentials.port,
+        credentials.database,
+        tls,
+        portal.hardware.resources,
+    ]);
+    let digest = Sha256::digest(identity.to_string());
+    let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    Some(format!("{}-migrate-{hash:08x}", portal.name))
+}

@@ -1,0 +1,46 @@
+//! What children are called. A portal's name has at most 40 characters, so that these have at most 63.
+
+/// Deployment, Service, ServiceAccount, autoscaler, budget and policy of the API.
+#[must_use]
+pub fn hardware(portal: &str) -> String {
+    format!("{portal}-hardware")
+}
+
+/// Deployment, Service, ServiceAccount, autoscaler, budget, policy and Ingress of the web page.
+#[must_use]
+pub fn portal(portal: &str) -> String {
+    format!("{portal}-portal")
+}
+
+/// Secret with the credentials file.
+#[must_use]
+pub fn database_secret(portal: &str) -> String {
+    format!("{portal}-database")
+}
+
+/// Secret with the token that observations are posted with.
+#[must_use]
+pub fn observations_secret(portal: &str) -> String {
+    format!("{portal}-observations")
+}
+
+/// ConfigMap with the catalogue.
+#[must_use]
+pub fn config(portal: &str) -> String {
+    format!("{portal}-config")
+}
+
+/// Volume claim of the embedded database.
+#[must_use]
+pub fn data_claim(portal: &str) -> String {
+    format!("{portal}-data")
+}
+
+/// Key of the credentials file.
+pub const CREDENTIALS_KEY: &str = "credentials.json";
+/// Key of the token.
+pub const TOKEN_KEY: &str = "token";
+/// Key of the catalogue.
+pub const CATALOG_KEY: &str = "catalog.json";
+/// Volume of the embedded database, in the pods.
+pub const DATA_VOLUME: &str = "data";

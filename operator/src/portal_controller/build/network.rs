@@ -1,0 +1,86 @@
+//! Who may connect to the pods. Outgoing connections are left alone: the database may be anywhere.
+
+use k8s_openapi::{
+    api::networking::v1::{
+        NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{
+    hardware,
+    labels::{self, Component},
+    names,
+    pod::{self, ADMIN_PORT},
+    portal as web,
+};
+use crate::portal_controller::validate::ValidatedPortal;
+
+/// Label of the namespaces whose pods may read metrics.
+const MONITORING: &str = "gill-hicks.dev/monitoring";
+
+/// The policies of both components.
+#[must_use]
+pub fn policies(portal: &ValidatedPortal) -> Vec<NetworkPolicy> {
+    vec![hardware_policy(portal), portal_policy(portal)]
+}
+
+/// The API: the web page, and whom the user names, by default its own namespace.
+fn hardware_policy(portal: &ValidatedPortal) -> NetworkPolicy {
+    let own_namespace = NetworkPolicyPeer {
+        pod_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    };
+    let mut peers = vec![NetworkPolicyPeer {
+        pod_selector: Some(labels::selector(portal, Component::Portal)),
+        ..NetworkPolicyPeer::default()
+    }];
+    peers.extend(portal.hardware.spec.allow_from.clone().unwrap_or_else(|| vec![own_namespace]));
+    let name = names::hardware(&portal.name);
+    policy(portal, Component::Hardware, name, rule(Some(peers), hardware::PORT))
+}
+
+/// The web page: everybody, or whom the user names.
+fn portal_policy(portal: &ValidatedPortal) -> NetworkPolicy {
+    let peers = portal.portal.spec.allow_from.clone();
+    let name = names::portal(&portal.name);
+    policy(portal, Component::Portal, name, rule(peers, web::PORT))
+}
+
+fn policy(
+    portal: &ValidatedPortal,
+    component: Component,
+    name: String,
+    users: NetworkPolicyIngressRule,
+) -> NetworkPolicy {
+    let namespace = |label: &str, value: &str| NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(pod::strings([(label, value.to_owned())])),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    let operator = namespace("kubernetes.io/metadata.name", &portal.operator_namespace);
+    let admins = rule(Some(vec![operator, namespace(MONITORING, "true")]), ADMIN_PORT);
+    NetworkPolicy {
+        metadata: labels::owned(portal, component, name),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labels::selector(portal, component)),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![users, admins]),
+            egress: None,
+        }),
+    }
+}
+
+fn rule(from: Option<Vec<NetworkPolicyPeer>>, port: i32) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule {
+        from,
+        ports: Some(vec![NetworkPolicyPort {
+            port: Some(IntOrString::Int(port)),
+            protocol: Some("TCP".to_owned()),
+            end_port: None,
+        }]),
+    }
+}

@@ -1,0 +1,416 @@
+//! What is said about a portal: pure, from what was applied.
+
+use crds::{
+    ConditionType, CredentialsStatus, DatabaseKind, HardwarePortal, HardwarePortalStatus, Reason,
+    WorkloadStatus,
+};
+use k8s_openapi::{
+    api::apps::v1::DeploymentCondition,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use serde_json::Value;
+
+use super::{
+    apply::Applied,
+    build::{migration, names},
+    live::{Live, LiveDeployment, Migration},
+    validate::{ValidatedDatabase, ValidatedPortal},
+};
+
+/// Why a pass did not reach its end, in the words of conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What could not be decided because of it.
+    pub concerns: ConditionType,
+    /// The word for machines.
+    pub reason: Reason,
+    /// The sentence for people.
+    pub message: String,
+}
+
+/// How a pass went.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// The children are as they should be.
+    Applied(&'a ValidatedPortal, &'a Applied),
+    /// Nothing was written, as the spec asks.
+    Suspended,
+    /// Something is in the way.
+    Failed(&'a Failure),
+}
+
+/// The status after a pass. Times of conditions that did not change stay.
+#[must_use]
+pub fn report(
+    portal: &HardwarePortal,
+    outcome: &Outcome<'_>,
+    live: &Live,
+    now: jiff::Timestamp,
+) -> HardwarePortalStatus {
+    let old = portal.status.clone().unwrap_or_default();
+    let findings = Findings::collect(portal, outcome, live);
+    let generation = portal.metadata.generation;
+    let conditions = findings.into_iter().map(|finding| {
+        let kind = finding.kind.as_str();
+        let status = if finding.is_true { "True" } else { "False" };
+        let same = old.conditions.iter().find(|old| old.type_ == kind && old.status == status);
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: finding.reason.as_str().to_owned(),
+            message: finding.message,
+            observed_generation: generation,
+            last_transition_time: same
+                .map_or_else(|| Time(now), |same| same.last_transition_time.clone()),
+        }
+    });
+    let conditions = conditions.collect();
+    let mut status = HardwarePortalStatus {
+        observed_generation: generation,
+        conditions,
+        hardware: live.hardware.as_ref().map(summarize).or_else(|| old.hardware.clone()),
+        portal: live.portal.as_ref().map(summarize).or_else(|| old.portal.clone()),
+        ..old
+    };
+    if let Outcome::Applied(validated, applied) = outcome {
+        status.url = locate(validated, applied);
+        status.hardware = find(applied, &names::hardware(&validated.name))
+            .as_ref()
+            .map(summarize)
+            .or(status.hardware);
+        status.portal = find(applied, &names::portal(&validated.name)).as_ref().map(summarize);
+        (status.database, status.credentials) = match &validated.database {
+            ValidatedDatabase::Embedded { .. } => (Some(DatabaseKind::Embedded), None),
+            ValidatedDatabase::Mysql { credentials, source_version, .. } => (
+                Some(DatabaseKind::Mysql),
+                Some(CredentialsStatus {
+                    generation: i64::try_from(credentials.generation).unwrap_or(i64::MAX),
+                    source_version: Some(source_version.clone()),
+                    summary: format!("{} (Idle)", credentials.generation),
+                }),
+            ),
+        };
+    }
+    status
+}
+
+/// One condition before it has times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    kind: ConditionType,
+    is_true: bool,
+    reason: Reason,
+    message: String,
+}
+
+impl Finding {
+    fn new(kind: ConditionType, is_true: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, is_true, reason, message: message.into() }
+    }
+}
+
+struct Findings;
+
+impl Findings {
+    /// One finding per type, in their order.
+    fn collect(portal: &HardwarePortal, outcome: &Outcome<'_>, live: &Live) -> Vec<Finding> {
+        let mut findings = match outcome {
+            Outcome::Applied(validated, applied) => of_applied(validated, applied, live),
+            Outcome::Suspended => of_suspended(portal, live),
+            Outcome::Failed(failure) => of_failed(portal, failure, live),
+        };
+        let is_suspended = matches!(outcome, Outcome::Suspended);
+        findings.push(if is_suspended {
+            Finding::new(
+                ConditionType::Suspended,
+                true,
+                Reason::SuspendedBySpec,
+                "spec.suspend is true: nothing is written",
+            )
+        } else {
+            Finding::new(ConditionType::Suspended, false, Reason::NotSuspended, "")
+        });
+        findings.insert(0, readiness(&findings));
+        findings.sort_by_key(|finding| finding.kind);
+        findings
+    }
+}
+
+/// Ready, as a consequence of the others. The first that is in the way gives the reason.
+fn readiness(findings: &[Finding]) -> Finding {
+    let needed = [
+        ConditionType::CredentialsReady,
+        ConditionType::DatabaseReady,
+        ConditionType::HardwareAvailable,
+        ConditionType::PortalAvailable,
+    ];
+    let obstacle = needed
+        .iter()
+        .find_map(|kind| findings.iter().find(|finding| finding.kind == *kind && !finding.is_true));
+    match obstacle {
+        Some(Finding { reason, message, .. }) => {
+            Finding::new(ConditionType::Ready, false, *reason, message.clone())
+        }
+        None => Finding::new(ConditionType::Ready, true, Reason::AsExpected, "the portal serves"),
+    }
+}
+
+fn of_applied(portal: &ValidatedPortal, applied: &Applied, live: &Live) -> Vec<Finding> {
+    let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
+    let current = |name: &str, cached: Option<&LiveDeployment>| {
+        find(applied, name).or_else(|| cached.cloned())
+    };
+    let hardware = current(&api, live.hardware.as_ref());
+    let page = current(&web, live.portal.as_ref());
+    let credentials = match &portal.database {
+        ValidatedDatabase::Embedded { .. } => Finding::new(
+            ConditionType::CredentialsReady,
+            true,
+            Reason::NotNeeded,
+            "the embedded database needs no account",
+        ),
+        ValidatedDatabase::Mysql { credentials, .. } => Finding::new(
+            ConditionType::CredentialsReady,
+            true,
+            Reason::Published,
+            format!("generation {} is published to the pods", credentials.generation),
+        ),
+    };
+    vec![
+        progress(portal, hardware.as_ref(), page.as_ref(), live),
+        database(portal, live),
+        credentials,
+        availability(ConditionType::HardwareAvailable, &api, hardware.as_ref()),
+        availability(ConditionType::PortalAvailable, &web, page.as_ref()),
+        autoscaling(applied),
+    ]
+}
+
+fn database(portal: &ValidatedPortal, live: &Live) -> Finding {
+    let finding = |is_true, reason, message: String| {
+        Finding::new(ConditionType::DatabaseReady, is_true, reason, message)
+    };
+    match (&portal.database, migration::name(portal)) {
+        (ValidatedDatabase::Embedded { storage: Some(_) }, _) => finding(
+            true,
+            Reason::EmbeddedPersistent,
+            format!("SQLite on the volume claim {}", names::data_claim(&portal.name)),
+        ),
+        (ValidatedDatabase::Embedded { storage: None }, _) => finding(
+            true,
+            Reason::EmbeddedEphemeral,
+            "SQLite without a volume: its data are lost with the pod; set database.embedded.storage to keep them".to_owned(),
+        ),
+        (ValidatedDatabase::Mysql { .. }, job) => {
+            let job = job.unwrap_or_default();
+            match live.jobs.get(&job) {
+                Some(Migration::Succeeded) => {
+                    finding(true, Reason::AsExpected, "the schema is current".to_owned())
+                }
+                Some(Migration::Failed(why)) => finding(
+                    false,
+                    Reason::MigrationFailed,
+                    format!("Job {job} failed ({why}); its pods' log says why: kubectl logs job/{job}; it is tried again"),
+                ),
+                Some(Migration::Running) | None => finding(
+                    false,
+                    Reason::Migrating,
+                    format!("Job {job} brings the schema up to date"),
+                ),
+            }
+        }
+    }
+}
+
+/// A component is available when its Deployment's own controller says so of its latest spec. Counting
+/// replicas instead would call a surge an outage.
+fn availability(kind: ConditionType, name: &str, live: Option<&LiveDeployment>) -> Finding {
+    let Some(live) = live else {
+        return Finding::new(
+            kind,
+            false,
+            Reason::NotCreated,
+            format!("Deployment {name} does not exist yet"),
+        );
+    };
+    if live.status.observed_generation.unwrap_or_default() < live.generation {
+        return Finding::new(
+            kind,
+            false,
+            Reason::RollingOut,
+            format!("Deployment {name} has a new spec that its controller has not seen yet"),
+        );
+    }
+    let conditions = live.status.conditions.iter().flatten();
+    let condition = |wanted: &str| -> Option<&DeploymentCondition> {
+        conditions.clone().find(|condition| condition.type_ == wanted)
+    };
+    if let Some(stuck) = condition("Progressing").filter(|it| it.status == "False") {
+        let message = format!("Deployment {name}: {}", stuck.message.clone().unwrap_or_default());
+        return Finding::new(kind, false, Reason::ProgressDeadlineExceeded, message);
+    }
+    match condition("Available").map(|it| it.status.as_str()) {
+        Some("True") => {
+            Finding::new(kind, true, Reason::AsExpected, format!("Deployment {name} is available"))
+        }
+        _ => Finding::new(
+            kind,
+            false,
+            Reason::MinimumReplicasUnavailable,
+            format!(
+                "Deployment {name} has {} of {} pods available",
+                live.status.available_replicas.unwrap_or_default(),
+                live.replicas
+            ),
+        ),
+    }
+}
+
+fn progress(
+    portal: &ValidatedPortal,
+    hardware: Option<&LiveDeployment>,
+    page: Option<&LiveDeployment>,
+    live: &Live,
+) -> Finding {
+    let kind = ConditionType::Progressing;
+    if migration::name(portal).is_some_and(|job| live.jobs.get(&job) != Some(&Migration::Succeeded))
+    {
+        return Finding::new(
+            kind,
+            true,
+            Reason::Migrating,
+            "new hardware pods wait for the migration",
+        );
+    }
+    let is_rolling = |live: Option<&LiveDeployment>| {
+        live.is_none_or(|live| {
+            live.status.observed_generation.unwrap_or_default() < live.generation
+                || live.status.updated_replicas.unwrap_or_default() < live.replicas
+                || live.status.available_replicas.unwrap_or_default() < live.replicas
+                || live.status.replicas.unwrap_or_default() > live.replicas
+        })
+    };
+    let rolling: Vec<&str> = [("hardware", hardware), ("portal", page)]
+        .into_iter()
+        .filter(|(_, live)| is_rolling(*live))
+        .map(|(name, _)| name)
+        .collect();
+    if rolling.is_empty() {
+        return Finding::new(kind, false, Reason::AsExpected, "everything is as the spec asks");
+    }
+    let message = format!("pods of {} are being started, replaced or ended", rolling.join(" and "));
+    Finding::new(kind, true, Reason::RollingOut, message)
+}
+
+fn autoscaling(applied: &Applied) -> Finding {
+    let kind = ConditionType::AutoscalingActive;
+    let mut scalers = applied.of_kind("HorizontalPodAutoscaler").peekable();
+    if scalers.peek().is_none() {
+        return Finding::new(kind, false, Reason::Disabled, "the numbers of pods are fixed");
+    }
+    let inactive = scalers.find_map(|scaler| {
+        let name = scaler.metadata.name.clone().unwrap_or_default();
+        let conditions = scaler.data.pointer("/status/conditions").and_then(Value::as_array);
+        let active = conditions.into_iter().flatten().find(|one| one["type"] == "ScalingActive");
+        match active {
+            Some(active) if active["status"] == "True" => None,
+            Some(active) => {
+                Some(format!("{name}: {}", active["message"].as_str().unwrap_or_default()))
+            }
+            None => Some(format!("{name} has not looked at metrics yet")),
+        }
+    });
+    match inactive {
+        Some(message) => Finding::new(kind, false, Reason::MetricsUnavailable, message),
+        None => Finding::new(kind, true, Reason::AsExpected, "the numbers of pods follow the load"),
+    }
+}
+
+/// What runs is still described; what is unknown is taken from the last status.
+fn of_suspended(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
+    let mut findings = remembered(portal, live);
+    findings.push(Finding::new(
+        ConditionType::Progressing,
+        false,
+        Reason::SuspendedBySpec,
+        "nothing is written while spec.suspend is true",
+    ));
+    findings
+}
+
+fn of_failed(portal: &HardwarePortal, failure: &Failure, live: &Live) -> Vec<Finding> {
+    let mut findings = remembered(portal, live);
+    let blocked = Finding::new(failure.concerns, false, failure.reason, failure.message.clone());
+    findings.retain(|finding| finding.kind != blocked.kind);
+    findings.push(blocked);
+    if failure.concerns != ConditionType::Progressing {
+        findings.push(Finding::new(
+            ConditionType::Progressing,
+            false,
+            failure.reason,
+            failure.message.clone(),
+        ));
+    }
+    findings
+}
+
+fn remembered(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
+    let name = portal.metadata.name.clone().unwrap_or_default();
+    let last = |kind: ConditionType| {
+        let status = portal.status.as_ref();
+        let old = status
+            .and_then(|status| status.conditions.iter().find(|old| old.type_ == kind.as_str()));
+        let reason = old.and_then(|old| Reason::ALL.iter().find(|one| one.as_str() == old.reason));
+        match (old, reason) {
+            (Some(old), Some(reason)) => {
+                Finding::new(kind, old.status == "True", *reason, old.message.clone())
+            }
+            _ => Finding::new(kind, false, Reason::NotCreated, "not decided yet"),
+        }
+    };
+    vec![
+        last(ConditionType::DatabaseReady),
+        last(ConditionType::CredentialsReady),
+        availability(
+            ConditionType::HardwareAvailable,
+            &names::hardware(&name),
+            live.hardware.as_ref(),
+        ),
+        availability(ConditionType::PortalAvailable, &names::portal(&name), live.portal.as_ref()),
+        last(ConditionType::AutoscalingActive),
+    ]
+}
+
+fn find(applied: &Applied, name: &str) -> Option<LiveDeployment> {
+    applied.get("Deployment", name).and_then(LiveDeployment::read)
+}
+
+fn summarize(live: &LiveDeployment) -> WorkloadStatus {
+    let ready = live.status.ready_replicas.unwrap_or_default();
+    WorkloadStatus {
+        replicas: live.replicas,
+        ready,
+        image: live.image.clone(),
+        summary: format!("{ready}/{}", live.replicas),
+    }
+}
+
+/// Where the page is reached: by the Ingress's host, by the load balancer, or by the Service's own
+/// address, in this order.
+fn locate(portal: &ValidatedPortal, applied: &Applied) -> Option<String> {
+    if let Some(ingress) = &portal.ingress
+        && let Some(host) = &ingress.host
+    {
+        let is_encrypted = ingress.tls_secret_name.is_some() || ingress.alb.is_some();
+        let scheme = if is_encrypted { "https" } else { "http" };
+        return Some(format!("{scheme}://{host}/"));
+    }
+    let service = applied.get("Service", &names::portal(&portal.name))?;
+    let text = |path: &str| service.data.pointer(path).and_then(Value::as_str);
+    let balancer = "/status/loadBalancer/ingress/0";
+    let host = text(&format!("{balancer}/hostname"))
+        .or_else(|| text(&format!("{balancer}/ip")))
+        .or_else(|| text("/spec/clusterIP"))?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Some(format!("http://{host}:{}/", super::build::portal::PORT))
+}
