@@ -1,22 +1,20 @@
 //! A real Chromium, driven through chromedriver.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, ChildStdout, Command, Stdio},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use fantoccini::{Client, ClientBuilder};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
 
 /// A browser window; ends with the value.
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
-    _driver: Child,
+    driver: Child,
     _profile: TempDir,
 }
 
@@ -27,11 +25,10 @@ impl Browser {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .context("failed to start chromedriver (Debian: chromium-driver)")?;
         let output = driver.stdout.take().context("chromedriver has no output")?;
-        let port = timeout(Duration::from_secs(20), read_port(output)).await??;
+        let port = read_port(output)?;
 
         let profile = tempfile::tempdir()?;
         let options = json!({"goog:chromeOptions": {"args": [
@@ -45,7 +42,7 @@ impl Browser {
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await?;
-        Ok(Self { client, _driver: driver, _profile: profile })
+        Ok(Self { client, driver, _profile: profile })
     }
 
     /// Opens a page.
@@ -71,20 +68,29 @@ impl Browser {
 
     /// Closes the window.
     pub async fn close(self) -> Result<()> {
-        self.client.close().await.context("failed to close the browser")
+        self.client.clone().close().await.context("failed to close the browser")
     }
 }
 
 /// chromedriver says which port it chose: "… was started successfully on port 41415."
-async fn read_port(output: tokio::process::ChildStdout) -> Result<u16> {
+fn read_port(output: ChildStdout) -> Result<u16> {
     let mut lines = BufReader::new(output).lines();
-    while let Some(line) = lines.next_line().await? {
-        if let Some((_, port)) = line.rsplit_once("successfully on port ") {
+    for line in lines.by_ref() {
+        if let Some((_, port)) = line?.rsplit_once("successfully on port ") {
             let port = port.trim_end_matches('.').parse()?;
             // Whoever stops reading would make chromedriver fail at its next line.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            std::thread::spawn(move || lines.for_each(drop));
             return Ok(port);
         }
     }
-    anyhow::bail!("chromedriver ended before it said which port it uses")
+    bail!("chromedriver ended before it said which port it uses")
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Both fail only if it has ended by itself.
+        if self.driver.kill().is_ok() {
+            drop(self.driver.wait());
+        }
+    }
 }

@@ -64,7 +64,9 @@ impl Database {
             format!("DROP USER IF EXISTS '{name}'@'%'"),
             format!("CREATE DATABASE `{name}`"),
             format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
-            format!("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON `{name}`.* TO '{name}'@'%'"),
+            format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON `{name}`.* TO '{name}'@'%'"
+            ),
         ] {
             admin.query_drop(statement).await?;
         }
@@ -85,5 +87,5 @@ pub fn random_password() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -17,6 +17,8 @@ use anyhow::{Context, Result};
 /// Reads a variable that `make e2e` sets.
 pub fn setting(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| {
-        format!("{name} is not set: these tests run through `make e2e`, which brings the cluster up")
+        format!(
+            "{name} is not set: these tests run through `make e2e`, which brings the cluster up"
+        )
     })
 }

@@ -49,12 +49,8 @@ impl Load {
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let workers = (0..workers)
             .map(|_| {
-                let worker = request_in_turn(
-                    url.to_owned(),
-                    pause,
-                    Arc::clone(&stop),
-                    Arc::clone(&report),
-                );
+                let worker =
+                    request_in_turn(url.to_owned(), pause, Arc::clone(&stop), Arc::clone(&report));
                 tokio::spawn(worker)
             })
             .collect();

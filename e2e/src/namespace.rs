@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
-    config::Kubeconfig,
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{setting, wait::eventually};
 
 /// Long enough for images that are already on the node, a migration and two rollouts on a busy
 /// two-core machine.
-pub const SETTLED: Duration = Duration::from_secs(180);
+pub const SETTLED: Duration = Duration::from_mins(3);
 
 /// A namespace that `make e2e` has given to the operator and set to the *restricted* Pod Security
 /// standard.
@@ -135,7 +135,8 @@ impl Namespace {
             ensure!(portals.get_opt(name).await?.is_none(), "the portal is still there");
             let left = self.objects_owned_by(&uid).await?;
             ensure!(left.is_empty(), "left: {}", left.join(", "));
-            let selector = ListParams::default().labels(&format!("app.kubernetes.io/instance={name}"));
+            let selector =
+                ListParams::default().labels(&format!("app.kubernetes.io/instance={name}"));
             let pods = self.api::<Pod>().list(&selector).await?.items;
             ensure!(pods.is_empty(), "{} pods are left", pods.len());
             Ok(())
@@ -178,8 +179,9 @@ impl Namespace {
             + DeserializeOwned,
     {
         let all = self.api::<K>().list(&ListParams::default()).await?;
-        let is_owned =
-            |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+        let is_owned = |meta: &ObjectMeta| {
+            meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+        };
         let owned = all.iter().filter(|object| is_owned(object.meta()));
         Ok(owned.map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect())
     }
@@ -221,7 +223,7 @@ impl Namespace {
     pub async fn hardware_rows(&self, portal: &str) -> Result<Vec<(String, String, String)>> {
         let url = format!("{}/hardware/", self.url(&format!("{portal}-hardware")).await?);
         let answer = reqwest::get(&url).await?.error_for_status()?;
-        let rows: Vec<hardware_api::HardwareRow> = answer.json().await?;
+        let rows: Vec<hardware_api::Hardware> = answer.json().await?;
         Ok(rows
             .into_iter()
             .map(|row| (row.provider, row.name, row.availability.to_string()))
@@ -248,8 +250,8 @@ pub async fn connect() -> Result<Client> {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
     let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default());
-    Ok(Client::try_from(config.await?)?)
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
 }
 
 /// The condition of the portal's latest spec, if it has the status.

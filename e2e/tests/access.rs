@@ -22,7 +22,7 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "autoscaling/horizontalpodautoscalers: create delete get list patch watch",
     "batch/jobs: create delete get list patch watch",
     "/configmaps: create delete get list patch watch",
-    "events.k8s.io/events: create patch",
+    "events.k8s.io/events: create",
     "gill-hicks.dev/hardwareportals: get list watch",
     "gill-hicks.dev/hardwareportals/finalizers: update",
     "gill-hicks.dev/hardwareportals/status: patch",
@@ -31,13 +31,14 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "/persistentvolumeclaims: create delete get list patch watch",
     "policy/poddisruptionbudgets: create delete get list patch watch",
     // No list and no watch: it reads the Secrets that it was told of, by name.
-    "/secrets: create delete get patch",
+    "/secrets: create get patch",
     "/serviceaccounts: create delete get list patch watch",
     "/services: create delete get list patch watch",
 ];
 
 /// Everywhere else it may read its own definition, by name, and nothing more.
-const ELSEWHERE: &[&str] = &["apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get"];
+const ELSEWHERE: &[&str] =
+    &["apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get"];
 
 #[tokio::test]
 async fn the_operator_may_do_what_it_needs_and_nothing_more() -> Result<()> {
@@ -56,7 +57,8 @@ async fn the_operator_may_do_what_it_needs_and_nothing_more() -> Result<()> {
 async fn rights_of_the_operator(namespace: &str) -> Result<BTreeSet<String>> {
     e2e::namespace::connect().await?;
     let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.auth_info.impersonate =
         Some("system:serviceaccount:gill-hicks-system:gill-hicks-operator".to_owned());
     let reviews: Api<SelfSubjectRulesReview> = Api::all(Client::try_from(config)?);
@@ -71,7 +73,10 @@ async fn rights_of_the_operator(namespace: &str) -> Result<BTreeSet<String>> {
     for rule in status.resource_rules {
         let groups = rule.api_groups.unwrap_or_default();
         // What every account may ask about itself.
-        if groups.iter().any(|group| group == "authorization.k8s.io" || group == "authentication.k8s.io") {
+        if groups
+            .iter()
+            .any(|group| group == "authorization.k8s.io" || group == "authentication.k8s.io")
+        {
             continue;
         }
         let verbs = rule.verbs.into_iter().collect::<BTreeSet<_>>();

@@ -1,6 +1,9 @@
 //! What the real API server refuses, and that it keeps what the schema must not lose.
 
-use std::process::Stdio;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use crds::HardwarePortal;
@@ -12,7 +15,6 @@ use kube::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
 
 #[derive(Deserialize)]
 struct Case {
@@ -25,8 +27,7 @@ struct Case {
 #[tokio::test]
 async fn each_object_that_breaks_a_rule_is_refused_by_the_api_server() -> Result<()> {
     let namespace = Namespace::keep("e2e-admission").await?;
-    let cases: Vec<Case> =
-        serde_yaml::from_str(include_str!("../../crds/tests/refused.yaml"))?;
+    let cases: Vec<Case> = serde_yaml::from_str(include_str!("../../crds/tests/refused.yaml"))?;
     ensure!(cases.len() > 15, "found {} cases only", cases.len());
     for case in cases {
         let refusal = submit(&namespace, &case).await?;
@@ -94,7 +95,7 @@ async fn a_spec_can_be_changed_step_by_step_with_both_kinds_of_apply() -> Result
         for step in &steps {
             let mut spec = step.clone();
             spec["suspend"] = json!(true);
-            kubectl_apply(&namespace, kind_of_apply, name, &spec).await?;
+            kubectl_apply(&namespace, kind_of_apply, name, &spec)?;
             let stored: HardwarePortal = namespace.api().get(name).await?;
             let stored = serde_json::to_value(&stored.spec)?;
             ensure!(
@@ -113,7 +114,7 @@ async fn a_spec_can_be_changed_step_by_step_with_both_kinds_of_apply() -> Result
     Ok(())
 }
 
-async fn kubectl_apply(
+fn kubectl_apply(
     namespace: &Namespace,
     kind_of_apply: &str,
     name: &str,
@@ -130,9 +131,9 @@ async fn kubectl_apply(
         .stderr(Stdio::piped())
         .spawn()?;
     let mut stdin = kubectl.stdin.take().context("a pipe")?;
-    stdin.write_all(document.to_string().as_bytes()).await?;
+    stdin.write_all(document.to_string().as_bytes())?;
     drop(stdin);
-    let output = kubectl.wait_with_output().await?;
+    let output = kubectl.wait_with_output()?;
     ensure!(
         output.status.success(),
         "{kind_of_apply} of {spec}: {}",
@@ -151,11 +152,14 @@ async fn kubectl_explain_describes_every_level() -> Result<()> {
         "hwp.spec.portal.ingress.alb",
         "hwp.status.credentials",
     ] {
-        let output = Command::new(setting("KUBECTL")?).args(["explain", path]).output().await?;
+        let output = Command::new(setting("KUBECTL")?).args(["explain", path]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
         ensure!(!text.contains("<empty>"), "{path} has no description:\n{text}");
-        ensure!(!text.contains("<no description>"), "{path} has a field without description:\n{text}");
+        ensure!(
+            !text.contains("<no description>"),
+            "{path} has a field without description:\n{text}"
+        );
     }
     Ok(())
 }

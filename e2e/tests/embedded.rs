@@ -13,9 +13,8 @@ async fn an_empty_spec_is_a_complete_portal_and_leaves_nothing_behind() -> Resul
     namespace.apply_portal("plain", json!({})).await?;
     let portal = namespace.wait_until_ready("plain").await?;
 
-    let unknown = |provider: &str, name: &str| {
-        (provider.to_owned(), name.to_owned(), "UNKNOWN".to_owned())
-    };
+    let unknown =
+        |provider: &str, name: &str| (provider.to_owned(), name.to_owned(), "UNKNOWN".to_owned());
     assert_eq!(
         namespace.hardware_rows("plain").await?,
         [unknown("Amazon", "c5"), unknown("Azure", "H16mr")],
@@ -42,7 +41,7 @@ async fn an_entry_added_to_the_catalogue_appears_without_a_restart() -> Result<(
     ]);
     namespace.apply_portal("edited", json!({"catalog": catalog})).await?;
     // The kubelet brings a changed ConfigMap into the pod within its sync period and cache time.
-    eventually("the new entry in /hardware/", Duration::from_secs(120), async || {
+    eventually("the new entry in /hardware/", Duration::from_mins(2), async || {
         let rows = namespace.hardware_rows("edited").await?;
         ensure!(rows.iter().any(|(_, name, _)| name == "GEX44"), "rows: {rows:?}");
         Ok(())

@@ -10,8 +10,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_portal_on_mysql_serves_the_catalogue_and_rows_that_plain_sql_adds() -> Result<()> {
-    let (namespace, database) =
-        (Namespace::open("e2e-mysql").await?, Database::from_settings()?);
+    let (namespace, database) = (Namespace::open("e2e-mysql").await?, Database::from_settings()?);
     let password = database.create_schema("e2e_mysql").await?;
     source::offer(&namespace, &database, "e2e_mysql", &password, source::allow("sql")).await?;
     namespace.apply_portal("sql", source::spec()).await?;
@@ -40,7 +39,8 @@ async fn a_credential_replaced_in_the_secret_is_in_use_within_seconds_without_a_
     let (namespace, database) =
         (Namespace::open("e2e-credentials").await?, Database::from_settings()?);
     let old_password = database.create_schema("e2e_old").await?;
-    source::offer(&namespace, &database, "e2e_old", &old_password, source::allow("rotated")).await?;
+    source::offer(&namespace, &database, "e2e_old", &old_password, source::allow("rotated"))
+        .await?;
     let mut spec = source::spec();
     spec["database"]["mysql"]["rotation"] = json!({"mode": "Follow", "pollInterval": "5s"});
     namespace.apply_portal("rotated", spec).await?;
@@ -50,9 +50,7 @@ async fn a_credential_replaced_in_the_secret_is_in_use_within_seconds_without_a_
     let new_password = e2e::database::random_password()?;
     database.execute("DROP USER IF EXISTS 'e2e_new'@'%'").await?;
     database
-        .execute(&format!(
-            "CREATE USER 'e2e_new'@'%' IDENTIFIED BY '{new_password}' REQUIRE SSL"
-        ))
+        .execute(&format!("CREATE USER 'e2e_new'@'%' IDENTIFIED BY '{new_password}' REQUIRE SSL"))
         .await?;
     database
         .execute("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON e2e_old.* TO 'e2e_new'@'%'")
@@ -62,7 +60,7 @@ async fn a_credential_replaced_in_the_secret_is_in_use_within_seconds_without_a_
     data["MYSQL_PASSWORD"] = json!(new_password);
     namespace.apply_secret("db", source::allow("rotated"), data).await?;
 
-    eventually("every session as the new account", Duration::from_secs(120), async || {
+    eventually("every session as the new account", Duration::from_mins(2), async || {
         let mut admin = database.connect_as_admin().await?;
         let users: Vec<String> =
             admin.query("SELECT user FROM information_schema.processlist").await?;

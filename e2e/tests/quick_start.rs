@@ -1,11 +1,10 @@
 //! What `make up` leaves behind, seen as a person sees it: in a browser and with kubectl.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use e2e::{Namespace, browser::Browser, setting, wait::eventually};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 #[tokio::test]
 async fn a_browser_sees_both_rows_and_their_levels_follow_what_is_observed() -> Result<()> {
@@ -22,7 +21,7 @@ async fn a_browser_sees_both_rows_and_their_levels_follow_what_is_observed() -> 
 
     namespace.observe("demo", &ten_hours_of("Amazon", "c5", 3)).await?;
     namespace.observe("demo", &ten_hours_of("Azure", "H16mr", 8)).await?;
-    eventually("levels in the browser", Duration::from_secs(60), async || {
+    eventually("levels in the browser", Duration::from_mins(1), async || {
         browser.go_to(&url).await?;
         let rows = browser.rows().await?;
         for expected in ["Amazon - c5: HIGH", "Azure - H16mr: LOW"] {
@@ -60,8 +59,7 @@ fn ten_hours_of(provider: &str, name: &str, in_use: u32) -> Value {
 async fn kubectl_shows_at_a_glance_how_a_portal_is() -> Result<()> {
     let output = Command::new(setting("KUBECTL")?)
         .args(["--namespace", "gill-hicks", "get", "hwp", "demo"])
-        .output()
-        .await?;
+        .output()?;
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -22,8 +22,7 @@ async fn a_new_image_rolls_out_without_a_failed_request() -> Result<()> {
 
     let hardware = format!("{}/hardware/", namespace.url("rolled-hardware").await?);
     let portal = format!("{}/", namespace.url("rolled-portal").await?);
-    let loads =
-        [hardware, portal].map(|url| Load::start(&url, 4, Duration::from_millis(10)));
+    let loads = [hardware, portal].map(|url| Load::start(&url, 4, Duration::from_millis(10)));
 
     let mut spec = source::spec();
     spec["hardware"] = json!({"image": setting("E2E_NEXT_HARDWARE_IMAGE")?});
@@ -49,7 +48,9 @@ async fn a_new_image_rolls_out_without_a_failed_request() -> Result<()> {
 
     for (service, load) in ["hardware", "portal"].into_iter().zip(loads) {
         let Report { requests, failures, slowest } = load.stop().await;
-        println!("rollout of {service}: {requests} requests, slowest {slowest:?}, failed {failures:?}");
+        println!(
+            "rollout of {service}: {requests} requests, slowest {slowest:?}, failed {failures:?}"
+        );
         ensure!(requests > 200, "too few requests to prove anything: {requests}");
         ensure!(failures.is_empty(), "requests to {service} failed: {failures:?}");
     }

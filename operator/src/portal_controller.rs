@@ -22,7 +22,7 @@ use kube::{
 use kube_runtime::controller::Action;
 use metrics::{counter, histogram};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use self::{
     apply::{Applied, Applier, ApplyError},
@@ -103,7 +103,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
         Ok(()) => {
             counter!("reconcile_total", "outcome" => "applied").increment(1);
             context.retries.succeeded(&uid);
-            info!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
+            debug!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
             Action::requeue(next_look(portal))
         }
         Err(error) => {

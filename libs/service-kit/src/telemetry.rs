@@ -22,7 +22,9 @@ pub fn init(args: &LogArgs) -> Result<PrometheusHandle, ConfigError> {
     })?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+        }
         LogFormat::Text => lines.init(),
     }
     let recorder = PrometheusBuilder::new()
