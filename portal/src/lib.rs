@@ -1,0 +1,22 @@
+//! The page that shows how likely hardware can be had.
+//!
+//! One task asks `hardware` and renders the page whenever what it says changes; requests are answered
+//! with bytes from memory. So the page is there, and says how old its content is, also while
+//! `hardware` is not.
+
+pub mod app;
+mod assets;
+mod cache_policy;
+pub mod check;
+pub mod config;
+mod encoded;
+mod hardware_client;
+mod knowledge;
+mod live_page;
+mod metrics;
+mod page;
+mod refresh;
+mod view;
+mod web;
+
+pub use cache_policy::CachePolicy;

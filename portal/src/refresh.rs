@@ -1,0 +1,91 @@
+//! Keeps the page in step with `hardware`, and with the clock.
+
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::Utc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+use crate::{
+    hardware_client::{Answer, FetchError, HardwareClient},
+    live_page::LivePage,
+};
+
+/// How often the page is compared with the clock. It is rendered only if that made a difference.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The first pause after a failure; each further one is twice as long, up to this or the interval.
+const SHORTEST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Asks `hardware` about every `period`, for ever. May be dropped at any time.
+pub(crate) async fn run(mut client: HardwareClient, mut page: LivePage, period: Duration) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retries = retry_pauses(period);
+    loop {
+        let started = Instant::now();
+        let outcome = while_ticking(client.fetch(), &mut page, &mut ticks).await;
+        let failure = outcome.as_ref().err().map(|error| error.failure);
+        page.metrics().observe_request(failure, started.elapsed());
+        learn(&mut page, outcome);
+        page.show().await;
+        let pause = if failure.is_some() {
+            retries.next().unwrap_or(period)
+        } else {
+            retries = retry_pauses(period);
+            // Portals that started together must not ask in step for ever.
+            period.mul_f64(0.9 + 0.2 * fastrand::f64())
+        };
+        while_ticking(sleep(pause), &mut page, &mut ticks).await;
+    }
+}
+
+/// Shows the passing of time while `work` goes on.
+async fn while_ticking<T>(
+    work: impl Future<Output = T>,
+    page: &mut LivePage,
+    ticks: &mut Interval,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => page.show().await,
+        }
+    }
+}
+
+fn learn(page: &mut LivePage, outcome: Result<Answer, FetchError>) {
+    let knowledge = &mut page.knowledge;
+    match outcome {
+        Ok(answer) => {
+            if knowledge.failure.is_some() {
+                info!("hardware answers again");
+            }
+            knowledge.confirm(answer.rows, answer.freshness, Utc::now());
+        }
+        Err(error) => {
+            // One line per kind of failure, not one per attempt.
+            if knowledge.failure != Some(error.failure) {
+                warn!(%error, "hardware gives no list; the page keeps the last good one");
+            }
+            knowledge.fail(error.failure);
+        }
+    }
+}
+
+/// The retry budget: a failing `hardware` gets a few quick retries, then fewer requests than usual.
+fn retry_pauses(period: Duration) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(SHORTEST_RETRY.min(period))
+        .with_max_delay(LONGEST_RETRY.max(period))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

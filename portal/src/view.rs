@@ -1,0 +1,200 @@
+//! What the page says, as plain data: two equal views are the same page, so nothing is rendered
+//! twice. That is why times are in whole minutes here; the page's script shows the seconds.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use hardware_api::Hardware;
+
+use crate::knowledge::{Confirmed, Failure, Knowledge};
+
+/// Something that the reader must know before the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// One short sentence without its full stop.
+    pub(crate) title: String,
+    /// What it means for the reader.
+    pub(crate) text: String,
+    /// Whether something is wrong, or just not there yet.
+    pub(crate) is_warning: bool,
+}
+
+/// A time of day as the page writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// For programs: RFC 3339.
+    pub(crate) machine: String,
+    /// For people.
+    pub(crate) text: String,
+}
+
+/// The changing part of the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The list, unless there has been none yet.
+    pub(crate) rows: Option<Arc<[Hardware]>>,
+    /// What to know before reading it.
+    pub(crate) notice: Option<Notice>,
+    /// When the list was last confirmed.
+    pub(crate) confirmed_at: Option<Moment>,
+}
+
+impl View {
+    /// What to show at `now`. A list that nobody confirmed for `outage_after` gets a notice; a single
+    /// failed attempt frightens nobody.
+    pub(crate) fn of(knowledge: &Knowledge, outage_after: Duration, now: DateTime<Utc>) -> Self {
+        let confirmed = knowledge.confirmed.as_ref();
+        Self {
+            rows: confirmed.map(|confirmed| Arc::clone(&confirmed.rows)),
+            notice: notice(knowledge, outage_after, now),
+            confirmed_at: confirmed.map(|confirmed| moment(confirmed.at, now)),
+        }
+    }
+}
+
+fn notice(knowledge: &Knowledge, outage_after: Duration, now: DateTime<Utc>) -> Option<Notice> {
+    let warning = |title: String, text: String| Notice { title, text, is_warning: true };
+    match (&knowledge.confirmed, knowledge.failure) {
+        (None, None) => Some(Notice {
+            title: "Starting".to_owned(),
+            text: "The hardware service is being asked for its list.".to_owned(),
+            is_warning: false,
+        }),
+        (None, Some(failure)) => Some(warning(
+            failure.to_string(),
+            "There is no earlier list to show. This portal keeps asking.".to_owned(),
+        )),
+        (Some(confirmed), failure) => {
+            let silence = (now - confirmed.answered_at).to_std().unwrap_or_default();
+            let title = match failure {
+                _ if silence > outage_after => failure.unwrap_or(Failure::TimedOut).to_string(),
+                _ if confirmed.is_stale => {
+                    "The hardware service cannot confirm its list".to_owned()
+                }
+                _ => return None,
+            };
+            Some(warning(title, last_confirmed(confirmed, now)))
+        }
+    }
+}
+
+fn last_confirmed(confirmed: &Confirmed, now: DateTime<Utc>) -> String {
+    let (ago, at) = (time_ago(now - confirmed.at), moment(confirmed.at, now).text);
+    format!("These levels were last confirmed {ago}, at {at}, and may have changed since.")
+}
+
+/// How long ago, as roughly as a reader needs it.
+fn time_ago(age: TimeDelta) -> String {
+    match (age.num_minutes(), age.num_hours(), age.num_days()) {
+        (..1, _, _) => "less than a minute ago".to_owned(),
+        (minutes @ ..60, _, _) => format!("{minutes} min ago"),
+        (_, hours @ ..48, _) => format!("{hours} h ago"),
+        (_, _, days) => format!("{days} days ago"),
+    }
+}
+
+fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> Moment {
+    let is_recent = now - at < TimeDelta::hours(24);
+    let format = if is_recent { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
+    let at = at.trunc_subsecs(0);
+    Moment {
+        machine: at.format("%Y-%m-%dT%H:%MZ").to_string(),
+        text: at.format(format).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use chrono::{DateTime, TimeDelta, Utc};
+    use proptest::prelude::*;
+
+    use super::{View, time_ago};
+    use crate::knowledge::{Failure, Freshness, Knowledge};
+
+    const OUTAGE_AFTER: Duration = Duration::from_secs(15);
+
+    fn noon() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_780_315_200, 0).expect("a time")
+    }
+
+    fn known(is_stale: bool) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        let freshness = Freshness { age: Duration::ZERO, is_stale };
+        knowledge.confirm(Some(Arc::new([])), freshness, noon());
+        knowledge
+    }
+
+    fn notice_after(knowledge: &Knowledge, seconds: i64) -> Option<String> {
+        let view = View::of(knowledge, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+        view.notice.map(|notice| format!("{}. {}", notice.title, notice.text))
+    }
+
+    #[test]
+    fn each_state_says_what_it_is() {
+        let failed = |mut knowledge: Knowledge, failure| {
+            knowledge.fail(failure);
+            knowledge
+        };
+        let empty = Knowledge::default;
+        for (knowledge, seconds, expected) in [
+            (empty(), 0, Some("Starting. ")),
+            (
+                failed(empty(), Failure::Unreachable),
+                0,
+                Some("The hardware service cannot be reached. There is no earlier list"),
+            ),
+            (known(false), 5, None),
+            (failed(known(false), Failure::TimedOut), 15, None),
+            (
+                failed(known(false), Failure::Status(500)),
+                200,
+                Some(
+                    "The hardware service answers with error 500. \
+                     These levels were last confirmed 3 min ago, at 12:00 UTC",
+                ),
+            ),
+            (known(true), 0, Some("The hardware service cannot confirm its list. These levels")),
+        ] {
+            let notice = notice_after(&knowledge, seconds);
+            let is_expected = match (expected, &notice) {
+                (None, None) => true,
+                (Some(expected), Some(notice)) => notice.starts_with(expected),
+                _ => false,
+            };
+            assert!(is_expected, "{knowledge:?} after {seconds} s: {notice:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_changes_once_a_minute_and_not_once_a_second() {
+        let mut knowledge = known(false);
+        knowledge.fail(Failure::Unreachable);
+        let at = |seconds| View::of(&knowledge, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+        assert_eq!(at(61), at(119));
+        assert_ne!(at(119), at(120));
+    }
+
+    #[test]
+    fn ages_are_rough() {
+        for (seconds, expected) in [
+            (-5, "less than a minute ago"),
+            (59, "less than a minute ago"),
+            (60, "1 min ago"),
+            (3599, "59 min ago"),
+            (3600, "1 h ago"),
+            (172_800, "2 days ago"),
+        ] {
+            assert_eq!(time_ago(TimeDelta::seconds(seconds)), expected, "{seconds}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_clock_makes_the_view_panic(seconds in -1_000_000_000_i64..1_000_000_000) {
+            let now = noon() + TimeDelta::seconds(seconds);
+            drop(View::of(&known(false), OUTAGE_AFTER, now));
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! One file per resource.
+
+mod assets;
+mod healthz;
+mod index;
+mod other;
+mod rows;
