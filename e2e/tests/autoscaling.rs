@@ -31,22 +31,19 @@ async fn load_raises_replicas_within_a_minute_and_they_fall_again() -> Result<()
 
     // One after the other: this machine has two cores for the load and what it loads.
     for (service, path) in [("busy-hardware", "/hardware/"), ("busy-portal", "/")] {
-        wait_for_replicas(&namespace, service, Duration::from_mins(2), |count| count == 1)
-            .await?;
+        wait_for_replicas(&namespace, service, Duration::from_mins(2), |count| count == 1).await?;
         let url = format!("{}{path}", namespace.url(service).await?);
         let started = Instant::now();
         let load = Load::start(&url, 4, Duration::ZERO);
         let raised =
-            wait_for_replicas(&namespace, service, Duration::from_mins(1), |count| count > 1)
-                .await;
+            wait_for_replicas(&namespace, service, Duration::from_mins(1), |count| count > 1).await;
         let raised_after = started.elapsed();
         let report = load.stop().await;
         raised?;
         expect_replicas_to_be_of_the_hpa(&namespace, service).await?;
 
         let stopped = Instant::now();
-        wait_for_replicas(&namespace, service, Duration::from_mins(3), |count| count == 1)
-            .await?;
+        wait_for_replicas(&namespace, service, Duration::from_mins(3), |count| count == 1).await?;
         println!(
             "{service}: scaled up after {:.0} s of load ({} requests, {} failed), down {:.0} s after its end",
             raised_after.as_secs_f64(),

@@ -106,10 +106,16 @@ async fn a_portal_moves_from_the_embedded_database_to_mysql_when_told_to() -> Re
     let abandon = json!({"gill-hicks.dev/abandon-embedded-data": "true"});
     namespace.apply_annotated_portal("grown", abandon, source::spec()).await?;
     namespace.wait_until_ready("grown").await?;
-    let mut admin = database.connect_as_admin().await?;
-    let rows: Option<u64> = admin.query_first("SELECT count(*) FROM e2e_switch.hardware").await?;
-    admin.disconnect().await?;
-    assert_eq!(rows, Some(2), "the catalogue is in MySQL now");
-    assert_eq!(namespace.hardware_rows("grown").await?.len(), 2);
+    // Ready says that the portal serves, which the old pod did until the new one was there.
+    eventually("the catalogue in MySQL", Duration::from_mins(1), async || {
+        let mut admin = database.connect_as_admin().await?;
+        let rows: Option<u64> =
+            admin.query_first("SELECT count(*) FROM e2e_switch.hardware").await?;
+        admin.disconnect().await?;
+        ensure!(rows == Some(2), "rows in MySQL: {rows:?}");
+        assert_eq!(namespace.hardware_rows("grown").await?.len(), 2);
+        Ok(())
+    })
+    .await?;
     namespace.delete_portal("grown").await
 }
