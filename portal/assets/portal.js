@@ -48,8 +48,10 @@ function schedule() {
 
 function show(next) {
   const said = [];
+  const hadNotice = document.querySelector(".notice") !== null;
   const notice = exchange("notice", next);
   if (notice) said.push(notice);
+  else if (hadNotice && !next.querySelector(".notice")) said.push("The list is up to date again.");
   const table = document.querySelector("#list tbody");
   const nextTable = next.querySelector("#list tbody");
   if (table && nextTable) {
@@ -64,7 +66,7 @@ function show(next) {
 // Replaces the content of a part if it differs, and returns the new text.
 function exchange(id, next) {
   const [part, nextPart] = [document.getElementById(id), next.getElementById(id)];
-  if (!part || !nextPart || part.isEqualNode(nextPart)) return "";
+  if (!part || !nextPart || part.innerHTML === nextPart.innerHTML) return "";
   part.replaceChildren(...nextPart.childNodes);
   return part.textContent.trim();
 }
@@ -75,7 +77,8 @@ function exchangeRows(table, nextTable) {
   const nextRows = [...nextTable.rows];
   nextRows.forEach((nextRow, index) => {
     const row = rows[index];
-    if (row && sameContent(row, nextRow)) return;
+    // Not isEqualNode: a row that changed before has a class that the server does not send.
+    if (row && row.innerHTML === nextRow.innerHTML) return;
     if (row) row.replaceWith(nextRow);
     else table.append(nextRow);
     nextRow.className = "changed";
@@ -87,16 +90,13 @@ function exchangeRows(table, nextTable) {
   return count > MOST_ANNOUNCED ? [`${count} rows changed.`] : changed;
 }
 
-// A row that changed before carries a class that the server does not send.
-function sameContent(row, nextRow) {
-  return row.innerHTML === nextRow.innerHTML;
-}
-
+// Seconds replace the time of day while they say more; a notice has said it already.
 function report(age) {
   const seconds = Number.parseInt(age ?? "", 10);
-  const known = Number.isFinite(seconds) && seconds < 60;
-  pulse.textContent = known ? `Live, confirmed ${seconds} s ago.` : "Live.";
-  pulse.hidden = false;
+  const isLive = Number.isFinite(seconds) && !document.querySelector(".notice");
+  pulse.textContent = `Live, confirmed ${seconds} s ago.`;
+  pulse.hidden = !isLive;
+  document.getElementById("confirmed").hidden = isLive;
   if (isLost) announcements.textContent = "This page is live again.";
   isLost = false;
 }
@@ -106,6 +106,7 @@ function reportLoss() {
   isLost = true;
   pulse.textContent = "Not live: this page cannot reach its server and keeps trying.";
   pulse.hidden = false;
+  document.getElementById("confirmed").hidden = false;
   announcements.textContent = pulse.textContent;
 }
 

@@ -35,7 +35,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable => f.write_str("The hardware service cannot be reached"),
             Self::TimedOut => f.write_str("The hardware service does not answer in time"),
-            Self::Status(503) => f.write_str("The hardware service has nothing to show yet"),
+            Self::Status(503) => f.write_str("The hardware service is not ready"),
             Self::Status(status) => write!(f, "The hardware service answers with error {status}"),
             Self::NotUnderstood => f.write_str("The hardware service gives an unreadable answer"),
         }

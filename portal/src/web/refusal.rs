@@ -40,7 +40,7 @@ pub(super) async fn refuse_path(
         status: StatusCode::NOT_FOUND,
         code: "not_found",
         detail: format!("There is nothing at {}.", uri.path()),
-        advice: "The address may be mistyped. The list of hardware is at /.",
+        advice: "The address may be mistyped; the list of hardware is at \"/\".",
     };
     refusal.answer(&state, &headers)
 }

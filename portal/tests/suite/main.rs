@@ -2,6 +2,7 @@
 //! (`routes/` mirrors the URLs), what happens while `hardware` is away, the command line.
 
 mod command_line;
+mod live;
 mod outage;
 mod routes;
 mod style;

@@ -39,7 +39,7 @@ async fn every_kind_of_failure_keeps_the_last_good_list_and_heals() {
     portal.page_with("<tbody>").await;
     for (behaviour, words) in [
         (Behaviour::Status(StatusCode::INTERNAL_SERVER_ERROR), "answers with error 500"),
-        (Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE), "has nothing to show yet"),
+        (Behaviour::Status(StatusCode::SERVICE_UNAVAILABLE), "The hardware service is not ready"),
         (Behaviour::Status(StatusCode::FOUND), "answers with error 302"),
         (Behaviour::Garbage("<html>"), "gives an unreadable answer"),
         (Behaviour::Garbage("[{\"provider\":\"Amazon\"}]"), "gives an unreadable answer"),

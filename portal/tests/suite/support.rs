@@ -1,5 +1,6 @@
 //! What tests build their world from.
 
+pub(crate) mod browser;
 pub(crate) mod hardware;
 pub(crate) mod portal;
 

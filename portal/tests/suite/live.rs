@@ -1,0 +1,59 @@
+//! The page in a real browser: its script keeps it up to date and disturbs nobody.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{
+    browser::Browser,
+    eventually,
+    hardware::{Behaviour, FakeHardware, both_rows, list},
+    portal::TestPortal,
+};
+
+const ROWS: &str = "[...document.querySelectorAll('tbody tr')].map(row => row.textContent)";
+
+#[tokio::test]
+async fn an_open_page_follows_the_list_and_tells_when_it_cannot() {
+    let hardware = FakeHardware::start(both_rows()).await;
+    let portal = TestPortal::of(&hardware).await;
+    portal.page_with("<tbody>").await;
+    let browser = Browser::open(&portal.url).await;
+    shows(&browser, ROWS, &json!(["Amazon - c5: HIGH", "Azure - H16mr: LOW"])).await;
+    let style = browser.ask("getComputedStyle(document.querySelector('table')).display").await;
+    assert_eq!(style, "table", "a list that assistive technology reads as a table");
+    assert_ne!(browser.ask("getComputedStyle(document.body).maxWidth").await, "none", "no style");
+
+    // The reader is somewhere; a change elsewhere must not move them.
+    browser.ask("document.querySelector('.skip').focus()").await;
+    browser.ask("void (window.kept = document.querySelectorAll('tbody tr')[1])").await;
+    hardware.now(list(&[
+        ("Amazon", "c5", "MEDIUM"),
+        ("Azure", "H16mr", "LOW"),
+        ("<b>", "new", "UNKNOWN"),
+    ]));
+    let rows = ["Amazon - c5: MEDIUM", "Azure - H16mr: LOW", "<b> - new: UNKNOWN"];
+    shows(&browser, ROWS, &json!(rows)).await;
+    assert_eq!(browser.ask("document.activeElement.className").await, "skip");
+    assert_eq!(browser.ask("window.kept.isConnected").await, true, "it was not changed");
+    let said = "document.getElementById('announcements').textContent";
+    assert_eq!(browser.ask(said).await, "Amazon - c5: MEDIUM. <b> - new: UNKNOWN.");
+    let live = "document.getElementById('pulse').textContent.startsWith('Live, confirmed ')";
+    shows(&browser, live, &json!(true)).await;
+
+    hardware.now(Behaviour::Status(StatusCode::BAD_GATEWAY));
+    let notice = "document.getElementById('notice').textContent.includes('error 502')";
+    shows(&browser, notice, &json!(true)).await;
+    assert_eq!(browser.ask(ROWS).await, json!(rows), "the last good list stays");
+
+    drop(portal);
+    let lost = "document.getElementById('pulse').textContent.startsWith('Not live')";
+    shows(&browser, lost, &json!(true)).await;
+    browser.close().await;
+}
+
+async fn shows(browser: &Browser, expression: &str, expected: &Value) {
+    eventually(&format!("{expression} is {expected}"), async || {
+        (browser.ask(expression).await == *expected).then_some(())
+    })
+    .await;
+}
