@@ -50,7 +50,7 @@ pub fn start(args: &ServeArgs, lifecycle: &Lifecycle) -> Result<Router, StartErr
     metrics::describe();
     let client = HardwareClient::new(args.hardware.list_url()?)?;
     let refresh_ms = u64::try_from(args.refresh_interval.as_millis()).unwrap_or(u64::MAX);
-    let frame = Frame { title: args.portal_title.clone(), refresh_ms };
+    let frame = Frame { title: args.title().to_owned(), refresh_ms };
     let page = LivePage::new(frame, args.refresh_interval * MISSED_ANSWERS)?;
     let published = page.published();
     let refresh = refresh::run(client, page, args.refresh_interval);
@@ -58,5 +58,5 @@ pub fn start(args: &ServeArgs, lifecycle: &Lifecycle) -> Result<Router, StartErr
     lifecycle.spawn("refresh", async move {
         closing.run_until_cancelled(refresh).await;
     });
-    Ok(web::router(WebState { published, title: args.portal_title.clone() })?)
+    Ok(web::router(WebState { published, title: args.title().to_owned() })?)
 }

@@ -8,6 +8,9 @@ use service_kit::config::{AdminArgs, ConfigError, HostPort, LogArgs, ShutdownArg
 /// The port of `hardware` unless one is given.
 const DEFAULT_HARDWARE_PORT: u16 = 5001;
 
+/// Heading of the page unless one is given.
+const DEFAULT_TITLE: &str = "Hardware availability";
+
 /// What a host may look like, for whoever wrote another one.
 const EXPECTED_HOST: &str = "HOST, HOST:PORT or http://HOST:PORT (5001 without a port)";
 
@@ -66,6 +69,17 @@ pub struct HardwareArgs {
     /// The hardware service: HOST, HOST:PORT or `http://HOST:PORT` (5001 without a port). Required
     #[arg(long, env = "HARDWARE_HOST", value_name = "HOST")]
     pub hardware_host: Option<String>,
+}
+
+impl ServeArgs {
+    /// The heading. An empty one counts as none, as docker-compose passes variables without a value.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match self.portal_title.trim() {
+            "" => DEFAULT_TITLE,
+            title => title,
+        }
+    }
 }
 
 impl HardwareArgs {

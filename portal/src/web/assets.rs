@@ -2,8 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use axum::{Router, routing::get};
-use http::HeaderMap;
+use axum::{Router, extract::Request, routing::get};
 
 use super::WebState;
 use crate::assets::ASSETS;
@@ -12,7 +11,7 @@ use crate::assets::ASSETS;
 pub(super) fn router() -> io::Result<Router<Arc<WebState>>> {
     ASSETS.all().into_iter().try_fold(Router::new(), |router, asset| {
         let encoded = Arc::new(asset.encode()?);
-        let answer = async move |headers: HeaderMap| encoded.answer(&headers);
+        let answer = async move |request: Request| encoded.answer(request.headers());
         Ok(router.route(&asset.path, get(answer)))
     })
 }

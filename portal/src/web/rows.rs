@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
 use chrono::Utc;
-use http::{HeaderMap, header};
+use http::header;
 
 use super::WebState;
 
 /// As `/`, plus `Age`: whole seconds since the database confirmed the list. A 304 has it as well, so
 /// that the script can show the age of a list that does not change.
-pub(super) async fn show_rows(State(state): State<Arc<WebState>>, headers: HeaderMap) -> Response {
-    let mut response = state.published.latest().rows.answer(&headers);
+pub(super) async fn show_rows(State(state): State<Arc<WebState>>, request: Request) -> Response {
+    let mut response = state.published.latest().rows.answer(request.headers());
     if let Some(age) = state.published.age(Utc::now()) {
         response.headers_mut().insert(header::AGE, age.as_secs().into());
     }
