@@ -66,6 +66,7 @@ pub struct MysqlDatabase {
     /// be overridden: its credential is sent nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')").message("database.mysql.host: write a host name or an IPv4 address alone; the port belongs in database.mysql.port"))]
     pub host: Option<String>,
     /// Port of the server, if the source does not give one. Default: 3306.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +75,7 @@ pub struct MysqlDatabase {
     /// Name of the schema, if the source does not give one. At most 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_$-]+$')").message("database.mysql.database: write letters, digits, _, $ and - only"))]
     pub database: Option<String>,
     /// How connections are encrypted. Default: required, with the roots of Amazon RDS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,7 +228,7 @@ impl KeyReference {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("duration(self.pollInterval) >= duration('1s') && duration(self.pollInterval) <= duration('24h')").message("database.mysql.rotation.pollInterval: write a time from 1s to 24h, such as 60s")
+    validation = Rule::new("self.pollInterval.matches('^([0-9]{1,6}[smh])+$') && duration(self.pollInterval) >= duration('1s') && duration(self.pollInterval) <= duration('24h')").message("database.mysql.rotation.pollInterval: write a time from 1s to 24h, such as 60s")
 )]
 pub struct Rotation {
     /// Who changes the credential. Follow: somebody else changes the source, and the pods follow
@@ -235,7 +237,7 @@ pub struct Rotation {
     pub mode: RotationMode,
     /// How often the source is looked at, as a time such as 30s, 5m or 1h. Default: 60s.
     #[serde(default = "Rotation::default_poll_interval")]
-    #[schemars(length(max = 20), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
+    #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,6}[smh])+$"))]
     pub poll_interval: String,
 }
 

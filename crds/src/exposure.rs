@@ -42,7 +42,9 @@ impl ServiceType {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(self.externalDns) || has(self.host)").message("portal.ingress.externalDns: it needs portal.ingress.host, the name to register")
+    validation = Rule::new("!has(self.externalDns) || has(self.host)").message("portal.ingress.externalDns: it needs portal.ingress.host, the name to register"),
+    validation = Rule::new("!has(self.tlsSecretName) || has(self.host)").message("portal.ingress.tlsSecretName: it needs portal.ingress.host, the name in the certificate"),
+    validation = Rule::new("!has(self.tlsSecretName) || !has(self.alb)").message("portal.ingress.tlsSecretName: a load balancer of AWS takes no certificate from a Secret; write alb.certificateArn instead")
 )]
 pub struct Ingress {
     /// Class of the Ingress. Default: the cluster's default class, or alb if `alb` is given.

@@ -16,6 +16,7 @@ mod condition;
 mod database;
 mod exposure;
 mod portal;
+mod schema;
 mod status;
 mod workload;
 

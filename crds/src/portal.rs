@@ -35,6 +35,7 @@ use crate::{
     validation = Rule::new("has(self.database) && has(self.database.mysql) || !has(self.hardware) || !has(self.hardware.replicas) || self.hardware.replicas <= 1").message("hardware.replicas: the embedded database has one writer, so write 1 or nothing, or choose database.mysql"),
     validation = Rule::new("has(self.database) && has(self.database.mysql) || !has(self.hardware) || !has(self.hardware.autoscaling) || self.hardware.autoscaling.disabled").message("hardware.autoscaling: the embedded database has one writer, so leave it out, or choose database.mysql"),
     validation = Rule::new("!has(oldSelf.database) || !has(oldSelf.database.mysql) || has(self.database) && has(self.database.mysql)").message("database: a portal on MySQL cannot return to the embedded database; keep database.mysql, or create another HardwarePortal"),
+    validation = Rule::new("!has(self.database) || !has(self.database.mysql) || !has(self.hardware) || !has(self.hardware.replicas) || has(self.hardware.autoscaling) && self.hardware.autoscaling.disabled").message("hardware.replicas: the number of pods follows the load; write autoscaling: {disabled: true} to fix it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct HardwarePortalSpec {
@@ -48,6 +49,7 @@ pub struct HardwarePortalSpec {
     /// 1000 entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["provider".into(), "name".into()]))]
     pub catalog: Option<Vec<CatalogEntry>>,
 
     /// Where the list and its history are kept. Default: an embedded SQLite database in the one
@@ -67,18 +69,21 @@ pub struct HardwarePortalSpec {
 /// One row of the list.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct CatalogEntry {
-    /// Who offers it, such as Amazon. 1 to 100 characters.
-    #[schemars(length(min = 1, max = 100))]
+    /// Who offers it, such as Amazon. 1 to 128 characters, the width of the column that holds it.
+    #[schemars(length(min = 1, max = 128))]
     pub provider: String,
     /// What it is called there: a type such as c5.large, or a family such as c5, which stands for
-    /// the best of its members. 1 to 200 characters.
-    #[schemars(length(min = 1, max = 200))]
+    /// the best of its members. 1 to 128 characters.
+    #[schemars(length(min = 1, max = 128))]
     pub name: String,
 }
 
 /// The web page: how it runs, what it is called and how it is reached.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.replicas) || has(self.autoscaling) && self.autoscaling.disabled").message("portal.replicas: the number of pods follows the load; write autoscaling: {disabled: true} to fix it")
+)]
 pub struct PortalSpec {
     /// How the web page's pods run.
     #[serde(flatten)]

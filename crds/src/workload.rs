@@ -14,12 +14,11 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema;
+
 /// How the pods of one component run.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("!has(self.replicas) || has(self.autoscaling) && self.autoscaling.disabled").message("replicas: the number of pods follows the load; write autoscaling: {disabled: true} to fix it")
-)]
 pub struct Workload {
     /// Image to run. Default: the one that belongs to the operator's version. At most 500 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +38,8 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// A fixed number of pods; needs autoscaling: {disabled: true}. Default: keep what runs, 2 at
+    /// A fixed number of pods; needs autoscaling: {disabled: true}, except for hardware on the
+    /// embedded database, where it is 0 or 1. Default: keep what runs, 2 at
     /// first (1 for hardware on the embedded database).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
@@ -62,25 +62,26 @@ pub struct Workload {
     /// Who may connect, as NetworkPolicy peers. Default: anybody to the portal; the portal and this
     /// namespace to hardware. At most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "schema::network_peers")]
     pub allow_from: Option<Vec<NetworkPolicyPeer>>,
 
     /// More environment variables for the container. Names that the operator sets itself are
     /// refused. At most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(schema_with = "schema::environment")]
     #[x_kube(validation = Rule::new("self.all(variable, !['MYSQL_', 'SQLITE_', 'CATALOG_', 'OBSERVATIONS_', 'HARDWARE_', 'PORTAL_', 'ADMIN_'].exists(prefix, variable.name.startsWith(prefix)) && !(variable.name in ['DRAIN_DELAY', 'SHUTDOWN_DEADLINE']))").message("extraEnv: the operator sets MYSQL_*, SQLITE_*, CATALOG_*, OBSERVATIONS_*, HARDWARE_*, PORTAL_*, ADMIN_*, DRAIN_DELAY and SHUTDOWN_DEADLINE itself; remove them"))]
     pub extra_env: Option<Vec<EnvVar>>,
 
-    /// Annotations for the pods. At most 64.
+    /// Annotations for the pods. Those of gill-hicks.dev/ are the operator's. At most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('gill-hicks.dev/'))").message("podAnnotations: annotations of gill-hicks.dev/ are set by the operator; remove them"))]
     pub pod_annotations: Option<BTreeMap<String, String>>,
 
     /// Labels for the pods. Those of app.kubernetes.io/ and gill-hicks.dev/ are the operator's. At
     /// most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('gill-hicks.dev/'))").message("podLabels: labels of app.kubernetes.io/ and gill-hicks.dev/ are set by the operator; choose another prefix"))]
     pub pod_labels: Option<BTreeMap<String, String>>,
 }
@@ -113,11 +114,11 @@ impl ImagePullPolicy {
 pub struct Resources {
     /// What a node must have free for the pod, such as {cpu: 100m, memory: 100Mi}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(schema_with = "schema::quantities")]
     pub requests: Option<BTreeMap<String, IntOrString>>,
     /// What the pod may use at most, such as {cpu: 1, memory: 300Mi}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(schema_with = "schema::quantities")]
     pub limits: Option<BTreeMap<String, IntOrString>>,
 }
 

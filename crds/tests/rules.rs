@@ -105,6 +105,12 @@ fn an_empty_spec_stays_empty() {
 }
 
 #[test]
+fn the_one_pod_of_an_embedded_database_can_be_written_down() {
+    let one = portal(json!({"metadata": {"name": "p"}, "spec": {"hardware": {"replicas": 1}}}));
+    one.validate_cel().expect("the rule about one writer asks for exactly this");
+}
+
+#[test]
 fn the_examples_are_valid_and_have_no_unknown_field() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
     let mut portals = 0;

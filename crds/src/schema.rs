@@ -1,0 +1,57 @@
+//! Schemas that say more than the type does: what another API would refuse later, when the operator
+//! applies a child, is refused here, when the user writes it.
+
+use k8s_openapi::api::{core::v1::EnvVar, networking::v1::NetworkPolicyPeer};
+use kube::core::Rule;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
+
+/// Peers of a NetworkPolicy: an address block or selectors, never both and never neither.
+pub(crate) fn network_peers(generator: &mut SchemaGenerator) -> Schema {
+    let mut peer = generator.subschema_for::<NetworkPolicyPeer>();
+    let rule = Rule::new(
+        "has(self.ipBlock) != (has(self.namespaceSelector) || has(self.podSelector))",
+    )
+    .message(
+        "allowFrom: write in each entry either an ipBlock, or a namespaceSelector or podSelector",
+    );
+    peer.insert("x-kubernetes-validations".to_owned(), json!([rule]));
+    json_schema!({ "type": "array", "maxItems": 32, "items": peer })
+}
+
+/// Environment variables, each name once: server-side apply of the Deployment refuses a second one.
+pub(crate) fn environment(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": generator.subschema_for::<EnvVar>(),
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+    })
+}
+
+/// Names of resources with their quantities, which YAML may hold as whole numbers.
+pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 8,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 32,
+            "pattern": r"^([0-9]+|[0-9]*\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+        },
+    })
+}
+
+/// Labels of pods, with values as Kubernetes allows them.
+pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        },
+    })
+}
