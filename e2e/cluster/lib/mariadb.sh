@@ -22,9 +22,12 @@ mariadb_up() { # --listen ADDRESS, --port PORT
   if mariadb_is_running; then
     local running
     running=$(mariadb_setting MYSQL_HOST):$(mariadb_setting MYSQL_PORT)
-    [[ $running == "$listen:$port" ]] || fail "MariaDB already listens on $running: run 'cluster mariadb-down' first"
-    say "MariaDB is up on $running; see $run/mariadb/env"
-    return
+    if [[ $running == "$listen:$port" ]]; then
+      say "MariaDB is up on $running; see $run/mariadb/env"
+      return
+    fi
+    say "MariaDB listens on $running: it is moved, and what an earlier test left in it goes"
+    mariadb_down
   fi
   ip -oneline address show to "$listen" | grep -q . ||
     fail "this machine has no address $listen: run 'cluster up' first, or give --listen 127.0.0.1"
