@@ -21,6 +21,16 @@ pub struct Load {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// How the clients of a load connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// A new one for each request: that is what a rollout cuts, as a kept one would stay with its
+    /// first pod.
+    Fresh,
+    /// One for all, for as many requests as possible.
+    Kept,
+}
+
 /// What became of the requests.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -41,16 +51,19 @@ impl Report {
 }
 
 impl Load {
-    /// Starts `workers` clients that each request `url` and pause for `pause`, over and over. Each
-    /// request uses a connection of its own, as that is what a rollout cuts: a kept one would stay
-    /// with its first pod.
+    /// Starts `workers` clients that each request `url` and pause for `pause`, over and over.
     #[must_use]
-    pub fn start(url: &str, workers: usize, pause: Duration) -> Self {
+    pub fn start(url: &str, workers: usize, pause: Duration, connections: Connections) -> Self {
         let (stop, report) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let workers = (0..workers)
             .map(|_| {
-                let worker =
-                    request_in_turn(url.to_owned(), pause, Arc::clone(&stop), Arc::clone(&report));
+                let worker = request_in_turn(
+                    url.to_owned(),
+                    pause,
+                    connections,
+                    Arc::clone(&stop),
+                    Arc::clone(&report),
+                );
                 tokio::spawn(worker)
             })
             .collect();
@@ -74,11 +87,12 @@ impl Load {
 async fn request_in_turn(
     url: String,
     pause: Duration,
+    connections: Connections,
     stop: Arc<AtomicBool>,
     report: Arc<Mutex<Report>>,
 ) {
     let client = Client::builder()
-        .pool_max_idle_per_host(0)
+        .pool_max_idle_per_host(if connections == Connections::Kept { 1 } else { 0 })
         .timeout(Duration::from_secs(10))
         .build()
         .expect("a plain HTTP client");

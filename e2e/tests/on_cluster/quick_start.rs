@@ -1,8 +1,12 @@
 //! What `make up` leaves behind, seen as a person sees it: in a browser and with kubectl.
 
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::{Namespace, browser::Browser, setting, wait::eventually};
 use serde_json::{Value, json};
 
@@ -73,4 +77,55 @@ async fn kubectl_shows_at_a_glance_how_a_portal_is() -> Result<()> {
     ensure!(row.contains(&"True") && row.contains(&"1/1"), "{table}");
     ensure!(row.iter().any(|column| column.starts_with("http://")), "{table}");
     Ok(())
+}
+
+/// The commands of docs/observe.md as they stand there; only the placeholder is filled in.
+#[tokio::test]
+async fn the_documented_way_to_post_observations_works_as_written() -> Result<()> {
+    let namespace = Namespace::keep("gill-hicks").await?;
+    namespace.wait_until_ready("demo").await?;
+    let url = namespace.url("demo-hardware").await?;
+    let address = url.trim_start_matches("http://").trim_end_matches(":5001");
+
+    let page = std::fs::read_to_string(repository().join("docs/observe.md"))?;
+    let block = page.split("```").nth(1).context("docs/observe.md has a block of commands")?;
+    let answer = run_in_shell(&block.replace("ADDRESS", address))?;
+    let counts: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+    assert_eq!(counts["accepted"], 1, "{counts}");
+
+    let list = page.split('`').find(|code| code.starts_with("curl http")).context("a command")?;
+    let rows: Value = serde_json::from_str(&run_in_shell(&list.replace("ADDRESS", address))?)?;
+    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+    Ok(())
+}
+
+/// `operator check` as docs/prepare-a-cluster.md shows it, in an installation without a fault.
+#[tokio::test]
+async fn the_documented_check_finds_nothing_wrong_with_this_installation() -> Result<()> {
+    let page = std::fs::read_to_string(repository().join("docs/prepare-a-cluster.md"))?;
+    let command = page.split('`').find(|code| code.ends_with("/operator check"));
+    let said = run_in_shell(command.context("the page shows how to run it")?)?;
+    ensure!(said.contains("everything that the operator needs is there"), "it said: {said}");
+    Ok(())
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs commands in bash with the cluster's own kubectl, and gives what they print.
+fn run_in_shell(commands: &str) -> Result<String> {
+    let kubectl = PathBuf::from(setting("KUBECTL")?);
+    let folder = kubectl.parent().context("kubectl is in a folder")?.display();
+    let path = format!("{folder}:{}", setting("PATH")?);
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .env("PATH", path)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{commands} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

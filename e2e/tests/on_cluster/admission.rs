@@ -27,7 +27,7 @@ struct Case {
 #[tokio::test]
 async fn each_object_that_breaks_a_rule_is_refused_by_the_api_server() -> Result<()> {
     let namespace = Namespace::keep("e2e-admission").await?;
-    let cases: Vec<Case> = serde_yaml::from_str(include_str!("../../crds/tests/refused.yaml"))?;
+    let cases: Vec<Case> = serde_yaml::from_str(include_str!("../../../crds/tests/refused.yaml"))?;
     ensure!(cases.len() > 15, "found {} cases only", cases.len());
     for case in cases {
         let refusal = submit(&namespace, &case).await?;

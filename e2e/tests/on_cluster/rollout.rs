@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     Namespace,
     database::Database,
-    load::{Load, Report},
+    load::{Connections, Load, Report},
     setting, source,
     wait::eventually,
 };
@@ -22,7 +22,8 @@ async fn a_new_image_rolls_out_without_a_failed_request() -> Result<()> {
 
     let hardware = format!("{}/hardware/", namespace.url("rolled-hardware").await?);
     let portal = format!("{}/", namespace.url("rolled-portal").await?);
-    let loads = [hardware, portal].map(|url| Load::start(&url, 4, Duration::from_millis(10)));
+    let loads = [hardware, portal]
+        .map(|url| Load::start(&url, 4, Duration::from_millis(10), Connections::Fresh));
 
     let mut spec = source::spec();
     spec["hardware"] = json!({"image": setting("E2E_NEXT_HARDWARE_IMAGE")?});

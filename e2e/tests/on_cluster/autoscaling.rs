@@ -3,7 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, database::Database, load::Load, source, wait::eventually};
+use e2e::{
+    Namespace,
+    database::Database,
+    load::{Connections, Load},
+    source,
+    wait::eventually,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
@@ -34,7 +40,7 @@ async fn load_raises_replicas_within_a_minute_and_they_fall_again() -> Result<()
         wait_for_replicas(&namespace, service, Duration::from_mins(2), |count| count == 1).await?;
         let url = format!("{}{path}", namespace.url(service).await?);
         let started = Instant::now();
-        let load = Load::start(&url, 4, Duration::ZERO);
+        let load = Load::start(&url, 4, Duration::ZERO, Connections::Kept);
         let raised =
             wait_for_replicas(&namespace, service, Duration::from_mins(1), |count| count > 1).await;
         let raised_after = started.elapsed();

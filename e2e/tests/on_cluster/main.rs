@@ -1,0 +1,9 @@
+//! Tests on the real cluster. `e2e/run` brings up what they need and says which run side by side.
+
+mod access;
+mod admission;
+mod autoscaling;
+mod embedded;
+mod mysql;
+mod quick_start;
+mod rollout;
