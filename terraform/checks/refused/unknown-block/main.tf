@@ -1,0 +1,12 @@
+# refused: Blocks of type "load_balancing" are not expected here.
+resource "aws_eks_cluster" "main" {
+  name     = "main"
+  role_arn = "arn:aws:iam::123456789012:role/cluster"
+
+  vpc_config {
+    subnet_ids = ["subnet-1", "subnet-2"]
+  }
+  load_balancing {
+    enabled = true
+  }
+}
