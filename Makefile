@@ -41,6 +41,7 @@ test: ## Prove the product: everything that CI runs
 	stage "format" cargo fmt --all --check; \
 	stage "scripts" $(MAKE) check-scripts; \
 	stage "dependencies" $(MAKE) check-dependencies; \
+	stage "terraform" terraform/check; \
 	stage "lint" cargo clippy --release --workspace --all-targets -- -D warnings; \
 	stage "build" cargo build --release --workspace --all-targets; \
 	stage "unit and store tests" $(MAKE) unit; \
