@@ -1,0 +1,139 @@
+//! The benchmark: `e2e/bench` builds what it measures and says where that is. Figures go to standard
+//! output and, as JSON, into a file; what goes on goes to standard error.
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
+mod answer;
+mod cpus;
+mod figure;
+mod fit;
+mod footprint;
+mod images;
+mod node;
+mod process;
+mod rounds;
+mod services;
+mod throughput;
+mod wrk;
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use reqwest::Client;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    figure::Figure, node::Node, rounds::PAIRS, services::Programs, throughput::Throughput,
+};
+
+/// Measures the product side by side with a bare server, and against its goals
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Seconds of each round of load
+    #[arg(long, env = "BENCH_SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=600), value_name = "SECONDS")]
+    seconds: u64,
+    /// Folder with the built programs
+    #[arg(long, value_name = "FOLDER")]
+    programs: PathBuf,
+    /// File to write the figures to
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// The node of the local cluster, if that is up.
+    #[command(flatten)]
+    node: Option<Node>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Whoever is dropped ends what it started.
+    tokio::select! {
+        outcome = run(cli) => match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        () = interrupted() => {
+            eprintln!("bench: interrupted");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let Cli { seconds, programs, output, node } = cli;
+    // The figures of an earlier run must not be taken for those of one that failed.
+    if output.exists() {
+        fs::remove_file(&output)?;
+    }
+    describe_load_of_machine()?;
+    let programs = Programs { folder: programs };
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let mut figures = Vec::new();
+    let mut found = |figure: Figure| {
+        println!("{figure}");
+        figures.push(figure);
+    };
+
+    measure_images(node.as_ref(), &programs, &client, &mut found).await?;
+    eprintln!("bench: starting the services and leaving them alone");
+    footprint::measure(&programs, &client, &mut found).await?;
+    eprintln!("bench: fitting");
+    fit::measure(&programs.example("fit_cost"), &mut found).await?;
+    eprintln!("bench: {PAIRS} pairs of rounds of {seconds} s for each answer");
+    let throughput = Throughput::new(&programs, &client, Duration::from_secs(seconds))?;
+    throughput.of_hardware(&mut found).await?;
+    throughput.of_portal(&mut found).await?;
+
+    write_json(&output, &figures)
+}
+
+async fn measure_images(
+    node: Option<&Node>,
+    programs: &Programs,
+    client: &Client,
+    found: &mut impl FnMut(Figure),
+) -> Result<()> {
+    let reason = match node {
+        None => "the local cluster is not up".to_owned(),
+        Some(node) if node.has_images(&images::NAMES)? => {
+            eprintln!("bench: looking at images, starting containers");
+            return images::measure(node, client, found).await;
+        }
+        Some(node) => format!("the node lacks {}", node.image(images::NAMES[0])),
+    };
+    eprintln!(
+        "bench: skipped: image sizes and start of containers, as {reason} (`make up` changes that); \
+         sizes are estimated from the files that go into the images"
+    );
+    images::estimate_sizes(programs, found)
+}
+
+/// A machine that is busy with something else gives worse figures.
+fn describe_load_of_machine() -> Result<()> {
+    let load = fs::read_to_string("/proc/loadavg").context("failed to read /proc")?;
+    let cpus = std::thread::available_parallelism()?;
+    let load = load.split(' ').next().unwrap_or_default();
+    eprintln!("bench: {cpus} CPUs, load average before the first measurement {load}");
+    Ok(())
+}
+
+fn write_json(output: &PathBuf, figures: &[Figure]) -> Result<()> {
+    if let Some(folder) = output.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let json = serde_json::to_string_pretty(figures)?;
+    fs::write(output, json + "\n").with_context(|| format!("failed to write {}", output.display()))
+}
