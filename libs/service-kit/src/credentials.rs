@@ -60,20 +60,25 @@ impl fmt::Display for Problem {
     }
 }
 
+impl From<&serde_json::Error> for Problem {
+    fn from(error: &serde_json::Error) -> Self {
+        Self {
+            category: match error.classify() {
+                serde_json::error::Category::Data => "a missing field or one of another type",
+                serde_json::error::Category::Eof => "an early end",
+                _ => "text that is no JSON",
+            },
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
 impl CredentialSet {
     /// Reads a credentials file.
     pub fn from_json(bytes: &[u8]) -> Result<Self, CredentialError> {
-        let file: File = serde_json::from_slice(bytes).map_err(|error| {
-            CredentialError::Shape(Problem {
-                category: match error.classify() {
-                    serde_json::error::Category::Data => "a missing field or one of another type",
-                    serde_json::error::Category::Eof => "an early end",
-                    _ => "text that is no JSON",
-                },
-                line: error.line(),
-                column: error.column(),
-            })
-        })?;
+        let file: File = serde_json::from_slice(bytes)
+            .map_err(|error| CredentialError::Shape(Problem::from(&error)))?;
         if file.candidates.is_empty() {
             return Err(CredentialError::NoCandidate);
         }
