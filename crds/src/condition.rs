@@ -105,12 +105,38 @@ reasons! {
     NotNeeded,
     /// The pods' account is the source's latest.
     Published,
-    /// The source Secret does not exist.
+    /// The source does not exist.
     SourceNotFound,
-    /// The source Secret lacks the label that lets this portal read it.
+    /// The source lacks the label or tag that lets this portal read it, or the operator lacks a right.
     SourceNotAllowed,
-    /// The source Secret lacks a key, or a value in it cannot be used.
+    /// The source lacks a value, or a value in it cannot be used.
     SourceInvalid,
+    /// The source does not answer. Everything is kept as it is, and the operator tries again.
+    SourceUnavailable,
+    /// Terraform holds the lock of its state. The operator waits until it is released.
+    StateLocked,
+    /// The Terraform state is written only in part. The operator looks again.
+    StateIncomplete,
+    /// The Terraform state is encrypted by OpenTofu, and the operator cannot read it.
+    StateEncrypted,
+    /// The Terraform state is older than the one that was read before, and is not used.
+    StateOutdated,
+    /// The Terraform state is another one than before, and nobody said that this is intended.
+    StateLineageChanged,
+    /// The server refused the source's account. The pods keep theirs.
+    RootRejected,
+    /// The server cannot be reached with the source's account. The pods keep theirs.
+    RootUnreachable,
+    /// The pods' credential is being changed.
+    Rotating,
+    /// Pods or sessions that still use the old credential hold its end up; it stays valid.
+    RotationStalled,
+    /// A change of the credential failed, and the pods use the old one, which stays valid.
+    RolledBack,
+    /// The pods' account may create users, which is more than they need.
+    AccountPrivileged,
+    /// The server refused a statement about the pods' accounts.
+    AccountsFailed,
     /// The certificate authority that the spec refers to does not exist.
     CaNotFound,
     /// The spec asks for what cannot be done; the message says why.

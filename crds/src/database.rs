@@ -59,6 +59,10 @@ fn yes() -> bool {
 
 /// A MySQL server.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.deletionPolicy == 'Retain' || !has(self.rotation) || self.rotation.mode != 'Follow'").message("database.mysql.deletionPolicy: in mode Follow the operator makes no accounts that it could drop; write Retain, or another rotation.mode")
+)]
 pub struct MysqlDatabase {
     /// Where the server's address and the account come from.
     pub source: MysqlSource,
@@ -80,21 +84,48 @@ pub struct MysqlDatabase {
     /// How connections are encrypted. Default: required, with the roots of Amazon RDS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// How the pods follow a changed credential.
+    /// Who changes the pods' credential, how and when. Default: two accounts of the operator's own
+    /// that take turns, every 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// What happens to the accounts that the operator made when the portal is deleted. Retain: they
+    /// stay on the server. DropAccounts: they are dropped, and the portal's deletion waits for that
+    /// for a few minutes. Schema and data stay in both cases. Default: Retain.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What happens to the operator's accounts when the portal is deleted.
+#[derive(
+    schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
+)]
+pub enum DeletionPolicy {
+    /// They stay on the server.
+    #[default]
+    Retain,
+    /// They are dropped.
+    DropAccounts,
 }
 
 /// Where the server's address and the account come from; exactly one.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.secret)").message("database.mysql.source: say where the account comes from, for example secret: {name: hardware-database}")
+    validation = Rule::new("(has(self.secret) ? 1 : 0) + (has(self.terraformState) ? 1 : 0) + (has(self.secretsManager) ? 1 : 0) == 1").message("database.mysql.source: say where the account comes from, with exactly one of secret: {name: hardware-database}, terraformState: {secretSuffix: rds}, secretsManager: {secretId: hardware, region: eu-west-1}")
 )]
 pub struct MysqlSource {
     /// A Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the
     /// portal's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSource>,
+    /// The state that Terraform or OpenTofu keeps in this namespace with the backend "kubernetes",
+    /// whose labels contain gill-hicks.dev/allow-portal with the portal's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terraform_state: Option<TerraformStateSource>,
+    /// A secret of AWS Secrets Manager that carries the tag gill-hicks.dev/allow-portal with the value
+    /// NAMESPACE/NAME of the portal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_manager: Option<SecretsManagerSource>,
 }
 
 /// A Secret with an account.
@@ -164,6 +195,97 @@ impl Default for SecretKeys {
     }
 }
 
+/// The outputs of a Terraform or OpenTofu state that is kept in the cluster.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TerraformStateSource {
+    /// The backend's secret_suffix. 1 to 63 characters.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub secret_suffix: String,
+    /// The workspace. Default: default. 1 to 63 characters.
+    #[serde(default = "TerraformStateSource::default_workspace")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub workspace: String,
+    /// Names of the outputs of the root module. Default: MYSQL_HOST, MYSQL_PORT, MYSQL_USER,
+    /// MYSQL_PASSWORD, MYSQL_DATABASE and MYSQL_PASSWORD_SECRET_ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<TerraformOutputs>,
+}
+
+impl TerraformStateSource {
+    fn default_workspace() -> String {
+        "default".to_owned()
+    }
+}
+
+/// Names of outputs of a state.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TerraformOutputs {
+    /// Output with the host, which may be written as host:port. Default: MYSQL_HOST. The state may
+    /// lack it.
+    #[serde(default = "SecretKeys::default_host")]
+    #[schemars(length(min = 1, max = 253))]
+    pub host: String,
+    /// Output with the port. Default: MYSQL_PORT. The state may lack it.
+    #[serde(default = "SecretKeys::default_port")]
+    #[schemars(length(min = 1, max = 253))]
+    pub port: String,
+    /// Output with the account's name. Default: MYSQL_USER. The state may lack it if it gives the
+    /// ARN of a secret, which holds the name too.
+    #[serde(default = "SecretKeys::default_username")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username: String,
+    /// Output with the account's password. Default: MYSQL_PASSWORD. If the state lacks it,
+    /// passwordSecretArn is used.
+    #[serde(default = "SecretKeys::default_password")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password: String,
+    /// Output with the schema's name. Default: MYSQL_DATABASE. The state may lack it.
+    #[serde(default = "SecretKeys::default_database")]
+    #[schemars(length(min = 1, max = 253))]
+    pub database: String,
+    /// Output with the ARN of the secret in AWS Secrets Manager that holds the account, such as the
+    /// master_user_secret of an RDS instance. That secret needs the tag
+    /// gill-hicks.dev/allow-portal with the value NAMESPACE/NAME of the portal. Default:
+    /// MYSQL_PASSWORD_SECRET_ARN.
+    #[serde(default = "TerraformOutputs::default_password_secret_arn")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password_secret_arn: String,
+}
+
+impl TerraformOutputs {
+    fn default_password_secret_arn() -> String {
+        "MYSQL_PASSWORD_SECRET_ARN".to_owned()
+    }
+}
+
+impl Default for TerraformOutputs {
+    fn default() -> Self {
+        Self {
+            host: SecretKeys::default_host(),
+            port: SecretKeys::default_port(),
+            username: SecretKeys::default_username(),
+            password: SecretKeys::default_password(),
+            database: SecretKeys::default_database(),
+            password_secret_arn: Self::default_password_secret_arn(),
+        }
+    }
+}
+
+/// A secret of AWS Secrets Manager whose value is the JSON of RDS and of the rotation functions:
+/// username, password and perhaps host, port and dbname.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretsManagerSource {
+    /// Name or ARN of the secret. At most 2048 characters.
+    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^[A-Za-z0-9/_+=.@:!-]+$"))]
+    pub secret_id: String,
+    /// Region that the secret is in, such as eu-west-1.
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}$"))]
+    pub region: String,
+}
+
 /// How connections to the server are encrypted.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[x_kube(
@@ -224,17 +346,26 @@ impl KeyReference {
     }
 }
 
-/// How the pods follow a changed credential.
+/// Who changes the pods' credential, how and when.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("self.interval.matches('^([0-9]{1,6}[smh])+$') && duration(self.interval) >= duration('1m') && duration(self.interval) <= duration('8760h')").message("database.mysql.rotation.interval: write a time from 1m to 8760h, such as 720h"),
     validation = Rule::new("self.pollInterval.matches('^([0-9]{1,6}[smh])+$') && duration(self.pollInterval) >= duration('1s') && duration(self.pollInterval) <= duration('24h')").message("database.mysql.rotation.pollInterval: write a time from 1s to 24h, such as 60s")
 )]
 pub struct Rotation {
-    /// Who changes the credential. Follow: somebody else changes the source, and the pods follow
-    /// without a restart. Default: Follow.
+    /// AlternatingUsers: the operator makes two accounts that take turns; the source's account must
+    /// have CREATE USER. DualPassword: the operator makes one account that has two passwords while it
+    /// changes; MySQL 8.0.14 or MariaDB 10.4 and later. Follow: the pods use the source's account
+    /// itself, and follow when somebody else changes it. No mode restarts a pod. Default:
+    /// AlternatingUsers.
     #[serde(default)]
     pub mode: RotationMode,
+    /// Time from one change of the pods' credential to the next, as a time such as 720h. Without
+    /// effect in mode Follow. Default: 720h, which is 30 days.
+    #[serde(default = "Rotation::default_interval")]
+    #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,6}[smh])+$"))]
+    pub interval: String,
     /// How often the source is looked at, as a time such as 30s, 5m or 1h. Default: 60s.
     #[serde(default = "Rotation::default_poll_interval")]
     #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,6}[smh])+$"))]
@@ -242,6 +373,9 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    fn default_interval() -> String {
+        "720h".to_owned()
+    }
     fn default_poll_interval() -> String {
         "60s".to_owned()
     }
@@ -249,16 +383,24 @@ impl Rotation {
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { mode: RotationMode::Follow, poll_interval: Self::default_poll_interval() }
+        Self {
+            mode: RotationMode::default(),
+            interval: Self::default_interval(),
+            poll_interval: Self::default_poll_interval(),
+        }
     }
 }
 
-/// Who changes the credential.
+/// Who changes the pods' credential.
 #[derive(
     schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
 )]
 pub enum RotationMode {
-    /// Somebody else changes the source, and the pods follow.
+    /// The operator makes two accounts that take turns.
     #[default]
+    AlternatingUsers,
+    /// The operator makes one account that has two passwords while it changes.
+    DualPassword,
+    /// Somebody else changes the source's account, and the pods follow.
     Follow,
 }

@@ -22,13 +22,17 @@ mod workload;
 
 pub use condition::{ConditionType, Reason};
 pub use database::{
-    CaReference, Database, EmbeddedDatabase, KeyReference, MysqlDatabase, MysqlSource, Rotation,
-    RotationMode, SecretKeys, SecretSource, Storage, Tls, TlsMode,
+    CaReference, Database, DeletionPolicy, EmbeddedDatabase, KeyReference, MysqlDatabase,
+    MysqlSource, Rotation, RotationMode, SecretKeys, SecretSource, SecretsManagerSource, Storage,
+    TerraformOutputs, TerraformStateSource, Tls, TlsMode,
 };
 pub use exposure::{Alb, AlbFlavor, AlbScheme, ExternalDns, Ingress, PortalService, ServiceType};
 use kube::CustomResourceExt;
 pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec};
-pub use status::{CredentialsStatus, DatabaseKind, HardwarePortalStatus, WorkloadStatus};
+pub use status::{
+    CredentialsStatus, DatabaseKind, HardwarePortalStatus, RotationCause, RotationOutcome,
+    RotationPhase, RotationRecord, WorkloadStatus,
+};
 pub use workload::{
     Autoscaling, DisruptionBudget, ImagePullPolicy, Resources, Scheduling, Spot, Workload,
 };
@@ -36,11 +40,19 @@ pub use workload::{
 /// API group of the resource, and prefix of every label and annotation of ours.
 pub const GROUP: &str = "gill-hicks.dev";
 
-/// Label by which the owner of a Secret lets the portal that it names read it.
+/// Label by which the owner of a Secret lets the portal that it names read it; and tag by which the
+/// owner of a secret in AWS Secrets Manager does so, with the value `NAMESPACE/NAME`.
 pub const ALLOW_PORTAL_LABEL: &str = "gill-hicks.dev/allow-portal";
 
 /// Annotation that lets a portal leave the data of its embedded database behind; value `"true"`.
 pub const ABANDON_EMBEDDED_DATA_ANNOTATION: &str = "gill-hicks.dev/abandon-embedded-data";
+
+/// Annotation that asks for a new credential now: whenever its value, usually the time, changes.
+pub const ROTATE_AT_ANNOTATION: &str = "gill-hicks.dev/rotate-at";
+
+/// Annotation that lets a Terraform state of another lineage take the place of the one that was read
+/// before; its value is the new lineage.
+pub const ACCEPT_LINEAGE_ANNOTATION: &str = "gill-hicks.dev/accept-lineage";
 
 /// The definition as the YAML document that is kept beside this crate and that
 /// `kubectl apply --server-side` installs.

@@ -1,8 +1,12 @@
 //! What the operator says about a portal.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::database::RotationMode;
 
 /// What the operator last saw and did. It may be lost without harm: it is made anew from the cluster.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -58,15 +62,140 @@ pub struct WorkloadStatus {
     pub summary: String,
 }
 
-/// The database credential that the pods hold.
-#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+/// The database credential that the pods hold, and what is being done with it.
+#[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {
     /// Increases with each change of the credential.
     pub generation: i64,
-    /// Version of the source that it came from, as the source counts.
+    /// The last step of a change that was reached; Idle when none is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RotationPhase>,
+    /// Who changes the credential: AlternatingUsers, DualPassword or Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RotationMode>,
+    /// Name of the account that the pods log in as first. At most 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub account: Option<String>,
+    /// When the last change of the credential came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation_time: Option<Time>,
+    /// Version of the source that it came from, as the source counts. At most 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub source_version: Option<String>,
-    /// Generation and phase for people: "3 (Idle)".
+    /// Generation and phase for people: "3 (Idle)". At most 64 characters.
+    #[schemars(length(max = 64))]
     pub summary: String,
+    /// The last changes, the latest first. At most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub history: Vec<RotationRecord>,
+}
+
+/// The steps of a change of the credential, in their order.
+#[derive(
+    JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord,
+)]
+pub enum RotationPhase {
+    /// No change is under way.
+    #[default]
+    Idle,
+    /// A reason for a change was seen.
+    Observed,
+    /// A login with the source's account worked.
+    RootVerified,
+    /// The new credential is written down in the operator's own Secret; no server knows it yet.
+    Staged,
+    /// The server accepts the new credential.
+    Applied,
+    /// A login with the new credential worked, and its account has the rights that it should have.
+    Verified,
+    /// The pods' Secret holds the new credential first and the old one second.
+    Published,
+    /// Every pod uses the new credential.
+    Adopted,
+    /// No session uses the old credential.
+    Drained,
+    /// The server refuses the old credential.
+    Revoked,
+}
+
+impl RotationPhase {
+    /// The word in `status.credentials.phase`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Observed => "Observed",
+            Self::RootVerified => "RootVerified",
+            Self::Staged => "Staged",
+            Self::Applied => "Applied",
+            Self::Verified => "Verified",
+            Self::Published => "Published",
+            Self::Adopted => "Adopted",
+            Self::Drained => "Drained",
+            Self::Revoked => "Revoked",
+        }
+    }
+}
+
+impl fmt::Display for RotationPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One change of the credential.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationRecord {
+    /// Generation that the change led to.
+    pub generation: i64,
+    /// Why it was made.
+    pub reason: RotationCause,
+    /// Version of the source at that time, as the source counts. At most 512 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub source_version: Option<String>,
+    /// When its reason was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When every pod used the new credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_at: Option<Time>,
+    /// When the server refused the old credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Time>,
+    /// How it ended.
+    pub outcome: RotationOutcome,
+}
+
+/// Why a credential was changed.
+#[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum RotationCause {
+    /// There was none before.
+    FirstCredential,
+    /// The source has a new version.
+    SourceChanged,
+    /// The time of rotation.interval was over.
+    IntervalElapsed,
+    /// The annotation gill-hicks.dev/rotate-at asked for it.
+    Requested,
+    /// The server did not accept the pods' account any more, or its rights were not as they should be.
+    Drift,
+    /// The spec asks for another mode, server or schema.
+    SpecChanged,
+}
+
+/// How a change of a credential ended.
+#[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub enum RotationOutcome {
+    /// It is under way.
+    InProgress,
+    /// The new credential is in use, and the old one is revoked.
+    Completed,
+    /// The old credential is in use again.
+    RolledBack,
 }

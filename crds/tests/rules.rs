@@ -1,6 +1,6 @@
 //! Every rule of the definition, broken once, and the definition itself.
 
-use crds::{HardwarePortal, crd_yaml};
+use crds::{DeletionPolicy, HardwarePortal, Rotation, RotationMode, crd_yaml};
 use kube::CustomResourceExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -108,6 +108,27 @@ fn an_empty_spec_stays_empty() {
 fn the_one_pod_of_an_embedded_database_can_be_written_down() {
     let one = portal(json!({"metadata": {"name": "p"}, "spec": {"hardware": {"replicas": 1}}}));
     one.validate_cel().expect("the rule about one writer asks for exactly this");
+}
+
+#[test]
+fn a_portal_on_mysql_gets_accounts_of_its_own_unless_told_otherwise() {
+    for source in [
+        json!({"secret": {"name": "db"}}),
+        json!({"terraformState": {"secretSuffix": "rds"}}),
+        json!({"secretsManager": {"secretId": "rds!db-1", "region": "us-gov-west-1"}}),
+    ] {
+        let spec = json!({"database": {"mysql": {"source": source, "rotation": {}}}});
+        let written = portal(json!({"metadata": {"name": "p"}, "spec": spec}));
+        written.validate_cel().expect("nothing else is needed");
+        let mysql = written.spec.database.and_then(|it| it.mysql).expect("what was written");
+        assert_eq!(mysql.deletion_policy, DeletionPolicy::Retain);
+        let rotation = mysql.rotation.expect("what was written");
+        assert_eq!(rotation, Rotation::default(), "absent and empty mean the same");
+        assert_eq!(rotation.mode, RotationMode::AlternatingUsers);
+        if let Some(state) = mysql.source.terraform_state {
+            assert_eq!((state.workspace.as_str(), state.outputs), ("default", None));
+        }
+    }
 }
 
 #[test]

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{Namespace, database::Database};
 
-/// The spec of a portal on the database that the Secret `db` describes.
+/// The spec of a portal on the database that the Secret `db` describes, with an account that was made
+/// by hand.
 #[must_use]
 pub fn spec() -> Value {
     json!({"database": {"mysql": {
         "source": {"secret": {"name": "db"}},
+        "rotation": {"mode": "Follow"},
         "tls": {"ca": {"configMapKeyRef": {"name": "db-ca", "key": "ca.pem"}}},
     }}})
 }
@@ -51,4 +53,19 @@ pub fn data(database: &Database, schema: &str, user: &str, password: &str) -> Re
         "MYSQL_PASSWORD": password,
         "MYSQL_DATABASE": schema,
     }))
+}
+
+/// The spec of a portal whose accounts the operator makes and changes in this mode; two pods, so that
+/// there is somebody to wait for.
+#[must_use]
+pub fn rotating(mode: &str) -> Value {
+    let mut spec = spec();
+    spec["database"]["mysql"]["rotation"] = json!({"mode": mode, "pollInterval": "2s"});
+    spec["hardware"] = json!({
+        "autoscaling": {"disabled": true}, "replicas": 2,
+        // Reads of the store beside the writes of the load.
+        "extraEnv": [{"name": "REFRESH_INTERVAL", "value": "200ms"}],
+    });
+    spec["portal"] = json!({"autoscaling": {"disabled": true}, "replicas": 1});
+    spec
 }
