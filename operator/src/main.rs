@@ -1,11 +1,12 @@
 //! The operator's command line.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use kube::{Client, Config};
 use operator::{
     check,
+    credentials::adoption::Inquirer,
     portal_controller::live::Scope,
     run,
     settings::{HostPattern, Settings},
@@ -62,6 +63,17 @@ struct RunArgs {
     /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any]
     #[arg(long, env = "ALLOWED_DATABASE_HOSTS", value_delimiter = ',', value_name = "HOST")]
     allowed_database_hosts: Vec<HostPattern>,
+    /// PEM file with the certificate authorities of databases, for portals that name none
+    #[arg(
+        long,
+        env = "RDS_CA_FILE",
+        default_value = "/etc/gill-hicks/rds-ca.pem",
+        value_name = "FILE"
+    )]
+    rds_ca_file: PathBuf,
+    /// Address of AWS Secrets Manager [default: that of the region]
+    #[arg(long, env = "AWS_ENDPOINT_URL_SECRETS_MANAGER", value_name = "URL")]
+    aws_endpoint: Option<String>,
     /// The operator's own namespace
     #[arg(
         long,
@@ -124,6 +136,14 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         Ok(metrics) => metrics,
         Err(error) => return fail(EXIT_BAD_CONFIGURATION, &error.to_string()),
     };
+    let rds_authorities = match std::fs::read(&args.rds_ca_file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let path = args.rds_ca_file.display();
+            let sentence = format!("bad configuration: RDS_CA_FILE: failed to read {path}: {error}");
+            return fail(EXIT_BAD_CONFIGURATION, &sentence);
+        }
+    };
     let client = match connect().await {
         Ok(client) => client,
         Err(error) => return fail(EXIT_FAILED, &error),
@@ -138,10 +158,16 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         image_pull_policy: args.image_pull_policy.clone(),
         allowed_database_hosts: args.allowed_database_hosts.clone(),
         namespace: args.pod_namespace.clone(),
+        rds_authorities: rds_authorities.into(),
+        aws_endpoint: args.aws_endpoint.clone(),
+    };
+    let inquirer = match Inquirer::new() {
+        Ok(inquirer) => inquirer,
+        Err(error) => return fail(EXIT_FAILED, &format!("failed to prepare a client: {error}")),
     };
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
-    run::start(&lifecycle, &client, scopes, &settings, &args.pod_name);
+    run::start(&lifecycle, &client, scopes, &settings, &inquirer, &args.pod_name);
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));
     let router = admin::router(lifecycle.readiness().clone(), metrics);
     let admin = tokio::spawn(server::serve(

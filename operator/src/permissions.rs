@@ -26,7 +26,8 @@ const fn on(
 
 /// In each namespace that is watched.
 pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
-    on("gill-hicks.dev", "hardwareportals", &["get", "list", "watch"]),
+    // patch: the finalizer of deletionPolicy DropAccounts.
+    on("gill-hicks.dev", "hardwareportals", &["get", "list", "patch", "watch"]),
     on("gill-hicks.dev", "hardwareportals/status", &["patch"]),
     // Without it, a cluster that enforces owner references refuses every child.
     on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
@@ -39,6 +40,10 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("apps", "deployments", OWNED),
     on("autoscaling", "horizontalpodautoscalers", OWNED),
     on("batch", "jobs", OWNED),
+    // By name only: the lock of a terraform state.
+    // Who has taken a new credential over; an annotation makes their kubelet bring it at once.
+    on("", "pods", &["list", "patch"]),
+    on("coordination.k8s.io", "leases", &["get"]),
     on("networking.k8s.io", "ingresses", OWNED),
     on("networking.k8s.io", "networkpolicies", OWNED),
     on("policy", "poddisruptionbudgets", OWNED),

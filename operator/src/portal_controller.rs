@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod farewell;
 pub mod live;
 pub mod retry;
 pub mod status;
@@ -26,14 +27,22 @@ use tracing::{debug, warn};
 
 use self::{
     apply::{Applied, Applier, ApplyError},
-    build::build,
+    build::{build, migration},
     dereference::{DereferenceError, dereference},
     live::Cache,
     retry::{Retries, Retry},
     status::{Failure, Outcome, report},
-    validate::{ValidateError, ValidatedPortal, validate},
+    validate::{ValidateError, ValidatedDatabase, ValidatedPortal, validate},
 };
-use crate::{events::Events, settings::Settings};
+use crate::{
+    credentials::{
+        Credentials,
+        rotator::{Rotator, RotatorError},
+        source::Sources,
+    },
+    events::Events,
+    settings::Settings,
+};
 
 /// A portal, or an object that is none: one that cannot be read must not stop the watch for all.
 pub type Guarded = DeserializeGuard<HardwarePortal>;
@@ -46,6 +55,10 @@ pub struct Context {
     pub settings: Settings,
     /// The children as they are.
     pub cache: Cache,
+    /// Where root credentials come from.
+    pub sources: Sources,
+    /// Changes the pods' credentials.
+    pub rotator: Rotator,
     /// Writes children.
     pub applier: Applier,
     /// Writes events.
@@ -63,9 +76,15 @@ pub enum ReconcileError {
     /// The spec contradicts itself, the source or the administrator.
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    /// There is no credential for the pods yet, and none could be made.
+    #[error(transparent)]
+    Rotate(#[from] RotatorError),
     /// A child could not be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The finalizer could not be written.
+    #[error("failed to write the finalizer: {0}")]
+    Finalizer(Box<kube::Error>),
     /// The status could not be written.
     #[error("failed to write the status: {0}")]
     Status(Box<kube::Error>),
@@ -89,44 +108,46 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
             return Action::await_change();
         }
     };
-    // The garbage collector removes the children of a portal that goes.
-    if portal.metadata.deletion_timestamp.is_some() {
-        return Action::await_change();
-    }
     context.cache.wait_until_filled().await;
+    if portal.metadata.deletion_timestamp.is_some() {
+        return farewell::release(portal, &context).await;
+    }
     let namespace = portal.namespace().unwrap_or_default();
     let name = portal.name_any();
     let outcome = pass(portal, &namespace, &context).await;
     histogram!("reconcile_duration_seconds").record(started.elapsed());
     let uid = portal.uid().unwrap_or_default();
     match outcome {
-        Ok(()) => {
+        Ok(next_look) => {
             counter!("reconcile_total", "outcome" => "applied").increment(1);
             context.retries.succeeded(&uid);
             debug!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
-            Action::requeue(next_look(portal))
+            Action::requeue(next_look)
         }
         Err(error) => {
             counter!("reconcile_total", "outcome" => error.label()).increment(1);
-            let delay = context.retries.delay(&uid, &error.retry(), next_look(portal));
+            let delay = context.retries.delay(&uid, &error.retry(), at_rest());
             warn!(namespace, name, %error, retry_s = delay.as_secs_f32(), "not reconciled");
             Action::requeue(delay)
         }
     }
 }
 
-/// The five steps.
+/// The steps, and when to look again.
 async fn pass(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
-) -> Result<(), ReconcileError> {
+) -> Result<Duration, ReconcileError> {
     if portal.spec.suspend {
-        return say(portal, namespace, context, &Outcome::Suspended).await;
+        say(portal, namespace, context, &Outcome::Suspended).await?;
+        return Ok(at_rest());
     }
     match write_children(portal, namespace, context).await {
-        Ok((validated, applied)) => {
-            say(portal, namespace, context, &Outcome::Applied(&validated, &applied)).await
+        Ok(Written { validated, credentials, applied }) => {
+            let outcome = Outcome::Applied(&validated, credentials.as_ref(), &applied);
+            say(portal, namespace, context, &outcome).await?;
+            Ok(next_look(&validated, credentials.as_ref()))
         }
         Err(error) => {
             say(portal, namespace, context, &Outcome::Failed(&error.failure())).await?;
@@ -135,16 +156,40 @@ async fn pass(
     }
 }
 
+/// What a pass has decided and written.
+struct Written {
+    validated: ValidatedPortal,
+    credentials: Option<Credentials>,
+    applied: Applied,
+}
+
 async fn write_children(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
-) -> Result<(ValidatedPortal, Applied), ReconcileError> {
-    let read = dereference(portal, namespace, &context.client, &context.cache).await?;
-    let validated = validate(portal, &read, &context.settings)?;
-    let children = build(&validated, &read.live);
-    let applied = context.applier.apply(&validated, children, &context.cache).await?;
-    Ok((validated, applied))
+) -> Result<Written, ReconcileError> {
+    let Context { client, settings, cache, sources, rotator, applier, .. } = context;
+    let mut read = dereference(portal, namespace, client, sources, cache).await?;
+    let validated = validate(portal, &read, settings)?;
+    farewell::prepare(portal, namespace, client, &validated).await?;
+    let credentials = match (&validated.database, &mut read.mysql) {
+        (ValidatedDatabase::Mysql(mysql), Some(found)) => {
+            let is_migrating = migration::is_outstanding(&validated, &read.live);
+            let last = last_generation(portal);
+            Some(rotator.advance(&validated, mysql, found, is_migrating, last).await?)
+        }
+        _ => None,
+    };
+    let children = build(&validated, credentials.as_ref(), &read.live);
+    let applied = applier.apply(&validated, children, cache).await?;
+    Ok(Written { validated, credentials, applied })
+}
+
+/// The generation that status remembers, for when both Secrets are lost: generations only go up.
+fn last_generation(portal: &HardwarePortal) -> u64 {
+    let status = portal.status.as_ref();
+    let credentials = status.and_then(|status| status.credentials.as_ref());
+    credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
 }
 
 /// Writes the status if it says anything new, and an event if Ready turned.
@@ -172,14 +217,20 @@ async fn say(
     Ok(())
 }
 
-/// When to look again without a reason: at the source as often as the spec asks, otherwise every few
-/// minutes, not all portals at once.
-fn next_look(portal: &HardwarePortal) -> Duration {
-    let database = portal.spec.database.as_ref();
-    let mysql = database.and_then(|database| database.mysql.as_ref());
-    let poll = mysql.map(|mysql| mysql.rotation.clone().unwrap_or_default().poll_interval);
-    poll.and_then(|text| humantime::parse_duration(&text).ok())
-        .unwrap_or_else(|| Duration::from_secs(rand::random_range(300..600)))
+/// When to look again without a reason: as soon as the credential asks for it, otherwise at rest.
+fn next_look(portal: &ValidatedPortal, credentials: Option<&Credentials>) -> Duration {
+    match (&portal.database, credentials) {
+        (ValidatedDatabase::Mysql(mysql), Some(credentials)) => {
+            let now = jiff::Timestamp::now();
+            credentials.next_look(mysql.poll_interval, &mysql.plan, now)
+        }
+        _ => at_rest(),
+    }
+}
+
+/// Every few minutes, not all portals at once.
+fn at_rest() -> Duration {
+    Duration::from_secs(rand::random_range(300..600))
 }
 
 impl ReconcileError {
@@ -187,7 +238,9 @@ impl ReconcileError {
         match self {
             Self::Dereference(_) => "dereference",
             Self::Validate(_) => "validate",
+            Self::Rotate(_) => "rotate",
             Self::Apply(_) => "apply",
+            Self::Finalizer(_) => "finalizer",
             Self::Status(_) => "status",
         }
     }
@@ -195,12 +248,15 @@ impl ReconcileError {
     /// What to do next.
     fn retry(&self) -> Retry {
         match self {
+            // The source is not watched.
+            Self::Validate(ValidateError::NoSource { .. }) => Retry::Poll,
             Self::Validate(_) => Retry::AfterChange,
+            Self::Rotate(error) => error.retry(),
             Self::Dereference(DereferenceError::Api { source, .. }) => Retry::of_api(source),
             // What is missing is not watched: it is polled.
             Self::Dereference(_) => Retry::Poll,
             Self::Apply(error) => Retry::of_api(&error.source),
-            Self::Status(error) => Retry::of_api(error),
+            Self::Finalizer(error) | Self::Status(error) => Retry::of_api(error),
         }
     }
 
@@ -208,19 +264,15 @@ impl ReconcileError {
     fn failure(&self) -> Failure {
         let (concerns, reason) = match self {
             Self::Dereference(error) => match error {
-                DereferenceError::SourceNotFound(_) => {
-                    (ConditionType::CredentialsReady, Reason::SourceNotFound)
-                }
-                DereferenceError::SourceNotAllowed { .. } => {
-                    (ConditionType::CredentialsReady, Reason::SourceNotAllowed)
-                }
-                DereferenceError::SourceInvalid { .. } => {
-                    (ConditionType::CredentialsReady, Reason::SourceInvalid)
-                }
                 DereferenceError::CaNotFound { .. } => {
                     (ConditionType::DatabaseReady, Reason::CaNotFound)
                 }
-                DereferenceError::Api { .. } => (ConditionType::Progressing, Reason::ApiError),
+                DereferenceError::CaNotAllowed { .. } => {
+                    (ConditionType::DatabaseReady, Reason::SourceNotAllowed)
+                }
+                DereferenceError::Memory(_) | DereferenceError::Api { .. } => {
+                    (ConditionType::Progressing, Reason::ApiError)
+                }
             },
             Self::Validate(error) => match error {
                 ValidateError::LocalHost(_) | ValidateError::HostNotAllowed(_) => {
@@ -232,16 +284,23 @@ impl ReconcileError {
                 ValidateError::Malformed { .. } => {
                     (ConditionType::CredentialsReady, Reason::SourceInvalid)
                 }
+                ValidateError::NoSource { reason, .. } => {
+                    (ConditionType::CredentialsReady, *reason)
+                }
+                ValidateError::RotateAt(_) => {
+                    (ConditionType::CredentialsReady, Reason::InvalidSpec)
+                }
                 ValidateError::Metadata(_)
                 | ValidateError::Missing(_)
                 | ValidateError::Overridden { .. } => {
                     (ConditionType::DatabaseReady, Reason::InvalidSpec)
                 }
             },
+            Self::Rotate(error) => (ConditionType::CredentialsReady, error.reason()),
             Self::Apply(error) if Retry::of_api(&error.source) == Retry::Poll => {
                 (ConditionType::Progressing, Reason::Refused)
             }
-            Self::Apply(_) | Self::Status(_) => (ConditionType::Progressing, Reason::ApiError),
+            Self::Apply(_) | Self::Finalizer(_) | Self::Status(_) => (ConditionType::Progressing, Reason::ApiError),
         };
         Failure { concerns, reason, message: self.to_string() }
     }

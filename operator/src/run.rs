@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
+    credentials::{adoption::Inquirer, rotator::Rotator, source::Sources},
     events::Events,
     permissions::DEFINITION,
     portal_controller::{
@@ -41,6 +42,7 @@ pub fn start(
     client: &Client,
     scopes: Vec<Scope>,
     settings: &Settings,
+    inquirer: &Inquirer,
     instance: &str,
 ) {
     let gate = lifecycle.readiness().gate("definition", "not looked for yet");
@@ -56,6 +58,7 @@ pub fn start(
             client.clone(),
             scope,
             settings.clone(),
+            inquirer.clone(),
             Events::new(client.clone(), instance.to_owned()),
             installed.clone(),
             lifecycle.closing().clone(),
@@ -99,6 +102,7 @@ async fn control_scope(
     client: Client,
     scope: Scope,
     settings: Settings,
+    inquirer: Inquirer,
     events: Events,
     installed: CancellationToken,
     closing: CancellationToken,
@@ -112,6 +116,8 @@ async fn control_scope(
         Scope::Cluster => Api::all(client.clone()),
     };
     let context = Arc::new(Context {
+        sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
+        rotator: Rotator::new(client.clone(), inquirer),
         applier: Applier::new(client.clone()),
         client,
         settings,
@@ -148,6 +154,7 @@ async fn keep_up(portals: Store<Guarded>, context: Arc<Context>, closing: Cancel
         let uids: Vec<String> = state.iter().filter_map(|portal| portal.uid()).collect();
         let is_alive = |uid: &str| uids.iter().any(|alive| alive == uid);
         context.applier.retain(is_alive);
+        context.rotator.retain(is_alive);
         context.retries.retain(is_alive);
         let is_ready = |portal: &Guarded| {
             let status = portal.0.as_ref().ok().and_then(|portal| portal.status.as_ref());

@@ -1,6 +1,6 @@
 //! What an administrator decides for all portals of one operator.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 /// Decisions of the operator's own command line.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub struct Settings {
     pub allowed_database_hosts: Vec<HostPattern>,
     /// The operator's own namespace, whose pods may reach admin ports.
     pub namespace: String,
+    /// The certificate authorities of databases where a portal names none, as PEM.
+    pub rds_authorities: Arc<[u8]>,
+    /// Address of AWS Secrets Manager, instead of the one that the region gives.
+    pub aws_endpoint: Option<String>,
 }
 
 /// A host name, or `*.` and a domain for every name below it.

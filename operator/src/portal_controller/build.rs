@@ -23,9 +23,10 @@ use k8s_openapi::api::{
 
 use self::labels::Component;
 use super::{
-    live::{Live, Migration},
+    live::Live,
     validate::{Scaling, ValidatedPortal},
 };
+use crate::credentials::Credentials;
 
 /// Every child that a portal should have now, in the order in which they are applied.
 #[derive(Clone, Debug)]
@@ -58,13 +59,16 @@ pub struct Children {
     pub ingresses: Vec<Ingress>,
 }
 
-/// Renders every child.
+/// Renders every child. A portal on MySQL comes with the credentials that its pods should hold.
 #[must_use]
-pub fn build(portal: &ValidatedPortal, live: &Live) -> Children {
+pub fn build(
+    portal: &ValidatedPortal,
+    credentials: Option<&Credentials>,
+    live: &Live,
+) -> Children {
     let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
     let migration = migration::job(portal);
-    let is_migrated = migration::name(portal)
-        .is_none_or(|job| live.jobs.get(&job) == Some(&Migration::Succeeded));
+    let is_migrated = !migration::is_outstanding(portal, live);
     let mut deployments = vec![portal::deployment(portal)];
     let mut held_back = Vec::new();
     if is_migrated {
@@ -82,7 +86,7 @@ pub fn build(portal: &ValidatedPortal, live: &Live) -> Children {
     });
     Children {
         service_accounts: access::service_accounts(portal),
-        secrets: credentials::secrets(portal),
+        secrets: credentials::secrets(portal, credentials),
         config_maps: vec![hardware::config(portal)],
         volume_claims: hardware::volume_claim(portal).into_iter().collect(),
         services: vec![hardware::service(portal), portal::service(portal)],

@@ -1,12 +1,9 @@
 //! The one step that reads: what the spec refers to, and what is already there.
 
-use std::collections::BTreeMap;
-
-use crds::{ALLOW_PORTAL_LABEL, HardwarePortal, KeyReference, SecretSource};
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{ConfigMap, Secret},
+use crds::{
+    ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, HardwarePortal, MysqlDatabase,
 };
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 use service_kit::credentials::CredentialSet;
@@ -15,75 +12,64 @@ use super::{
     build::names,
     live::{Cache, Live},
 };
+use crate::credentials::{
+    memory::{Memory, MemoryError},
+    source::{Reading, Request, SourceError, Sources},
+};
 
 /// What was read.
 #[derive(Debug)]
 pub struct Dereferenced {
-    /// The account that the source holds; none without a source.
-    pub source: Option<SourceCredential>,
-    /// What the pods' credentials file holds now.
-    pub published: Option<CredentialSet>,
+    /// What a portal on MySQL refers to; none for an embedded database.
+    pub mysql: Option<MysqlRead>,
     /// The token that observations are posted with: the existing one, or a new one.
     pub observations_token: SecretString,
     /// The children as they are.
     pub live: Live,
 }
 
-/// The account that a source holds, as it is written there.
+/// What was read for a portal on MySQL.
 #[derive(Debug)]
-pub struct SourceCredential {
-    /// Version of the source, as the source counts.
-    pub version: String,
-    /// Host, perhaps as `host:port`.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<String>,
-    /// Name of the account.
-    pub username: String,
-    /// Its password.
-    pub password: SecretString,
-    /// Name of the schema.
-    pub database: Option<String>,
+pub struct MysqlRead {
+    /// What the source says, or why it says nothing. That alone stops nobody: the pods keep what
+    /// they hold.
+    pub source: Result<Reading, SourceError>,
+    /// What is remembered of the credential's rotation.
+    pub memory: Memory,
+    /// What the pods' credentials file holds now.
+    pub published: Option<CredentialSet>,
+    /// The certificate authorities that the spec names, as PEM; none means those of Amazon RDS.
+    pub authorities: Option<Vec<u8>>,
 }
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DereferenceError {
-    /// The source does not exist.
-    #[error(
-        "failed to find the Secret \"{0}\" that database.mysql.source.secret names; create it in this namespace"
-    )]
-    SourceNotFound(String),
-    /// The source's owner has not allowed this portal to read it.
-    #[error(
-        "the Secret \"{secret}\" is not read: it lacks the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
-    )]
-    SourceNotAllowed {
-        /// Name of the Secret.
-        secret: String,
-        /// Name of the portal.
-        portal: String,
-    },
-    /// The source lacks something.
-    #[error("failed to use the Secret \"{secret}\": key \"{key}\" {problem}")]
-    SourceInvalid {
-        /// Name of the Secret.
-        secret: String,
-        /// Name of the key.
-        key: String,
-        /// What is wrong with its value.
-        problem: &'static str,
-    },
     /// The certificate authority does not exist.
     #[error(
-        "failed to find the {kind} \"{name}\" that database.mysql.tls.ca names; create it in this namespace"
+        "failed to find key \"{key}\" of the {kind} \"{name}\" that database.mysql.tls.ca names; create it in this namespace"
     )]
     CaNotFound {
         /// Kind of the object.
         kind: &'static str,
         /// Name of the object.
         name: String,
+        /// Key in its data.
+        key: String,
     },
+    /// The owner of a Secret with a certificate authority has not allowed this portal to read it.
+    #[error(
+        "the Secret \"{secret}\" that database.mysql.tls.ca names is not read: it lacks the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
+    )]
+    CaNotAllowed {
+        /// Name of the Secret.
+        secret: String,
+        /// Name of the portal.
+        portal: String,
+    },
+    /// The operator's own Secret could not be used.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The API server did not give an answer to build on.
     #[error("failed to read {what}: {source}")]
     Api {
@@ -99,6 +85,7 @@ pub async fn dereference(
     portal: &HardwarePortal,
     namespace: &str,
     client: &Client,
+    sources: &Sources,
     cache: &Cache,
 ) -> Result<Dereferenced, DereferenceError> {
     let reader = Reader {
@@ -106,20 +93,12 @@ pub async fn dereference(
         secrets: Api::namespaced(client.clone(), namespace),
         config_maps: Api::namespaced(client.clone(), namespace),
     };
-    let mysql = portal.spec.database.as_ref().and_then(|database| database.mysql.as_ref());
-    let mut source = None;
-    if let Some(mysql) = mysql {
-        if let Some(secret) = &mysql.source.secret {
-            source = Some(reader.read_source(secret).await?);
-        }
-        if let Some(ca) = mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
-            reader.expect_ca(ca.config_map_key_ref.as_ref(), ca.secret_key_ref.as_ref()).await?;
-        }
-    }
-    let published = if mysql.is_some() { reader.read_published().await? } else { None };
+    let mysql = match portal.spec.database.as_ref().and_then(|database| database.mysql.as_ref()) {
+        Some(mysql) => Some(reader.read_mysql(portal, namespace, mysql, sources).await?),
+        None => None,
+    };
     Ok(Dereferenced {
-        source,
-        published,
+        mysql,
         observations_token: reader.read_observations_token().await?,
         live: cache.live(namespace, &reader.portal),
     })
@@ -132,63 +111,65 @@ struct Reader {
 }
 
 impl Reader {
-    /// Asks for the labels first, so that the data of a Secret that does not allow it is not even
-    /// fetched.
-    async fn read_source(
+    async fn read_mysql(
         &self,
-        source: &SecretSource,
-    ) -> Result<SourceCredential, DereferenceError> {
-        let not_found = || DereferenceError::SourceNotFound(source.name.clone());
-        let metadata = self
-            .secrets
-            .get_metadata_opt(&source.name)
-            .await
-            .map_err(reading("a source Secret"))?;
-        let metadata = metadata.ok_or_else(not_found)?;
+        portal: &HardwarePortal,
+        namespace: &str,
+        mysql: &MysqlDatabase,
+        sources: &Sources,
+    ) -> Result<MysqlRead, DereferenceError> {
+        let memory = Memory::read(&self.secrets, names::rotation_secret(&self.portal)).await?;
+        let request = Request {
+            namespace,
+            portal: &self.portal,
+            known_state: memory.state.as_ref().and_then(|state| state.terraform.as_ref()),
+            accepted_lineage: portal
+                .annotations()
+                .get(ACCEPT_LINEAGE_ANNOTATION)
+                .map(String::as_str),
+        };
+        // The validation of the spec bounds the text; where it does not, every pass looks anew.
+        let rotation = mysql.rotation.clone().unwrap_or_default();
+        let poll = humantime::parse_duration(&rotation.poll_interval).unwrap_or_default();
+        let source = sources.read_recent(&mysql.source, &request, poll).await;
+        let authorities = match mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+            Some(reference) => Some(self.read_authorities(reference).await?),
+            None => None,
+        };
+        Ok(MysqlRead { source, memory, published: self.read_published().await?, authorities })
+    }
+
+    /// A pod that mounts what does not exist waits for ever without a word. The operator verifies the
+    /// same server, so it reads what the pods mount.
+    async fn read_authorities(&self, ca: &CaReference) -> Result<Vec<u8>, DereferenceError> {
+        let what = reading("a certificate authority");
+        let not_found = |kind, name: &str, key: &str| DereferenceError::CaNotFound {
+            kind,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        };
+        if let Some(reference) = &ca.config_map_key_ref {
+            let found = self.config_maps.get_opt(&reference.name).await.map_err(what)?;
+            let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+            let text = text.ok_or_else(|| not_found("ConfigMap", &reference.name, &reference.key));
+            return text.map(String::into_bytes);
+        }
+        let Some(reference) = &ca.secret_key_ref else { return Ok(Vec::new()) };
+        let missing = || not_found("Secret", &reference.name, &reference.key);
+        let metadata = self.secrets.get_metadata_opt(&reference.name).await.map_err(&what)?;
+        let metadata = metadata.ok_or_else(missing)?;
         if metadata.labels().get(ALLOW_PORTAL_LABEL) != Some(&self.portal) {
-            return Err(DereferenceError::SourceNotAllowed {
-                secret: source.name.clone(),
+            return Err(DereferenceError::CaNotAllowed {
+                secret: reference.name.clone(),
                 portal: self.portal.clone(),
             });
         }
-        let secret =
-            self.secrets.get_opt(&source.name).await.map_err(reading("a source Secret"))?;
-        let secret = secret.ok_or_else(not_found)?;
-        let version = secret.resource_version().unwrap_or_default();
-        let keys = source.keys.clone().unwrap_or_default();
-        let values = Values { secret: &source.name, data: secret.data.unwrap_or_default() };
-        Ok(SourceCredential {
-            version,
-            host: values.optional(&keys.host)?,
-            port: values.optional(&keys.port)?,
-            username: values.required(&keys.username)?,
-            password: values.required(&keys.password)?.into(),
-            database: values.optional(&keys.database)?,
-        })
+        let found = self.secrets.get_opt(&reference.name).await.map_err(what)?;
+        let bytes = found.and_then(|secret| secret.data).and_then(|mut data| data.remove(&reference.key));
+        Ok(bytes.ok_or_else(missing)?.0)
     }
 
-    /// A pod that mounts what does not exist waits for ever without a word.
-    async fn expect_ca(
-        &self,
-        config_map: Option<&KeyReference>,
-        secret: Option<&KeyReference>,
-    ) -> Result<(), DereferenceError> {
-        let what = reading("a certificate authority");
-        let (found, kind, name) = match (config_map, secret) {
-            (Some(key), _) => {
-                let found = self.config_maps.get_metadata_opt(&key.name).await.map_err(what)?;
-                (found.is_some(), "ConfigMap", &key.name)
-            }
-            (None, Some(key)) => {
-                let found = self.secrets.get_metadata_opt(&key.name).await.map_err(what)?;
-                (found.is_some(), "Secret", &key.name)
-            }
-            (None, None) => return Ok(()),
-        };
-        if found { Ok(()) } else { Err(DereferenceError::CaNotFound { kind, name: name.clone() }) }
-    }
-
-    /// A file that somebody has broken counts as absent: the next generation replaces it.
+    /// A file that somebody has broken counts as absent: it is written anew.
     async fn read_published(&self) -> Result<Option<CredentialSet>, DereferenceError> {
         let name = names::database_secret(&self.portal);
         let secret = self.secrets.get_opt(&name).await.map_err(reading("the pods' credentials"))?;
@@ -217,35 +198,6 @@ fn new_token() -> SecretString {
         write!(text, "{byte:02x}").expect("a String takes every text");
     }
     text.into()
-}
-
-/// The values of a source Secret.
-struct Values<'a> {
-    secret: &'a str,
-    data: BTreeMap<String, ByteString>,
-}
-
-impl Values<'_> {
-    fn required(&self, key: &str) -> Result<String, DereferenceError> {
-        self.optional(key)?.ok_or_else(|| self.invalid(key, "is missing or empty"))
-    }
-
-    /// Line ends around a value come from how Secrets are often made: `echo … | base64`.
-    fn optional(&self, key: &str) -> Result<Option<String>, DereferenceError> {
-        let Some(bytes) = self.data.get(key) else { return Ok(None) };
-        let text =
-            std::str::from_utf8(&bytes.0).map_err(|_| self.invalid(key, "is not UTF-8 text"))?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        Ok((!text.is_empty()).then(|| text.to_owned()))
-    }
-
-    fn invalid(&self, key: &str, problem: &'static str) -> DereferenceError {
-        DereferenceError::SourceInvalid {
-            secret: self.secret.to_owned(),
-            key: key.to_owned(),
-            problem,
-        }
-    }
 }
 
 fn reading(what: &'static str) -> impl Fn(kube::Error) -> DereferenceError {

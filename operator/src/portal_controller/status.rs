@@ -1,8 +1,9 @@
 //! What is said about a portal: pure, from what was applied.
 
+mod credentials;
+
 use crds::{
-    ConditionType, CredentialsStatus, DatabaseKind, HardwarePortal, HardwarePortalStatus, Reason,
-    WorkloadStatus,
+    ConditionType, DatabaseKind, HardwarePortal, HardwarePortalStatus, Reason, WorkloadStatus,
 };
 use k8s_openapi::{
     api::apps::v1::DeploymentCondition,
@@ -16,6 +17,7 @@ use super::{
     live::{Live, LiveDeployment, Migration},
     validate::{ValidatedDatabase, ValidatedPortal},
 };
+use crate::credentials::Credentials;
 
 /// Why a pass did not reach its end, in the words of conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub struct Failure {
 /// How a pass went.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// The children are as they should be.
-    Applied(&'a ValidatedPortal, &'a Applied),
+    /// The children are as they should be, with these credentials if they need any.
+    Applied(&'a ValidatedPortal, Option<&'a Credentials>, &'a Applied),
     /// Nothing was written, as the spec asks.
     Suspended,
     /// Something is in the way.
@@ -72,24 +74,18 @@ pub fn report(
         portal: live.portal.as_ref().map(summarize).or_else(|| old.portal.clone()),
         ..old
     };
-    if let Outcome::Applied(validated, applied) = outcome {
+    if let Outcome::Applied(validated, credentials, applied) = outcome {
         status.url = locate(validated, applied);
         status.hardware = find(applied, &names::hardware(&validated.name))
             .as_ref()
             .map(summarize)
             .or(status.hardware);
         status.portal = find(applied, &names::portal(&validated.name)).as_ref().map(summarize);
-        (status.database, status.credentials) = match &validated.database {
-            ValidatedDatabase::Embedded { .. } => (Some(DatabaseKind::Embedded), None),
-            ValidatedDatabase::Mysql { credentials, source_version, .. } => (
-                Some(DatabaseKind::Mysql),
-                Some(CredentialsStatus {
-                    generation: i64::try_from(credentials.generation).unwrap_or(i64::MAX),
-                    source_version: Some(source_version.clone()),
-                    summary: format!("{} (Idle)", credentials.generation),
-                }),
-            ),
-        };
+        status.database = Some(match &validated.database {
+            ValidatedDatabase::Embedded { .. } => DatabaseKind::Embedded,
+            ValidatedDatabase::Mysql(_) => DatabaseKind::Mysql,
+        });
+        status.credentials = credentials.map(credentials::describe);
     }
     status
 }
@@ -115,7 +111,9 @@ impl Findings {
     /// One finding per type, in their order.
     fn collect(portal: &HardwarePortal, outcome: &Outcome<'_>, live: &Live) -> Vec<Finding> {
         let mut findings = match outcome {
-            Outcome::Applied(validated, applied) => of_applied(validated, applied, live),
+            Outcome::Applied(validated, credentials, applied) => {
+                of_applied(validated, *credentials, applied, live)
+            }
             Outcome::Suspended => of_suspended(portal, live),
             Outcome::Failed(failure) => of_failed(portal, failure, live),
         };
@@ -136,16 +134,21 @@ impl Findings {
     }
 }
 
-/// Ready, as a consequence of the others. The first that is in the way gives the reason.
+/// Ready, as a consequence of the others. The first that is in the way gives the reason. Pods that hold
+/// a login go on serving while its rotation has trouble, so that alone is no obstacle.
 fn readiness(findings: &[Finding]) -> Finding {
+    let has_credentials = findings.iter().any(|finding| {
+        finding.kind == ConditionType::HardwareAvailable && finding.is_true
+    });
     let needed = [
-        ConditionType::CredentialsReady,
-        ConditionType::DatabaseReady,
-        ConditionType::HardwareAvailable,
-        ConditionType::PortalAvailable,
+        (!has_credentials).then_some(ConditionType::CredentialsReady),
+        Some(ConditionType::DatabaseReady),
+        Some(ConditionType::HardwareAvailable),
+        Some(ConditionType::PortalAvailable),
     ];
     let obstacle = needed
         .iter()
+        .flatten()
         .find_map(|kind| findings.iter().find(|finding| finding.kind == *kind && !finding.is_true));
     match obstacle {
         Some(Finding { reason, message, .. }) => {
@@ -155,31 +158,22 @@ fn readiness(findings: &[Finding]) -> Finding {
     }
 }
 
-fn of_applied(portal: &ValidatedPortal, applied: &Applied, live: &Live) -> Vec<Finding> {
+fn of_applied(
+    portal: &ValidatedPortal,
+    credentials: Option<&Credentials>,
+    applied: &Applied,
+    live: &Live,
+) -> Vec<Finding> {
     let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
     let current = |name: &str, cached: Option<&LiveDeployment>| {
         find(applied, name).or_else(|| cached.cloned())
     };
     let hardware = current(&api, live.hardware.as_ref());
     let page = current(&web, live.portal.as_ref());
-    let credentials = match &portal.database {
-        ValidatedDatabase::Embedded { .. } => Finding::new(
-            ConditionType::CredentialsReady,
-            true,
-            Reason::NotNeeded,
-            "the embedded database needs no account",
-        ),
-        ValidatedDatabase::Mysql { credentials, .. } => Finding::new(
-            ConditionType::CredentialsReady,
-            true,
-            Reason::Published,
-            format!("generation {} is published to the pods", credentials.generation),
-        ),
-    };
     vec![
         progress(portal, hardware.as_ref(), page.as_ref(), live),
         database(portal, live),
-        credentials,
+        credentials::find(credentials),
         availability(ConditionType::HardwareAvailable, &api, hardware.as_ref()),
         availability(ConditionType::PortalAvailable, &web, page.as_ref()),
         autoscaling(applied),
@@ -201,7 +195,7 @@ fn database(portal: &ValidatedPortal, live: &Live) -> Finding {
             Reason::EmbeddedEphemeral,
             "SQLite without a volume: its data are lost with the pod; set database.embedded.storage to keep them".to_owned(),
         ),
-        (ValidatedDatabase::Mysql { .. }, job) => {
+        (ValidatedDatabase::Mysql(_), job) => {
             let job = job.unwrap_or_default();
             match live.jobs.get(&job) {
                 Some(Migration::Succeeded) => {
@@ -273,8 +267,7 @@ fn progress(
     live: &Live,
 ) -> Finding {
     let kind = ConditionType::Progressing;
-    if migration::name(portal).is_some_and(|job| live.jobs.get(&job) != Some(&Migration::Succeeded))
-    {
+    if migration::is_outstanding(portal, live) {
         return Finding::new(
             kind,
             true,

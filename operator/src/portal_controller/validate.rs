@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use crds::{
-    ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, Database, HardwarePortal, Ingress,
-    MysqlDatabase, Resources, ServiceType, Storage, Tls, Workload,
+    ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, Database, DeletionPolicy,
+    HardwarePortal, Ingress, MysqlDatabase, ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType,
+    Storage, Tls, TlsMode, Workload,
 };
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
     apimachinery::pkg::{
@@ -15,17 +17,21 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use secrecy::SecretString;
-use service_kit::{
-    config::HostPort,
-    credentials::{Candidate, CredentialSet},
-};
+use service_kit::config::HostPort;
 
 use super::{
     build::pod,
-    dereference::{Dereferenced, SourceCredential},
+    dereference::{Dereferenced, MysqlRead},
     live::LiveDeployment,
 };
-use crate::settings::{Settings, is_local};
+use crate::{
+    credentials::{
+        accounts::{AccountName, SchemaName, Server, Slot, Tls as ServerTls},
+        rotation::{Place, Plan, SourceSeen},
+        source::{Reading, StateVersion},
+    },
+    settings::{Settings, is_local},
+};
 
 /// A portal of which every part is decided: the only input of `build`.
 #[derive(Clone, Debug)]
@@ -65,14 +71,34 @@ pub enum ValidatedDatabase {
         storage: Option<Storage>,
     },
     /// On a MySQL server.
-    Mysql {
-        /// How the pods log in. A higher generation than before if anything in it is new.
-        credentials: CredentialSet,
-        /// How connections are encrypted.
-        tls: Tls,
-        /// Version of the source.
-        source_version: String,
-    },
+    Mysql(Box<ValidatedMysql>),
+}
+
+/// A MySQL server, and how the pods get their credential for it.
+#[derive(Clone, Debug)]
+pub struct ValidatedMysql {
+    /// Where the server is, as the operator itself reaches it.
+    pub server: Server,
+    /// How connections are encrypted, as the user wrote it.
+    pub tls: Tls,
+    /// What is asked for of the credential.
+    pub plan: Plan,
+    /// What the source says, if it says anything.
+    pub source: Option<SourceSeen>,
+    /// Which terraform state that was, if it was one.
+    pub terraform: Option<StateVersion>,
+    /// How often to look at the source.
+    pub poll_interval: std::time::Duration,
+    /// What becomes of the accounts when the portal is deleted.
+    pub deletion_policy: DeletionPolicy,
+}
+
+impl ValidatedMysql {
+    /// Server and schema.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.plan.place
+    }
 }
 
 /// How one component runs.
@@ -158,6 +184,19 @@ pub enum ValidateError {
         "the database host \"{0}\" is not covered by this operator's ALLOWED_DATABASE_HOSTS; ask its administrator"
     )]
     HostNotAllowed(String),
+    /// The source says nothing, and nothing is known from before.
+    #[error("{message}")]
+    NoSource {
+        /// The word for machines.
+        reason: Reason,
+        /// What the source's reader said.
+        message: String,
+    },
+    /// The annotation that asks for a rotation is no time.
+    #[error(
+        "the annotation {ROTATE_AT_ANNOTATION} is \"{0}\": expected a time such as 2026-01-31T12:00:00Z, at or after which to rotate once"
+    )]
+    RotateAt(String),
     /// Data would be left behind without anybody having said so.
     #[error(
         "the embedded database's data would be left behind: move them, then set the annotation {ABANDON_EMBEDDED_DATA_ANNOTATION}=\"true\" on this HardwarePortal"
@@ -286,41 +325,98 @@ fn validate_database(
     if has_embedded_data && abandons.map(String::as_str) != Some("true") {
         return Err(ValidateError::DataWouldBeLost);
     }
-    let source = read.source.as_ref().ok_or(ValidateError::Missing("source"))?;
-    let (host, port) = locate_server(mysql, source)?;
-    if is_local(&host) {
-        return Err(ValidateError::LocalHost(host));
+    let read = read.mysql.as_ref().ok_or(ValidateError::Missing("source"))?;
+    let place = decide_place(mysql, read)?;
+    if is_local(&place.host) {
+        return Err(ValidateError::LocalHost(place.host));
     }
     let allowed = &settings.allowed_database_hosts;
-    if !allowed.is_empty() && !allowed.iter().any(|pattern| pattern.covers(&host)) {
-        return Err(ValidateError::HostNotAllowed(host));
+    if !allowed.is_empty() && !allowed.iter().any(|pattern| pattern.covers(&place.host)) {
+        return Err(ValidateError::HostNotAllowed(place.host));
     }
-    let name = one_of("database", source.database.as_ref(), mysql.database.as_ref())?;
-    Ok(ValidatedDatabase::Mysql {
-        credentials: next_generation(
-            read.published.as_ref(),
-            last_generation(portal),
-            CredentialSet {
-                generation: 0,
-                host,
-                port,
-                database: name,
-                candidates: vec![Candidate {
-                    username: source.username.clone(),
-                    password: source.password.clone(),
-                }],
+    let rotation = mysql.rotation.clone().unwrap_or_default();
+    let uid = portal.uid().ok_or(ValidateError::Metadata("uid"))?;
+    let tls = mysql.tls.clone().unwrap_or_default();
+    let source = read.source.as_ref().ok();
+    Ok(ValidatedDatabase::Mysql(Box::new(ValidatedMysql {
+        server: Server {
+            host: place.host.clone(),
+            port: place.port,
+            schema: SchemaName::new(&place.database).map_err(|error| {
+                ValidateError::Malformed {
+                    field: "database",
+                    found: place.database.clone(),
+                    expected: error.to_string(),
+                }
+            })?,
+            tls: match tls.mode {
+                TlsMode::Disabled => ServerTls::Disabled,
+                TlsMode::Required => ServerTls::Required {
+                    ca_pem: read
+                        .authorities
+                        .clone()
+                        .unwrap_or_else(|| settings.rds_authorities.to_vec()),
+                },
             },
-        ),
-        tls: mysql.tls.clone().unwrap_or_default(),
-        source_version: source.version.clone(),
+        },
+        tls,
+        plan: Plan {
+            account: AccountName::for_portal(&uid, Slot::A)
+                .map_err(|_| ValidateError::Metadata("uid"))?,
+            mode: rotation.mode,
+            interval: parse_duration("rotation.interval", &rotation.interval)?
+                .try_into()
+                .unwrap_or(SignedDuration::MAX),
+            place,
+            requested: parse_request(portal)?,
+        },
+        source: source.map(|reading| SourceSeen {
+            version: reading.version.clone(),
+            candidates: reading.candidates.clone(),
+        }),
+        terraform: source.and_then(|reading| reading.state.clone()),
+        poll_interval: parse_duration("rotation.pollInterval", &rotation.poll_interval)?,
+        deletion_policy: mysql.deletion_policy,
+    })))
+}
+
+/// A time in the spec, which the definition's own rules have bounded.
+fn parse_duration(field: &'static str, text: &str) -> Result<std::time::Duration, ValidateError> {
+    humantime::parse_duration(text).map_err(|_| ValidateError::Malformed {
+        field,
+        found: text.to_owned(),
+        expected: "expected a time such as 60s, 5m or 720h".to_owned(),
     })
+}
+
+fn parse_request(portal: &HardwarePortal) -> Result<Option<Timestamp>, ValidateError> {
+    let Some(text) = portal.annotations().get(ROTATE_AT_ANNOTATION) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| ValidateError::RotateAt(text.clone()))
+}
+
+/// The place that the source gives, or the one known from before while the source says nothing.
+fn decide_place(mysql: &MysqlDatabase, read: &MysqlRead) -> Result<Place, ValidateError> {
+    match &read.source {
+        Ok(source) => {
+            let (host, port) = locate_server(mysql, source)?;
+            let database = one_of("database", source.database.as_ref(), mysql.database.as_ref())?;
+            Ok(Place { host, port, database })
+        }
+        Err(error) => {
+            let known = read.memory.state.as_ref().and_then(|state| state.place.clone());
+            known.ok_or_else(|| ValidateError::NoSource {
+                reason: error.reason(),
+                message: error.to_string(),
+            })
+        }
+    }
 }
 
 /// Where the server is. What the source says counts; the spec only fills in what the source lacks, so
 /// that a credential is never sent to a server of somebody else's choice.
 fn locate_server(
     mysql: &MysqlDatabase,
-    source: &SourceCredential,
+    source: &Reading,
 ) -> Result<(String, u16), ValidateError> {
     let written = one_of("host", source.host.as_ref(), mysql.host.as_ref())?;
     let HostPort { host, port: port_of_host } = written.parse().map_err(|expected| {
@@ -367,39 +463,4 @@ fn one_of(
         }
         (given, written) => given.or(written).cloned().ok_or(ValidateError::Missing(field)),
     }
-}
-
-/// The generation that status remembers, for when the Secret is lost: generations only go up.
-fn last_generation(portal: &HardwarePortal) -> u64 {
-    let status = portal.status.as_ref();
-    let credentials = status.and_then(|status| status.credentials.as_ref());
-    credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
-}
-
-/// The published set if nothing in it would change; otherwise the source's account first and the one
-/// before it second, so that a login that is under way still finds one that works.
-fn next_generation(
-    published: Option<&CredentialSet>,
-    last_generation: u64,
-    source: CredentialSet,
-) -> CredentialSet {
-    let Some(published) = published else {
-        return CredentialSet { generation: last_generation + 1, ..source };
-    };
-    let mut next = CredentialSet { generation: published.generation + 1, ..source };
-    let same_place = (&published.host, published.port, &published.database)
-        == (&next.host, next.port, &next.database);
-    let leader = published.candidates.first();
-    if !same_place {
-        return next;
-    }
-    let unchanged = leader.is_some_and(|leader| {
-        let alone = CredentialSet { candidates: vec![leader.clone()], ..next.clone() };
-        alone.has_same_content(&next)
-    });
-    if unchanged {
-        return published.clone();
-    }
-    next.candidates.extend(leader.cloned());
-    next
 }

@@ -9,28 +9,36 @@ use super::{
     labels::{self, Component},
     names,
 };
-use crate::portal_controller::validate::{ValidatedDatabase, ValidatedPortal};
+use crate::{credentials::Credentials, portal_controller::validate::ValidatedPortal};
 
-/// The observations token, and the credentials file of a MySQL database.
+/// The observations token, and the credentials files of a MySQL database: one for the pods, and one
+/// for the migration while that runs.
 #[must_use]
-pub fn secrets(portal: &ValidatedPortal) -> Vec<Secret> {
-    let secret = |name: String, key: &str, value: &SecretString| Secret {
+pub fn secrets(portal: &ValidatedPortal, credentials: Option<&Credentials>) -> Vec<Secret> {
+    let secret = |name: String, values: &[(&str, &SecretString)]| Secret {
         metadata: labels::owned(portal, Component::Hardware, name),
-        data: Some(BTreeMap::from([(
-            key.to_owned(),
-            ByteString(value.expose_secret().as_bytes().to_vec()),
-        )])),
+        data: Some(
+            values
+                .iter()
+                .map(|(key, value)| {
+                    let bytes = value.expose_secret().as_bytes().to_vec();
+                    ((*key).to_owned(), ByteString(bytes))
+                })
+                .collect::<BTreeMap<_, _>>(),
+        ),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()
     };
     let mut secrets = vec![secret(
         names::observations_secret(&portal.name),
-        names::TOKEN_KEY,
-        &portal.observations_token,
+        &[(names::TOKEN_KEY, &portal.observations_token)],
     )];
-    if let ValidatedDatabase::Mysql { credentials, .. } = &portal.database {
-        let name = names::database_secret(&portal.name);
-        secrets.push(secret(name, names::CREDENTIALS_KEY, &credentials.to_json()));
+    if let Some(credentials) = credentials {
+        let for_pods = credentials.for_pods.to_json();
+        let for_migration = credentials.for_migration.as_ref().map(|set| set.to_json());
+        let mut values = vec![(names::CREDENTIALS_KEY, &for_pods)];
+        values.extend(for_migration.as_ref().map(|set| (names::OWNER_KEY, set)));
+        secrets.push(secret(names::database_secret(&portal.name), &values));
     }
     secrets
 }

@@ -29,7 +29,7 @@ pub const PORT: i32 = 5001;
 /// The Deployment of the API.
 #[must_use]
 pub fn deployment(portal: &ValidatedPortal) -> Deployment {
-    let mut files = database_files(portal);
+    let mut files = database_files(portal, names::CREDENTIALS_KEY);
     files.add(
         "CATALOG_FILE",
         Volume {
@@ -45,11 +45,11 @@ pub fn deployment(portal: &ValidatedPortal) -> Deployment {
     );
     files.add(
         "OBSERVATIONS_TOKEN_FILE",
-        secret_volume("observations", names::observations_secret(&portal.name), None),
+        secret_volume("observations", names::observations_secret(&portal.name), Vec::new()),
         "/etc/gill-hicks/observations",
         names::TOKEN_KEY,
     );
-    let rolls = matches!(portal.database, ValidatedDatabase::Mysql { .. });
+    let rolls = matches!(portal.database, ValidatedDatabase::Mysql(_));
     let Files { env, volumes, mounts } = files;
     let name = names::hardware(&portal.name);
     let component = Component::Hardware;
@@ -57,9 +57,10 @@ pub fn deployment(portal: &ValidatedPortal) -> Deployment {
     pod::deployment(portal, &portal.hardware, parts)
 }
 
-/// How the API reaches its database; the migration needs the same.
+/// How the API and the migration reach the database, each with its own key of the Secret with the
+/// credentials.
 #[must_use]
-pub fn database_files(portal: &ValidatedPortal) -> Files {
+pub fn database_files(portal: &ValidatedPortal, key: &str) -> Files {
     let mut files = Files::default();
     match &portal.database {
         ValidatedDatabase::Embedded { storage } => {
@@ -71,10 +72,19 @@ pub fn database_files(portal: &ValidatedPortal) -> Files {
             });
             files.volumes.push(data_volume(portal, storage.as_ref()));
         }
-        ValidatedDatabase::Mysql { tls, .. } => {
+        ValidatedDatabase::Mysql(mysql) => {
+            let tls = &mysql.tls;
+            let item = |key: &str, path: &str| {
+                vec![KeyToPath {
+                    key: key.to_owned(),
+                    path: path.to_owned(),
+                    ..KeyToPath::default()
+                }]
+            };
+            let secret = names::database_secret(&portal.name);
             files.add(
                 "MYSQL_CREDENTIALS_FILE",
-                secret_volume("database", names::database_secret(&portal.name), None),
+                secret_volume("database", secret, item(key, names::CREDENTIALS_KEY)),
                 "/etc/gill-hicks/database",
                 names::CREDENTIALS_KEY,
             );
@@ -82,21 +92,18 @@ pub fn database_files(portal: &ValidatedPortal) -> Files {
                 files.env.push(pod::variable("MYSQL_TLS", "disabled"));
             }
             let ca = tls.ca.clone().unwrap_or_default();
-            let item = |key: String| {
-                vec![KeyToPath { key, path: "ca.pem".to_owned(), ..KeyToPath::default() }]
-            };
             let volume = match (ca.config_map_key_ref, ca.secret_key_ref) {
                 (Some(reference), _) => Some(Volume {
                     name: "ca".to_owned(),
                     config_map: Some(ConfigMapVolumeSource {
                         name: reference.name,
-                        items: Some(item(reference.key)),
+                        items: Some(item(&reference.key, "ca.pem")),
                         ..ConfigMapVolumeSource::default()
                     }),
                     ..Volume::default()
                 }),
                 (None, Some(reference)) => {
-                    Some(secret_volume("ca", reference.name, Some(item(reference.key))))
+                    Some(secret_volume("ca", reference.name, item(&reference.key, "ca.pem")))
                 }
                 (None, None) => None,
             };
@@ -108,12 +115,13 @@ pub fn database_files(portal: &ValidatedPortal) -> Files {
     files
 }
 
-fn secret_volume(name: &str, secret: String, items: Option<Vec<KeyToPath>>) -> Volume {
+/// A volume with these keys of a Secret; with all of them if none is named.
+fn secret_volume(name: &str, secret: String, items: Vec<KeyToPath>) -> Volume {
     Volume {
         name: name.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret),
-            items,
+            items: pod::some(items),
             // Readable by the pod's group, which is the container's.
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()

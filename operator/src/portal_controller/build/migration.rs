@@ -1,5 +1,6 @@
 //! The Job that brings the schema up to date before new pods start.
 
+use crds::RotationMode;
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
     core::v1::{Container, PodSpec, PodTemplateSpec},
@@ -13,14 +14,18 @@ use super::{
     names,
     pod::{self, Files},
 };
-use crate::portal_controller::validate::{ValidatedDatabase, ValidatedPortal};
+use crate::portal_controller::{
+    live::{Live, Migration},
+    validate::{ValidatedDatabase, ValidatedPortal},
+};
 
 /// The Job for this image and this database; none for an embedded database, which migrates itself.
 /// It has no time to live: if it went by itself, it would be made again for ever.
 #[must_use]
 pub fn job(portal: &ValidatedPortal) -> Option<Job> {
     let name = name(portal)?;
-    let Files { env, volumes, mounts } = hardware::database_files(portal);
+    let key = if has_owner(portal) { names::OWNER_KEY } else { names::CREDENTIALS_KEY };
+    let Files { env, volumes, mounts } = hardware::database_files(portal, key);
     let container = Container {
         name: Component::Migration.as_str().to_owned(),
         image: Some(portal.hardware.image.clone()),
@@ -62,16 +67,34 @@ pub fn job(portal: &ValidatedPortal) -> Option<Job> {
 /// another, since a Job's template cannot be changed.
 #[must_use]
 pub fn name(portal: &ValidatedPortal) -> Option<String> {
-    let ValidatedDatabase::Mysql { credentials, tls, .. } = &portal.database else { return None };
+    let ValidatedDatabase::Mysql(mysql) = &portal.database else { return None };
+    let place = mysql.place();
     let identity = serde_json::json!([
         portal.hardware.image,
-        credentials.host,
-        credentials.port,
-        credentials.database,
-        tls,
+        place.host,
+        place.port,
+        place.database,
+        mysql.tls,
         portal.hardware.resources,
+        has_owner(portal),
     ]);
     let digest = Sha256::digest(identity.to_string());
     let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
     Some(format!("{}-migrate-{hash:08x}", portal.name))
+}
+
+/// Whether the migration has still to succeed before new pods may start.
+#[must_use]
+pub fn is_outstanding(portal: &ValidatedPortal, live: &Live) -> bool {
+    name(portal).is_some_and(|job| live.jobs.get(&job) != Some(&Migration::Succeeded))
+}
+
+/// Whether the schema is changed by an account of its own. Where others make the accounts, the pods'
+/// one does it.
+#[must_use]
+pub fn has_owner(portal: &ValidatedPortal) -> bool {
+    match &portal.database {
+        ValidatedDatabase::Embedded { .. } => false,
+        ValidatedDatabase::Mysql(mysql) => mysql.plan.mode != RotationMode::Follow,
+    }
 }

@@ -18,6 +18,12 @@ pub fn database_secret(portal: &str) -> String {
     format!("{portal}-database")
 }
 
+/// Secret with the state of the credential's rotation; the operator's own.
+#[must_use]
+pub fn rotation_secret(portal: &str) -> String {
+    format!("{portal}-rotation")
+}
+
 /// Secret with the token that observations are posted with.
 #[must_use]
 pub fn observations_secret(portal: &str) -> String {
@@ -38,6 +44,8 @@ pub fn data_claim(portal: &str) -> String {
 
 /// Key of the credentials file.
 pub const CREDENTIALS_KEY: &str = "credentials.json";
+/// Key of the credentials file of the account that migrates the schema.
+pub const OWNER_KEY: &str = "owner.json";
 /// Key of the token.
 pub const TOKEN_KEY: &str = "token";
 /// Key of the catalogue.

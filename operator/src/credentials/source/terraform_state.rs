@@ -1,0 +1,306 @@
+//! The state that terraform's backend "kubernetes" keeps in Secrets of the portal's namespace.
+//!
+//! As terraform 1.11.4 was seen to do it: the backend compresses the state with gzip, cuts the result
+//! at 1 MiB, and writes the pieces under the key `tfstate` of the Secrets `tfstate-WORKSPACE-SUFFIX`,
+//! `…-part-1`, `…-part-2` and so on, one after the other, each of which it creates empty and then
+//! fills. Pieces that a shorter state no longer needs are deleted after that. Its `labels` are on every
+//! piece. It holds the Lease `lock-tfstate-WORKSPACE-SUFFIX` all the while: `holderIdentity` is the
+//! lock's id, and absent when nobody holds it.
+
+use std::{collections::BTreeMap, io::Read};
+
+use crds::{TerraformOutputs, TerraformStateSource};
+use flate2::bufread::GzDecoder;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
+use kube::Api;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+use service_kit::credentials::{Candidate, Problem};
+
+use super::{Reading, Request, SourceError, StateVersion, secret::get_allowed};
+
+/// Key of the Secrets.
+const KEY: &str = "tfstate";
+/// Most Secrets of one state. Each holds 1 MiB at most.
+const MOST_CHUNKS: usize = 64;
+/// Most bytes of a state, so that a small Secret cannot fill the operator's memory.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What a state says. Its reading has no login if the state refers to a secret instead.
+#[derive(Debug)]
+pub struct StateReading {
+    /// The state, for messages.
+    pub what: String,
+    /// Place, version and login.
+    pub reading: Reading,
+    /// ARN of the secret in AWS Secrets Manager that holds the login, if the state does not.
+    pub password_secret_arn: Option<String>,
+}
+
+/// Reads the outputs of a state that nobody is writing.
+pub async fn read(
+    secrets: &Api<Secret>,
+    leases: &Api<Lease>,
+    source: &TerraformStateSource,
+    request: &Request<'_>,
+) -> Result<StateReading, SourceError> {
+    let base = format!("{KEY}-{}-{}", source.workspace, source.secret_suffix);
+    let what = format!("the terraform state in the Secret \"{base}\"");
+    // In the middle of a run terraform also writes states of which some outputs are old. Such a one
+    // could be read just before the lock is released, or just after it is taken.
+    expect_unlocked(leases, &base, &what).await?;
+    let chunks = read_chunks(secrets, &base, &what, request.portal).await?;
+    expect_unlocked(leases, &base, &what).await?;
+    let state = parse(&what, &unpack(&what, &chunks)?)?;
+    judge(request.known_state, &state.version, request.accepted_lineage)
+        .map_err(|judgement| judgement.of(&what))?;
+    let outputs = source.outputs.clone().unwrap_or_default();
+    state.select(what, &outputs)
+}
+
+/// Gets the Secrets one by one, in the order of their numbers: the operator may not list Secrets, and
+/// a list would be ordered by name, `-part-10` before `-part-2`.
+async fn read_chunks(
+    secrets: &Api<Secret>,
+    base: &str,
+    what: &str,
+    portal: &str,
+) -> Result<Vec<Vec<u8>>, SourceError> {
+    let mut chunks = Vec::new();
+    for index in 0..MOST_CHUNKS {
+        let name = if index == 0 { base.to_owned() } else { format!("{base}-part-{index}") };
+        let Some(secret) = get_allowed(secrets, &name, portal).await? else {
+            if index == 0 {
+                return Err(SourceError::NotFound { what: what.to_owned() });
+            }
+            return Ok(chunks);
+        };
+        let chunk = secret.data.and_then(|mut data| data.remove(KEY));
+        // The backend creates the Secret first and fills it then.
+        chunks.push(chunk.unwrap_or_default().0);
+    }
+    Err(too_large(what))
+}
+
+async fn expect_unlocked(leases: &Api<Lease>, base: &str, what: &str) -> Result<(), SourceError> {
+    let name = format!("lock-{base}");
+    let lease = leases.get_opt(&name).await;
+    let lease =
+        lease.map_err(|error| SourceError::of_api(&format!("the Lease \"{name}\""), &error))?;
+    let holder = lease.and_then(|lease| lease.spec).and_then(|spec| spec.holder_identity);
+    match holder {
+        Some(holder) if !holder.is_empty() => Err(SourceError::StateLocked {
+            what: what.to_owned(),
+            holder: holder.chars().take(64).collect(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Decompresses the concatenated chunks. A state of new and old chunks does not pass the checksum at
+/// its end. What follows the end is left over from a longer state only if it begins with a chunk.
+fn unpack(what: &str, chunks: &[Vec<u8>]) -> Result<Vec<u8>, SourceError> {
+    let incomplete = |problem: &str| SourceError::StateIncomplete {
+        what: what.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let packed = chunks.concat();
+    if packed.is_empty() {
+        return Err(incomplete("its Secret holds nothing yet"));
+    }
+    let mut decoder = GzDecoder::new(packed.as_slice());
+    let mut text = Vec::new();
+    (&mut decoder)
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(|_| incomplete("what its Secrets hold together is no complete gzip file"))?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(too_large(what));
+    }
+    let end = packed.len() - decoder.into_inner().len();
+    let mut ends = chunks.iter().scan(0, |end, chunk| {
+        *end += chunk.len();
+        Some(*end)
+    });
+    if ends.any(|end_of_chunk| end_of_chunk == end) {
+        Ok(text)
+    } else {
+        Err(incomplete("something follows it inside of a Secret"))
+    }
+}
+
+fn too_large(what: &str) -> SourceError {
+    SourceError::Invalid {
+        what: what.to_owned(),
+        problem: format!(
+            "expected at most {} MiB, found more; keep the database in a smaller state of its own",
+            MOST_BYTES >> 20
+        ),
+    }
+}
+
+/// The parts of a state that matter here.
+struct State {
+    version: StateVersion,
+    outputs: BTreeMap<String, Output>,
+}
+
+/// The JSON text. A state that OpenTofu encrypted has other fields.
+#[derive(Deserialize)]
+struct Document {
+    version: Option<u64>,
+    serial: Option<u64>,
+    lineage: Option<String>,
+    #[serde(default)]
+    outputs: BTreeMap<String, Output>,
+    encrypted_data: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Output {
+    value: Value,
+}
+
+fn parse(what: &str, text: &[u8]) -> Result<State, SourceError> {
+    let invalid = |problem: String| SourceError::Invalid { what: what.to_owned(), problem };
+    let document: Document =
+        serde_json::from_slice(text).map_err(|error| SourceError::StateIncomplete {
+            what: what.to_owned(),
+            problem: format!("expected the JSON of a state, found {}", Problem::from(&error)),
+        })?;
+    if document.encrypted_data.is_some() {
+        return Err(SourceError::StateEncrypted { what: what.to_owned() });
+    }
+    match document.version {
+        Some(4) => {}
+        Some(other) => {
+            return Err(invalid(format!(
+                "expected version 4 of the state's format, as terraform 0.12 and later write it, found {other}"
+            )));
+        }
+        None => return Err(invalid("expected a state, found JSON without a version".to_owned())),
+    }
+    // It becomes part of the status and of messages.
+    let lineage = document
+        .lineage
+        .filter(|text| (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()))
+        .ok_or_else(|| invalid("expected a lineage of 1 to 64 characters".to_owned()))?;
+    let serial = document.serial.ok_or_else(|| invalid("expected a serial".to_owned()))?;
+    Ok(State { version: StateVersion { lineage, serial }, outputs: document.outputs })
+}
+
+/// Why a state is not the next one after the known one.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// Same state, lower serial.
+    Outdated {
+        /// Its serial.
+        found: u64,
+        /// The one that was read before.
+        known: u64,
+    },
+    /// Another state.
+    LineageChanged {
+        /// Its lineage.
+        found: String,
+        /// The one that was read before.
+        known: String,
+    },
+}
+
+/// Whether a state may take the place of the one that was read before.
+pub fn judge(
+    stored: Option<&StateVersion>,
+    found: &StateVersion,
+    accepted_lineage: Option<&str>,
+) -> Result<(), Unacceptable> {
+    let Some(stored) = stored else { return Ok(()) };
+    if stored.lineage != found.lineage {
+        // A new state counts from its own beginning.
+        return if accepted_lineage == Some(found.lineage.as_str()) {
+            Ok(())
+        } else {
+            Err(Unacceptable::LineageChanged {
+                found: found.lineage.clone(),
+                known: stored.lineage.clone(),
+            })
+        };
+    }
+    if found.serial < stored.serial {
+        return Err(Unacceptable::Outdated { found: found.serial, known: stored.serial });
+    }
+    Ok(())
+}
+
+impl Unacceptable {
+    fn of(self, what: &str) -> SourceError {
+        let what = what.to_owned();
+        match self {
+            Self::Outdated { found, known } => SourceError::StateOutdated { what, found, known },
+            Self::LineageChanged { found, known } => {
+                SourceError::StateLineageChanged { what, found, known }
+            }
+        }
+    }
+}
+
+impl State {
+    fn select(self, what: String, names: &TerraformOutputs) -> Result<StateReading, SourceError> {
+        let missing = |problem: String| SourceError::Invalid { what: what.clone(), problem };
+        let get = |name: &str| self.output(name).map_err(&missing);
+        let (username, password) = (get(&names.username)?, get(&names.password)?);
+        let password_secret_arn = get(&names.password_secret_arn)?;
+        let (candidates, password_secret_arn) = match (username, password, password_secret_arn) {
+            (Some(username), Some(password), _) => {
+                (vec![Candidate { username, password: password.into() }], None)
+            }
+            (_, None, Some(arn)) => (Vec::new(), Some(arn)),
+            (None, Some(_), _) => {
+                return Err(missing(format!("expected an output {}, found none", names.username)));
+            }
+            (_, None, None) => {
+                return Err(missing(format!(
+                    "expected an output {} or {}, found neither",
+                    names.password, names.password_secret_arn
+                )));
+            }
+        };
+        let reading = Reading {
+            version: format!("{}/{}", self.version.lineage, self.version.serial),
+            host: get(&names.host)?,
+            port: get(&names.port)?,
+            database: get(&names.database)?,
+            candidates,
+            state: Some(self.version.clone()),
+        };
+        Ok(StateReading { what, reading, password_secret_arn })
+    }
+
+    /// A port is often a number.
+    fn output(&self, name: &str) -> Result<Option<String>, String> {
+        match self.outputs.get(name).map(|output| &output.value) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok((!text.is_empty()).then(|| text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(_) => Err(format!("output {name}: expected text or a number")),
+        }
+    }
+}
+
+/// The region in an ARN of a secret: `arn:PARTITION:secretsmanager:REGION:ACCOUNT:secret:NAME`.
+/// Nothing but letters, digits and hyphens: it becomes part of a host name.
+#[must_use]
+pub fn secret_region(arn: &str) -> Option<&str> {
+    let mut parts = arn.splitn(7, ':');
+    let (scheme, _partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let (region, _account, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let name = parts.next()?;
+    let is_secret =
+        scheme == "arn" && service == "secretsmanager" && kind == "secret" && !name.is_empty();
+    let is_region = (1..=32).contains(&region.len())
+        && region.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    (is_secret && is_region).then_some(region)
+}
+
+#[cfg(test)]
+mod tests;

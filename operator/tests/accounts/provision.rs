@@ -1,0 +1,278 @@
+//! Accounts as they are made, changed, locked and removed.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use mysql_async::prelude::Queryable;
+use operator::credentials::accounts::{
+    Rights, SqlError, denied_logins, drop_account, ensure_application_account,
+    ensure_owner_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
+    sessions_of, verify,
+};
+
+use crate::support::{Portal, candidate, is_alive, quoted};
+
+#[tokio::test]
+async fn an_account_is_made_with_its_rights_and_no_others() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mut session = login(&portal.server, &candidate(&name, &password)).await.expect("let in");
+    let difference = grants_are_as_issued(&mut session, Rights::Application).await;
+    assert_eq!(difference.expect("its rights"), None);
+    assert!(!may_create_users(&mut session).await.expect("its rights"));
+    session.close().await;
+}
+
+#[tokio::test]
+async fn making_an_account_again_changes_nothing() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    for _ in 0..3 {
+        ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    }
+    let verified =
+        verify(&portal.server, &candidate(&name, &password), Some(Rights::Application)).await;
+    verified.expect("verified");
+}
+
+#[tokio::test]
+async fn an_account_can_be_used_again_after_it_was_locked() {
+    let mut portal = Portal::new().await;
+    let name = portal.b.clone();
+    let (first, second) = (portal.password(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &first).await.expect("made");
+    lock_account(&mut portal.root, &name).await.expect("locked");
+    lock_account(&mut portal.root, &name).await.expect("locked already");
+    assert!(is_refused(&portal.server, &candidate(&name, &first)).await.expect("an answer"));
+    ensure_application_account(&mut portal.root, &name, &second).await.expect("made again");
+    assert!(!is_refused(&portal.server, &candidate(&name, &second)).await.expect("an answer"));
+    assert!(is_refused(&portal.server, &candidate(&name, &first)).await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_can_be_locked_and_dropped() {
+    let mut portal = Portal::new().await;
+    let name = portal.a.clone();
+    lock_account(&mut portal.root, &name).await.expect("nothing to lock");
+    drop_account(&mut portal.root, &name).await.expect("nothing to drop");
+}
+
+#[tokio::test]
+async fn a_dropped_account_is_refused() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.owner.clone(), portal.password());
+    ensure_owner_account(&mut portal.root, &name, &password).await.expect("made");
+    drop_account(&mut portal.root, &name).await.expect("dropped");
+    assert!(is_refused(&portal.server, &candidate(&name, &password)).await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn drifted_rights_are_named_and_put_right() {
+    let mut portal = Portal::with_schema(|number| format!("rot_{number}_x")).await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    let other = format!("{}_other", portal.server.schema.as_str());
+    let schema = portal.server.schema.as_str();
+    let pattern = quoted(&schema.replace('_', "\\_"));
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    for statement in [
+        format!("REVOKE DELETE ON {pattern}.* FROM '{name}'@'%'"),
+        format!("GRANT CREATE, DROP ON {pattern}.* TO '{name}'@'%'"),
+        format!("GRANT SELECT ON {}.* TO '{name}'@'%' WITH GRANT OPTION", quoted(schema)),
+        format!("GRANT SELECT, INSERT ON {}.* TO '{name}'@'%'", quoted(&other)),
+        format!("GRANT PROCESS ON *.* TO '{name}'@'%'"),
+    ] {
+        portal.administer(&statement).await;
+    }
+
+    let error = verify(&portal.server, &candidate(&name, &password), Some(Rights::Application))
+        .await
+        .expect_err("drift");
+    let words = error.to_string();
+    for expected in [
+        format!("lacks DELETE on {pattern}.*"),
+        format!("has CREATE, DROP on {pattern}.*, which was not issued"),
+        format!("may pass on its rights on {}.*", quoted(schema)),
+        format!("has SELECT, INSERT on {}.*, which was not issued", quoted(&other)),
+        "has PROCESS on *.*, which was not issued".to_owned(),
+    ] {
+        assert!(words.contains(&expected), "{expected}: {words}");
+    }
+    assert!(!words.contains("IDENTIFIED"), "{words}");
+
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("put right");
+    let verified =
+        verify(&portal.server, &candidate(&name, &password), Some(Rights::Application)).await;
+    verified.expect("verified");
+}
+
+#[tokio::test]
+async fn the_owner_can_migrate_and_the_application_cannot() {
+    let mut portal = Portal::new().await;
+    let (owner, application) = (portal.owner.clone(), portal.a.clone());
+    let (of_owner, of_application) = (portal.password(), portal.password());
+    ensure_owner_account(&mut portal.root, &owner, &of_owner).await.expect("made");
+    ensure_application_account(&mut portal.root, &application, &of_application)
+        .await
+        .expect("made");
+    let schema = quoted(portal.server.schema.as_str());
+
+    let mut migration = portal.pod(&owner, &of_owner).await;
+    for statement in [
+        "CREATE TABLE IF NOT EXISTS t (id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY, a INTEGER)",
+        "ALTER TABLE t ADD COLUMN b INTEGER",
+        "CREATE INDEX t_b ON t (b)",
+        "CREATE TABLE u (t INTEGER, FOREIGN KEY (t) REFERENCES t (id))",
+        "INSERT INTO t (a) VALUES (1)",
+        "UPDATE t SET b = 2",
+        "DROP TABLE u",
+    ] {
+        migration.query_drop(format!("USE {schema}")).await.expect("its schema");
+        let done = migration.query_drop(statement).await;
+        done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+
+    let mut pod = portal.pod(&application, &of_application).await;
+    pod.query_drop(format!("DELETE FROM {schema}.t")).await.expect("it may delete rows");
+    pod.query_drop(format!("DROP TABLE {schema}.t")).await.expect_err("it may not drop tables");
+}
+
+#[tokio::test]
+async fn a_running_session_survives_a_lock_a_new_password_and_a_drop() {
+    let mut portal = Portal::new().await;
+    let name = portal.a.clone();
+    let (first, second) = (portal.password(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &first).await.expect("made");
+    let mut pod = portal.pod(&name, &first).await;
+    ensure_application_account(&mut portal.root, &name, &second).await.expect("a new password");
+    assert!(is_alive(&mut pod).await, "after a new password");
+    lock_account(&mut portal.root, &name).await.expect("locked");
+    assert!(is_alive(&mut pod).await, "after a lock");
+    drop_account(&mut portal.root, &name).await.expect("dropped");
+    assert!(is_alive(&mut pod).await, "after a drop");
+}
+
+/// The order of repairs: an account in use never lacks a right that it should have.
+#[tokio::test]
+async fn rights_in_use_are_there_while_others_are_taken_back() {
+    let mut portal = Portal::new().await;
+    portal.migrate().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let schema = portal.server.schema.as_str().to_owned();
+    let pattern = quoted(&schema.replace('_', "\\_"));
+
+    let (server, login_as) = (portal.server.clone(), candidate(&name, &password));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.clone();
+    let reader = tokio::spawn(async move {
+        let mut reads = 0;
+        while !stopped.is_cancelled() {
+            let verified = verify(&server, &login_as, None).await;
+            verified.unwrap_or_else(|error| panic!("after {reads} reads: {error}"));
+            reads += 1;
+        }
+        reads
+    });
+    for _ in 0..50 {
+        portal.administer(&format!("GRANT CREATE, ALTER ON {pattern}.* TO '{name}'@'%'")).await;
+        ensure_application_account(&mut portal.root, &name, &password).await.expect("put right");
+    }
+    stop.cancel();
+    let reads = reader.await.expect("no read failed");
+    assert!(reads > 10, "only {reads} reads beside 50 repairs");
+}
+
+#[tokio::test]
+async fn sessions_are_counted_by_account() {
+    let mut portal = Portal::new().await;
+    let (a, b) = (portal.a.clone(), portal.b.clone());
+    let password = portal.password();
+    ensure_application_account(&mut portal.root, &a, &password).await.expect("made");
+    let pods = [portal.pod(&a, &password).await, portal.pod(&a, &password).await];
+
+    let asked = [a.as_str(), b.as_str()];
+    let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
+    let mut found: Vec<u64> = sessions[a.as_str()].iter().map(|session| session.id).collect();
+    let mut expected: Vec<u64> = pods.iter().map(|pod| u64::from(pod.id())).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(sessions[a.as_str()][0].host.contains(':'), "{sessions:?}");
+    assert!(sessions[b.as_str()].is_empty());
+
+    for pod in pods {
+        pod.disconnect().await.expect("disconnected");
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !sessions_of(&mut portal.root, &asked).await.expect("a list")[a.as_str()].is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "sessions that ended are still listed");
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_sees_only_itself_lists_no_sessions() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mut weak = login(&portal.server, &candidate(&name, &password)).await.expect("let in");
+    let error = sessions_of(&mut weak, &[portal.b.as_str()]).await.expect_err("no PROCESS");
+    assert!(matches!(error, SqlError::SessionsHidden), "{error:?}");
+    assert!(may_create_users(&mut portal.root).await.expect("its rights"));
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_make_accounts_says_so_without_a_password() {
+    use secrecy::ExposeSecret;
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mut weak = login(&portal.server, &candidate(&name, &password)).await.expect("let in");
+    let new = portal.password();
+    let error = ensure_application_account(&mut weak, &portal.b, &new).await.expect_err("no right");
+    assert!(matches!(error, SqlError::Refused { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains(new.secret().expose_secret()), "{error:?}");
+}
+
+#[tokio::test]
+async fn two_operators_on_one_portal_wait_for_each_other() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    let digits = &name.as_str()[3..13];
+    let mut holder = {
+        use secrecy::ExposeSecret;
+        let admin = &portal.environment.admin;
+        portal.environment.connect(&admin.username, admin.password.expose_secret()).await
+    };
+    let lock = format!("SELECT GET_LOCK('gill-hicks.accounts.{digits}', 0)");
+    assert_eq!(holder.query_first::<u8, _>(lock).await.expect("a lock"), Some(1));
+    let error = ensure_application_account(&mut portal.root, &name, &password).await;
+    assert!(matches!(error, Err(SqlError::Busy { .. })), "{error:?}");
+    // The lock ends with the session that has it, as when an operator crashes.
+    holder.disconnect().await.expect("disconnected");
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mut another = portal.another_root().await;
+    lock_account(&mut another, &name).await.expect("the lock was given back");
+    another.close().await;
+}
+
+#[tokio::test]
+async fn denied_logins_can_be_counted() {
+    let mut portal = Portal::new().await;
+    let count = denied_logins(&mut portal.root).await.expect("a status");
+    assert!(count.is_some(), "MariaDB counts them");
+}
+
+/// A caller that goes away in the middle of an operation must not leave an answer behind that the
+/// next operation reads as its own.
+#[tokio::test]
+async fn a_session_whose_operation_was_abandoned_is_not_used_again() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    let operation = ensure_application_account(&mut portal.root, &name, &password);
+    assert!(operation.now_or_never().is_none(), "no server answers at once");
+    let error = lock_account(&mut portal.root, &name).await.expect_err("given up");
+    assert!(matches!(error, SqlError::Connection { .. }), "{error:?}");
+    portal.root = portal.another_root().await;
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+}

@@ -1,0 +1,139 @@
+//! Reading from Secrets Manager through the real SDK: against moto's server over TLS, and against a
+//! server that only throttles. `e2e/with-aws` starts moto and sets what is needed; `make unit` runs it.
+
+use std::collections::HashMap;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_secretsmanager::{Client, types::Tag};
+use axum::{Router, http::StatusCode, routing::post};
+use crds::Reason;
+use operator::{
+    credentials::source::{Reading, Request, SourceError, secrets_manager::SecretsManager},
+    portal_controller::retry::Retry,
+};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const REGION: &str = "eu-west-1";
+const TAG: &str = "gill-hicks.dev/allow-portal";
+
+fn endpoint() -> String {
+    std::env::var("TEST_AWS_ENDPOINT").expect(
+        "TEST_AWS_ENDPOINT is not set. Tests on Secrets Manager need moto's server: run `make unit`, \
+         or `e2e/with-aws cargo test …`",
+    )
+}
+
+/// As the owner of secrets.
+async fn owner() -> Client {
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint())
+        .load()
+        .await;
+    Client::new(&config)
+}
+
+/// Creates a secret of a name of its own, and gives its ARN.
+async fn create(owner: &Client, name: &str, account: &Value, allows: &str) -> String {
+    let tag = Tag::builder().key(TAG).value(allows).build();
+    let name = format!("{name}-{}", std::process::id());
+    let request = owner.create_secret().name(name).secret_string(account.to_string()).tags(tag);
+    request.send().await.expect("moto creates a secret").arn.expect("an ARN")
+}
+
+async fn put(owner: &Client, arn: &str, account: &Value, stage: &str) {
+    let request = owner.put_secret_value().secret_id(arn).secret_string(account.to_string());
+    request.version_stages(stage).send().await.expect("moto stores a version");
+}
+
+async fn read_at(endpoint: String, secret_id: &str) -> Result<Reading, SourceError> {
+    let request =
+        Request { namespace: "team", portal: "p", known_state: None, accepted_lineage: None };
+    SecretsManager::new(Some(endpoint)).read(secret_id, REGION, &request).await
+}
+
+async fn read(secret_id: &str) -> Result<Reading, SourceError> {
+    read_at(endpoint(), secret_id).await
+}
+
+fn account(password: &str) -> Value {
+    json!({"username": "root", "password": password, "host": "db.example", "port": 3306})
+}
+
+fn passwords(reading: &Reading) -> Vec<&str> {
+    reading.candidates.iter().map(|one| one.password.expose_secret()).collect()
+}
+
+#[tokio::test]
+async fn a_rotation_is_followed_from_pending_to_current() {
+    let owner = owner().await;
+    let arn = create(&owner, "rotated", &account("one"), "team/p").await;
+    let first = read(&arn).await.expect("an allowed secret");
+    assert_eq!(passwords(&first), ["one"]);
+    assert_eq!(first.host.as_deref(), Some("db.example"));
+    assert_eq!(first.port.as_deref(), Some("3306"));
+
+    put(&owner, &arn, &account("two"), "AWSPENDING").await;
+    let pending = read(&arn).await.expect("an allowed secret");
+    assert_eq!(passwords(&pending), ["one", "two"]);
+    assert_eq!(pending.version, first.version, "nothing has changed yet");
+
+    put(&owner, &arn, &account("two"), "AWSCURRENT").await;
+    let current = read(&arn).await.expect("an allowed secret");
+    assert_eq!(passwords(&current), ["two", "one"]);
+    assert_ne!(current.version, first.version);
+    let described = owner.describe_secret().secret_id(&arn).send().await.expect("described");
+    let stages: &HashMap<_, _> = described.version_ids_to_stages().expect("versions");
+    assert!(stages[&current.version].contains(&"AWSCURRENT".to_owned()), "{stages:?}");
+}
+
+#[tokio::test]
+async fn a_secret_without_the_portals_tag_is_not_read() {
+    let owner = owner().await;
+    for allows in ["other/p", "team/other", "p"] {
+        let name = format!("foreign-{}", allows.replace('/', "-"));
+        let arn = create(&owner, &name, &account("s3cret"), allows).await;
+        let error = read(&arn).await.expect_err("another portal's");
+        assert_eq!(error.reason(), Reason::SourceNotAllowed);
+        let message = error.to_string();
+        assert!(message.contains(&format!("{TAG}=team/p")), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_unusable_is_said() {
+    let error = read("no-such-secret").await.expect_err("nothing there");
+    assert_eq!(error.reason(), Reason::SourceNotFound);
+    let arn = create(&owner().await, "odd", &json!({"password": "s3cret"}), "team/p").await;
+    let error = read(&arn).await.expect_err("no username");
+    assert_eq!(error.reason(), Reason::SourceInvalid);
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_throttles_is_asked_again_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let answer = json!({"__type": "ThrottlingException", "message": "Rate exceeded"}).to_string();
+    let throttle = post(move || async move { (StatusCode::BAD_REQUEST, answer) });
+    let server =
+        tokio::spawn(
+            async move { axum::serve(listener, Router::new().route("/", throttle)).await },
+        );
+    let error = read_at(format!("http://{address}"), "db").await.expect_err("throttled");
+    server.abort();
+    assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
+    assert!(error.to_string().contains("ThrottlingException: Rate exceeded"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_reached_is_named_with_the_cause() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let error = read_at(format!("https://{address}"), "db").await.expect_err("nobody listens");
+    assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
+    assert!(error.to_string().contains("refused"), "{error}");
+}
