@@ -50,10 +50,10 @@ test: ## Prove the product: everything that CI runs
 	stage "quick start, removed twice" $(MAKE) down down-again
 
 .PHONY: unit
-unit: ## Run the tests that need no cluster (but a MariaDB with TLS, which it starts)
+unit: ## Run the tests that need no cluster (but a MariaDB and an AWS stand-in, which it starts)
 	@# All tests but on_cluster. Excluding the package instead would choose other features, and compile
 	@# everything again.
-	@e2e/with-database cargo test --release --workspace --lib --bins --examples --test '[!o]*'
+	@e2e/with-database e2e/with-aws cargo test --release --workspace --lib --bins --examples --test '[!o]*'
 	@cargo test --release --workspace --doc
 
 .PHONY: e2e

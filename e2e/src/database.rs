@@ -74,6 +74,51 @@ impl Database {
         Ok(password)
     }
 
+    /// Creates an empty schema, and a root account for it with the rights of an RDS master user, both
+    /// named `name`. Gives the account's password. What an earlier run left is replaced.
+    pub async fn create_root(&self, name: &str) -> Result<String> {
+        let password = random_password()?;
+        let mut admin = self.connect_as_admin().await?;
+        let grants: Vec<String> = admin.query("SHOW GRANTS").await?;
+        let rights = grants.iter().find_map(|grant| {
+            grant.strip_prefix("GRANT ")?.split_once(" ON *.*").map(|(rights, _)| rights.to_owned())
+        });
+        let rights = rights.context("the administrator has rights on everything")?;
+        for statement in [
+            format!("DROP DATABASE IF EXISTS `{name}`"),
+            format!("DROP USER IF EXISTS '{name}'@'%'"),
+            format!("CREATE DATABASE `{name}`"),
+            format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
+            format!("GRANT {rights} ON *.* TO '{name}'@'%' WITH GRANT OPTION"),
+        ] {
+            admin.query_drop(statement).await?;
+        }
+        admin.disconnect().await?;
+        Ok(password)
+    }
+
+    /// Logins that the server has denied since it was started, as it counts them. It does not count
+    /// those to locked accounts.
+    pub async fn denied_logins(&self) -> Result<u64> {
+        let mut admin = self.connect_as_admin().await?;
+        let row: Option<(String, u64)> =
+            admin.query_first("SHOW GLOBAL STATUS LIKE 'Access_denied_errors'").await?;
+        admin.disconnect().await?;
+        Ok(row.context("the server counts them")?.1)
+    }
+
+    /// The accounts whose name begins with `prefix`, with whether each is locked.
+    pub async fn accounts(&self, prefix: &str) -> Result<BTreeMap<String, bool>> {
+        let mut admin = self.connect_as_admin().await?;
+        let query = format!(
+            "SELECT user, JSON_VALUE(priv, '$.account_locked') FROM mysql.global_priv WHERE user LIKE '{prefix}%'"
+        );
+        let rows: Vec<(String, Option<String>)> = admin.query(query).await?;
+        admin.disconnect().await?;
+        let is_locked = |locked: Option<String>| matches!(locked.as_deref(), Some("1" | "true"));
+        Ok(rows.into_iter().map(|(user, locked)| (user, is_locked(locked))).collect())
+    }
+
     /// Runs one statement as the administrator.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let mut admin = self.connect_as_admin().await?;

@@ -8,6 +8,8 @@ pub mod database;
 pub mod load;
 pub mod namespace;
 pub mod source;
+pub mod store_load;
+pub mod terraform;
 pub mod wait;
 
 pub use namespace::Namespace;

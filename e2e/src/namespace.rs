@@ -230,11 +230,25 @@ impl Namespace {
             .collect())
     }
 
-    /// Reports counts for one pool through `POST /v1/observations`, with the portal's own token.
-    pub async fn observe(&self, portal: &str, body: &Value) -> Result<()> {
+    /// The token that observations of a portal are posted with.
+    pub async fn observations_token(&self, portal: &str) -> Result<String> {
         let secret: Secret = self.api().get(&format!("{portal}-observations")).await?;
         let token = secret.data.and_then(|mut data| data.remove("token"));
-        let token = String::from_utf8(token.context("the Secret has a token")?.0)?;
+        Ok(String::from_utf8(token.context("the Secret has a token")?.0)?)
+    }
+
+    /// Asks for a rotation of a portal's credential now, as a person would.
+    pub async fn ask_for_rotation(&self, portal: &str) -> Result<()> {
+        let now = k8s_openapi::jiff::Timestamp::now().to_string();
+        let patch = json!({"metadata": {"annotations": {"gill-hicks.dev/rotate-at": now}}});
+        let portals = self.api::<HardwarePortal>();
+        portals.patch(portal, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Reports counts for one pool through `POST /v1/observations`, with the portal's own token.
+    pub async fn observe(&self, portal: &str, body: &Value) -> Result<()> {
+        let token = self.observations_token(portal).await?;
         let url = format!("{}/v1/observations", self.url(&format!("{portal}-hardware")).await?);
         let answer = reqwest::Client::new().post(&url).bearer_auth(token).json(body).send().await?;
         let status = answer.status();

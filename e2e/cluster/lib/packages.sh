@@ -3,7 +3,7 @@
 
 packages=(
   buildah chromium chromium-driver conntrack containerd containernetworking-plugins
-  curl gcc iproute2 iptables jq libc6-dev mariadb-server openssl procps runc shellcheck util-linux wrk
+  curl gcc iproute2 iptables jq libc6-dev mariadb-server openssl procps python3-venv runc shellcheck util-linux wrk
 )
 
 install_packages() {

@@ -21,14 +21,18 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "apps/deployments: create delete get list patch watch",
     "autoscaling/horizontalpodautoscalers: create delete get list patch watch",
     "batch/jobs: create delete get list patch watch",
+    "coordination.k8s.io/leases: get",
     "/configmaps: create delete get list patch watch",
     "events.k8s.io/events: create",
-    "gill-hicks.dev/hardwareportals: get list watch",
+    // patch: the finalizer of deletionPolicy DropAccounts.
+    "gill-hicks.dev/hardwareportals: get list patch watch",
     "gill-hicks.dev/hardwareportals/finalizers: update",
     "gill-hicks.dev/hardwareportals/status: patch",
     "networking.k8s.io/ingresses: create delete get list patch watch",
     "networking.k8s.io/networkpolicies: create delete get list patch watch",
     "/persistentvolumeclaims: create delete get list patch watch",
+    // Who has taken a new credential over, and the annotation that makes the kubelet look.
+    "/pods: list patch",
     "policy/poddisruptionbudgets: create delete get list patch watch",
     // No list and no watch: it reads the Secrets that it was told of, by name.
     "/secrets: create get patch",

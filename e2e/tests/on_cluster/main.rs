@@ -7,3 +7,4 @@ mod embedded;
 mod mysql;
 mod quick_start;
 mod rollout;
+mod rotation;
