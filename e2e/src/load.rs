@@ -92,7 +92,7 @@ async fn request_in_turn(
     report: Arc<Mutex<Report>>,
 ) {
     let client = Client::builder()
-        .pool_max_idle_per_host(if connections == Connections::Kept { 1 } else { 0 })
+        .pool_max_idle_per_host(usize::from(connections == Connections::Kept))
         .timeout(Duration::from_secs(10))
         .build()
         .expect("a plain HTTP client");

@@ -117,7 +117,8 @@ impl StoreLoad {
     pub async fn stop(self, database: &Database) -> Result<Figures> {
         self.stop.store(true, Ordering::Relaxed);
         join_all(self.workers).await;
-        let (store_succeeded, store_failed) = store_operations(&self.namespace, &self.portal).await?;
+        let (store_succeeded, store_failed) =
+            store_operations(&self.namespace, &self.portal).await?;
         let Counts { requests, failures, greatest_age_s } =
             self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Figures {
@@ -127,7 +128,8 @@ impl StoreLoad {
             store_failed,
             denied: database.denied_logins().await? - self.denied_before,
             greatest_age_s,
-            restarted: self.namespace.hardware_restarts(&self.portal).await? != self.restarts_before,
+            restarted: self.namespace.hardware_restarts(&self.portal).await?
+                != self.restarts_before,
         })
     }
 }
@@ -185,14 +187,18 @@ async fn watch_age(base: String, stop: Arc<AtomicBool>, counts: Arc<Mutex<Counts
     let url = format!("{base}/hardware/");
     while !stop.load(Ordering::Relaxed) {
         let age = match reqwest::get(&url).await {
-            Ok(answer) => answer.headers().get("age").and_then(|age| age.to_str().ok()?.parse().ok()),
+            Ok(answer) => {
+                answer.headers().get("age").and_then(|age| age.to_str().ok()?.parse().ok())
+            }
             Err(_) => None,
         };
         {
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             match age {
                 Some(age) => counts.greatest_age_s = counts.greatest_age_s.max(age),
-                None => *counts.failures.entry("the list without an age".to_owned()).or_default() += 1,
+                None => {
+                    *counts.failures.entry("the list without an age".to_owned()).or_default() += 1;
+                }
             }
         }
         sleep(Duration::from_millis(100)).await;
@@ -203,7 +209,8 @@ async fn watch_age(base: String, stop: Arc<AtomicBool>, counts: Arc<Mutex<Counts
 async fn store_operations(namespace: &Namespace, portal: &str) -> Result<(u64, u64)> {
     let (mut succeeded, mut failed) = (0, 0);
     for pod in namespace.running_pods(portal, "hardware").await? {
-        let address = pod.status.and_then(|status| status.pod_ip).context("a pod has an address")?;
+        let address =
+            pod.status.and_then(|status| status.pod_ip).context("a pod has an address")?;
         let text = reqwest::get(format!("http://{address}:8081/metrics")).await?.text().await?;
         succeeded += counter(&text, r#"hardware_store_operations_total{outcome="ok"}"#);
         failed += counter(&text, r#"hardware_store_operations_total{outcome="failed"}"#);

@@ -1,8 +1,6 @@
 //! Events of a portal: one for each turn of a condition that a person would want to know of.
 
-use crds::{
-    ConditionType, HardwarePortal, HardwarePortalStatus, RotationOutcome, RotationRecord,
-};
+use crds::{ConditionType, HardwarePortal, HardwarePortalStatus, RotationOutcome, RotationRecord};
 use k8s_openapi::{
     api::events::v1::Event,
     apimachinery::pkg::apis::meta::v1::{Condition, MicroTime},
@@ -43,7 +41,9 @@ impl Events {
         for entry in ended(before, new) {
             let RotationRecord { generation, reason, outcome, .. } = entry;
             let is_good = *outcome == RotationOutcome::Completed;
-            let note = format!("the credential's rotation ended with generation {generation} ({reason:?})");
+            let note = format!(
+                "the credential's rotation ended with generation {generation} ({reason:?})"
+            );
             let word = if is_good { "Rotated" } else { "RolledBack" };
             self.publish(portal, self.event(portal, is_good, word, note)).await;
         }

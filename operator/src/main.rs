@@ -140,7 +140,8 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         Ok(bytes) => bytes,
         Err(error) => {
             let path = args.rds_ca_file.display();
-            let sentence = format!("bad configuration: RDS_CA_FILE: failed to read {path}: {error}");
+            let sentence =
+                format!("bad configuration: RDS_CA_FILE: failed to read {path}: {error}");
             return fail(EXIT_BAD_CONFIGURATION, &sentence);
         }
     };

@@ -110,11 +110,11 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
     };
     context.cache.wait_until_filled().await;
     if portal.metadata.deletion_timestamp.is_some() {
-        return farewell::release(portal, &context).await;
+        return Box::pin(farewell::release(portal, &context)).await;
     }
     let namespace = portal.namespace().unwrap_or_default();
     let name = portal.name_any();
-    let outcome = pass(portal, &namespace, &context).await;
+    let outcome = Box::pin(pass(portal, &namespace, &context)).await;
     histogram!("reconcile_duration_seconds").record(started.elapsed());
     let uid = portal.uid().unwrap_or_default();
     match outcome {
@@ -176,7 +176,8 @@ async fn write_children(
         (ValidatedDatabase::Mysql(mysql), Some(found)) => {
             let is_migrating = migration::is_outstanding(&validated, &read.live);
             let last = last_generation(portal);
-            Some(rotator.advance(&validated, mysql, found, is_migrating, last).await?)
+            let advanced = rotator.advance(&validated, mysql, found, is_migrating, last);
+            Some(Box::pin(advanced).await?)
         }
         _ => None,
     };
@@ -300,7 +301,9 @@ impl ReconcileError {
             Self::Apply(error) if Retry::of_api(&error.source) == Retry::Poll => {
                 (ConditionType::Progressing, Reason::Refused)
             }
-            Self::Apply(_) | Self::Finalizer(_) | Self::Status(_) => (ConditionType::Progressing, Reason::ApiError),
+            Self::Apply(_) | Self::Finalizer(_) | Self::Status(_) => {
+                (ConditionType::Progressing, Reason::ApiError)
+            }
         };
         Failure { concerns, reason, message: self.to_string() }
     }

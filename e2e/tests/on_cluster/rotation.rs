@@ -1,4 +1,5 @@
 //! Credentials change while a load writes through the store in the real pods, and nothing fails.
+#![expect(clippy::print_stdout, reason = "the figures of a run are part of its proof")]
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,14 @@ use e2e::{
     terraform::Terraform,
     wait::{eventually, throughout},
 };
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::{
+    api::core::v1::{Pod, Secret},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::SignedDuration,
+};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, LogParams},
 };
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
@@ -77,10 +82,10 @@ async fn rotate_in_a_row(
         namespace.ask_for_rotation(portal).await?;
         last = wait_for_rotation(namespace, portal, last.generation).await?;
         ensure!(last.outcome == RotationOutcome::Completed, "it ended otherwise: {last:?}");
-        let since_start = |end: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+        let since_start = |end: &Option<Time>| {
             let (start, end) = (last.started_at.as_ref(), end.as_ref());
             let times = start.zip(end).map(|(start, end)| end.0.duration_since(start.0));
-            times.map(|time| time.unsigned_abs()).unwrap_or_default()
+            times.map(SignedDuration::unsigned_abs).unwrap_or_default()
         };
         slowest.0 = slowest.0.max(since_start(&last.adopted_at));
         slowest.1 = slowest.1.max(since_start(&last.revoked_at));
@@ -250,8 +255,14 @@ async fn wait_for_reason(
 #[tokio::test]
 async fn an_operator_that_is_killed_at_any_step_leaves_one_usable_account() -> Result<()> {
     let (namespace, database) = (Namespace::open("e2e-killed").await?, Database::from_settings()?);
-    start_portal(&namespace, &database, "tough", "e2e_killed", source::rotating("AlternatingUsers"))
-        .await?;
+    start_portal(
+        &namespace,
+        &database,
+        "tough",
+        "e2e_killed",
+        source::rotating("AlternatingUsers"),
+    )
+    .await?;
     let load = StoreLoad::start(&namespace, "tough", &database).await?;
     let operators: Api<Pod> = Api::namespaced(namespace.client(), "gill-hicks-system");
     let mut last = last_rotation(&namespace, "tough").await?;
@@ -282,7 +293,8 @@ async fn an_operator_that_is_killed_at_any_step_leaves_one_usable_account() -> R
 
 #[tokio::test]
 async fn deletion_drops_the_accounts_or_keeps_them_as_asked() -> Result<()> {
-    let (namespace, database) = (Namespace::open("e2e-farewell").await?, Database::from_settings()?);
+    let (namespace, database) =
+        (Namespace::open("e2e-farewell").await?, Database::from_settings()?);
     for (policy, root, left) in [("DropAccounts", "e2e_drop", 0), ("Retain", "e2e_retain", 1)] {
         let mut spec = source::rotating("AlternatingUsers");
         spec["database"]["mysql"]["deletionPolicy"] = json!(policy);
@@ -325,12 +337,18 @@ async fn no_password_is_in_a_log_an_event_a_status_or_an_argument() -> Result<()
     ] {
         for pod in list {
             let name = pod.name_any();
-            said.push((format!("the log of {name}"), pods.logs(&name, &Default::default()).await?));
+            said.push((
+                format!("the log of {name}"),
+                pods.logs(&name, &LogParams::default()).await?,
+            ));
             said.push((format!("pod {name}"), serde_json::to_string(&pod)?));
         }
     }
     let events = namespace.api::<k8s_openapi::api::events::v1::Event>();
-    said.push(("events".to_owned(), serde_json::to_string(&events.list(&ListParams::default()).await?.items)?));
+    said.push((
+        "events".to_owned(),
+        serde_json::to_string(&events.list(&ListParams::default()).await?.items)?,
+    ));
     ensure!(said.len() > 5, "too little was searched");
     for (what, text) in &said {
         for secret in &secrets {

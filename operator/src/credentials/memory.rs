@@ -16,10 +16,14 @@ const KEY: &str = "state.json";
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// Somebody changed it since it was read: another operator, whose work must not be undone.
-    #[error("the Secret {0} was changed by somebody else meanwhile; the rotation goes on from there")]
+    #[error(
+        "the Secret {0} was changed by somebody else meanwhile; the rotation goes on from there"
+    )]
     Conflict(String),
     /// Its content is none of ours.
-    #[error("the Secret {0} holds no state of a rotation; restore it, or delete it to start from what the pods hold")]
+    #[error(
+        "the Secret {0} holds no state of a rotation; restore it, or delete it to start from what the pods hold"
+    )]
     Unreadable(String),
     /// The API server did not do what it was asked for.
     #[error("failed to {verb} the Secret {name}: {source}")]

@@ -144,9 +144,8 @@ impl Rotator {
     fn is_due(&self, portal: &ValidatedPortal, mysql: &ValidatedMysql, now: Timestamp) -> bool {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let last = tried.get(&portal.owner.uid).copied();
-        let is_due = last.is_none_or(|last| {
-            now.duration_since(last).unsigned_abs() >= mysql.poll_interval
-        });
+        let is_due =
+            last.is_none_or(|last| now.duration_since(last).unsigned_abs() >= mysql.poll_interval);
         if is_due {
             tried.insert(portal.owner.uid.clone(), now);
         }
@@ -188,8 +187,8 @@ impl Pass<'_> {
             }
             let now = Timestamp::now();
             let needs = rotation::needs(&self.state, &self.mysql.plan, now);
-            let is_due = self.state.change.is_none()
-                && self.rotator.is_due(self.portal, self.mysql, now);
+            let is_due =
+                self.state.change.is_none() && self.rotator.is_due(self.portal, self.mysql, now);
             let looker = Looker {
                 portal: self.portal,
                 mysql: self.mysql,
@@ -203,8 +202,7 @@ impl Pass<'_> {
                 return Ok(());
             }
             self.is_privileged |= seen.is_privileged;
-            let step =
-                rotation::step(&self.state, &self.mysql.plan, &seen.seen, now, new_password);
+            let step = rotation::step(&self.state, &self.mysql.plan, &seen.seen, now, new_password);
             if !self.carry_out(step).await? {
                 return Ok(());
             }

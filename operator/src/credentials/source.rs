@@ -367,4 +367,42 @@ mod tests {
         assert!(matches!(read, Err(SourceError::Invalid { .. })), "{read:?}");
         assert!(api.requests().is_empty());
     }
+
+    /// While pods take a login over, the portal is looked at several times a second; its source is
+    /// asked as often as its spec says.
+    #[tokio::test]
+    async fn a_good_reading_is_kept_for_as_long_as_the_spec_says_and_a_failure_is_not() {
+        let path = "/api/v1/namespaces/team/secrets/db";
+        let request =
+            Request { namespace: "team", portal: "p", known_state: None, accepted_lineage: None };
+        let secret = SecretSource { name: "db".to_owned(), keys: None };
+        let source = MysqlSource { secret: Some(secret), ..MysqlSource::default() };
+
+        let api = FakeApi::default();
+        let sources = Sources::new(api.client(), None);
+        for _ in 0..2 {
+            let missing = sources.read_recent(&source, &request, Duration::from_mins(1)).await;
+            assert!(matches!(missing, Err(SourceError::NotFound { .. })), "{missing:?}");
+        }
+        assert_eq!(api.requests().len(), 2, "a failure is looked at again");
+
+        let api = api.with(
+            path,
+            json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {
+                    "name": "db", "uid": "1", "resourceVersion": "1",
+                    "labels": {"gill-hicks.dev/allow-portal": "p"},
+                },
+                "data": {"MYSQL_USER": "cm9vdA==", "MYSQL_PASSWORD": "eA=="},
+            }),
+        );
+        for _ in 0..3 {
+            let read = sources.read_recent(&source, &request, Duration::from_mins(1)).await;
+            assert_eq!(read.expect("a good Secret").version, "1/1");
+        }
+        assert_eq!(api.requests().len(), 4, "metadata and object, once");
+        let read = sources.read_recent(&source, &request, Duration::ZERO).await;
+        assert_eq!(read.expect("kept from before").version, "1/1");
+    }
 }

@@ -61,11 +61,7 @@ pub struct Children {
 
 /// Renders every child. A portal on MySQL comes with the credentials that its pods should hold.
 #[must_use]
-pub fn build(
-    portal: &ValidatedPortal,
-    credentials: Option<&Credentials>,
-    live: &Live,
-) -> Children {
+pub fn build(portal: &ValidatedPortal, credentials: Option<&Credentials>, live: &Live) -> Children {
     let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
     let migration = migration::job(portal);
     let is_migrated = !migration::is_outstanding(portal, live);

@@ -131,7 +131,8 @@ impl Reader {
         // The validation of the spec bounds the text; where it does not, every pass looks anew.
         let rotation = mysql.rotation.clone().unwrap_or_default();
         let poll = humantime::parse_duration(&rotation.poll_interval).unwrap_or_default();
-        let source = sources.read_recent(&mysql.source, &request, poll).await;
+        // The futures of the AWS SDK are large.
+        let source = Box::pin(sources.read_recent(&mysql.source, &request, poll)).await;
         let authorities = match mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
             Some(reference) => Some(self.read_authorities(reference).await?),
             None => None,
@@ -150,7 +151,8 @@ impl Reader {
         };
         if let Some(reference) = &ca.config_map_key_ref {
             let found = self.config_maps.get_opt(&reference.name).await.map_err(what)?;
-            let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+            let text =
+                found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
             let text = text.ok_or_else(|| not_found("ConfigMap", &reference.name, &reference.key));
             return text.map(String::into_bytes);
         }
@@ -165,7 +167,8 @@ impl Reader {
             });
         }
         let found = self.secrets.get_opt(&reference.name).await.map_err(what)?;
-        let bytes = found.and_then(|secret| secret.data).and_then(|mut data| data.remove(&reference.key));
+        let bytes =
+            found.and_then(|secret| secret.data).and_then(|mut data| data.remove(&reference.key));
         Ok(bytes.ok_or_else(missing)?.0)
     }
 

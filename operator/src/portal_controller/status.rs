@@ -137,9 +137,9 @@ impl Findings {
 /// Ready, as a consequence of the others. The first that is in the way gives the reason. Pods that hold
 /// a login go on serving while its rotation has trouble, so that alone is no obstacle.
 fn readiness(findings: &[Finding]) -> Finding {
-    let has_credentials = findings.iter().any(|finding| {
-        finding.kind == ConditionType::HardwareAvailable && finding.is_true
-    });
+    let has_credentials = findings
+        .iter()
+        .any(|finding| finding.kind == ConditionType::HardwareAvailable && finding.is_true);
     let needed = [
         (!has_credentials).then_some(ConditionType::CredentialsReady),
         Some(ConditionType::DatabaseReady),

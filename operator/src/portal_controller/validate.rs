@@ -342,12 +342,10 @@ fn validate_database(
         server: Server {
             host: place.host.clone(),
             port: place.port,
-            schema: SchemaName::new(&place.database).map_err(|error| {
-                ValidateError::Malformed {
-                    field: "database",
-                    found: place.database.clone(),
-                    expected: error.to_string(),
-                }
+            schema: SchemaName::new(&place.database).map_err(|error| ValidateError::Malformed {
+                field: "database",
+                found: place.database.clone(),
+                expected: error.to_string(),
             })?,
             tls: match tls.mode {
                 TlsMode::Disabled => ServerTls::Disabled,
@@ -414,10 +412,7 @@ fn decide_place(mysql: &MysqlDatabase, read: &MysqlRead) -> Result<Place, Valida
 
 /// Where the server is. What the source says counts; the spec only fills in what the source lacks, so
 /// that a credential is never sent to a server of somebody else's choice.
-fn locate_server(
-    mysql: &MysqlDatabase,
-    source: &Reading,
-) -> Result<(String, u16), ValidateError> {
+fn locate_server(mysql: &MysqlDatabase, source: &Reading) -> Result<(String, u16), ValidateError> {
     let written = one_of("host", source.host.as_ref(), mysql.host.as_ref())?;
     let HostPort { host, port: port_of_host } = written.parse().map_err(|expected| {
         ValidateError::Malformed { field: "host", found: written.clone(), expected }

@@ -8,7 +8,10 @@ use service_kit::credentials::Candidate;
 /// What has to be looked at. Looking costs logins and requests, so nothing is looked at in vain.
 /// The sessions come before the logins, which are sessions themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "any of them may be asked for, in any combination")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of them may be asked for, in any combination"
+)]
 pub struct Needs {
     /// Which login of the source is let in.
     pub root: bool,

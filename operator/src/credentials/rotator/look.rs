@@ -8,7 +8,7 @@ use service_kit::credentials::Candidate;
 use super::{super::Trouble, failed, of_api, of_sql};
 use crate::{
     credentials::{
-        accounts::{self, LoginError, Rights, Session, Slot, VerifyError},
+        accounts::{self, AccountName, LoginError, Rights, Session, Slot, VerifyError},
         adoption::Inquirer,
         rotation::{LoginSeen, Needs, RootSeen, Seen, SessionSeen, State, is_ours},
     },
@@ -165,7 +165,7 @@ impl Looker<'_> {
     async fn find_sessions(&self, root: &mut Root<'_>) -> Result<Vec<SessionSeen>, Trouble> {
         let accounts = [Slot::A, Slot::B].map(|slot| self.mysql.plan.account.in_slot(slot));
         let old = self.state.change.as_ref().and_then(|change| change.old.as_ref());
-        let mut users: Vec<&str> = accounts.iter().map(|account| account.as_str()).collect();
+        let mut users: Vec<&str> = accounts.iter().map(AccountName::as_str).collect();
         users.extend(old.map(|old| old.username.as_str()).filter(|old| !users.contains(old)));
         let found = accounts::sessions_of(root.session().await?, &users).await;
         let found = found.map_err(|error| of_sql(&error))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::{ExposeSecret, SecretString};
+use service_kit::credentials::CredentialSet;
 
 use super::{
     labels::{self, Component},
@@ -35,7 +36,7 @@ pub fn secrets(portal: &ValidatedPortal, credentials: Option<&Credentials>) -> V
     )];
     if let Some(credentials) = credentials {
         let for_pods = credentials.for_pods.to_json();
-        let for_migration = credentials.for_migration.as_ref().map(|set| set.to_json());
+        let for_migration = credentials.for_migration.as_ref().map(CredentialSet::to_json);
         let mut values = vec![(names::CREDENTIALS_KEY, &for_pods)];
         values.extend(for_migration.as_ref().map(|set| (names::OWNER_KEY, set)));
         secrets.push(secret(names::database_secret(&portal.name), &values));

@@ -16,11 +16,17 @@ use crate::credentials::{
 pub(super) fn find(credentials: Option<&Credentials>) -> Finding {
     let kind = ConditionType::CredentialsReady;
     let Some(credentials) = credentials else {
-        return Finding::new(kind, true, Reason::NotNeeded, "the embedded database needs no account");
+        return Finding::new(
+            kind,
+            true,
+            Reason::NotNeeded,
+            "the embedded database needs no account",
+        );
     };
     let generation = credentials.state.generation;
     if let Some(Trouble { reason, message }) = &credentials.trouble {
-        let message = format!("{message}; the pods keep generation {generation}, which is published");
+        let message =
+            format!("{message}; the pods keep generation {generation}, which is published");
         return Finding::new(kind, false, *reason, message);
     }
     if let Some(phase) = credentials.phase() {

@@ -283,16 +283,16 @@ fn a_state_without_a_password_refers_to_secrets_manager() {
 #[test]
 fn missing_outputs_are_named_as_the_spec_names_them() {
     let names = TerraformOutputs { password: "secret".to_owned(), ..TerraformOutputs::default() };
-    let error = select(|_| (), &names).err().expect("no output of that name");
+    let error = select(|_| (), &names).expect_err("no output of that name");
     assert!(error.contains("secret or MYSQL_PASSWORD_SECRET_ARN"), "{error}");
     let error =
         select(|outputs| outputs["MYSQL_USER"]["value"] = json!(""), &TerraformOutputs::default());
-    assert!(error.err().expect("no user").contains("MYSQL_USER"));
+    assert!(error.expect_err("no user").contains("MYSQL_USER"));
     let error = select(
         |outputs| outputs["MYSQL_PASSWORD"]["value"] = json!({"a": "s3cret"}),
         &TerraformOutputs::default(),
     );
-    let error = error.err().expect("an object");
+    let error = error.expect_err("an object");
     assert!(error.contains("MYSQL_PASSWORD") && !error.contains("s3cret"), "{error}");
 }
 
