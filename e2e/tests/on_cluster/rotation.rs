@@ -8,7 +8,7 @@ use crds::{HardwarePortal, RotationCause, RotationOutcome, RotationPhase, Rotati
 use e2e::{
     Namespace,
     database::Database,
-    source,
+    secrets_manager, source,
     store_load::StoreLoad,
     terraform::Terraform,
     wait::{eventually, throughout},
@@ -493,4 +493,47 @@ async fn revoking_before_adoption_is_seen_in_the_figures_and_healed() -> Result<
     ensure!(figures.expect_no_failure().is_err(), "the check does not see it: {figures}");
     assert_eq!(healed.reason, RotationCause::Drift);
     namespace.delete_portal("cut").await
+}
+
+/// The root's password is changed on the server and then in Secrets Manager.
+#[tokio::test]
+async fn a_root_that_secrets_manager_changes_reaches_the_pods_without_a_failed_request()
+-> Result<()> {
+    let (namespace, database) = (Namespace::open("e2e-managed").await?, Database::from_settings()?);
+    let password = database.create_root("e2e_managed").await?;
+    // For the certificate authority; without the label this Secret is not a source.
+    source::offer(&namespace, &database, "e2e_managed", &password, json!({})).await?;
+    let secret = |password: &str| -> Result<Value> {
+        Ok(json!({
+            "username": "e2e_managed", "password": password, "dbname": "e2e_managed",
+            "host": database.get("MYSQL_HOST")?,
+            "port": database.get("MYSQL_PORT")?.parse::<u16>()?,
+        }))
+    };
+    // Another name in each run, as the server of an earlier one may still be there.
+    let name = format!("rds-{}", &e2e::database::random_password()?[..8]);
+    secrets_manager::create(&name, namespace.name(), "managed", &secret(&password)?)?;
+    let mut spec = source::rotating("AlternatingUsers");
+    spec["database"]["mysql"]["source"] =
+        json!({"secretsManager": {"secretId": name, "region": "eu-west-1"}});
+    namespace.apply_portal("managed", spec).await?;
+    namespace.wait_until_ready("managed").await?;
+    let last = last_rotation(&namespace, "managed").await?;
+
+    let load = StoreLoad::start(&namespace, "managed", &database).await?;
+    let started = Instant::now();
+    let changed = e2e::database::random_password()?;
+    database
+        .execute(&format!("ALTER USER 'e2e_managed'@'%' IDENTIFIED BY '{changed}'"))
+        .await?;
+    secrets_manager::change(&name, &secret(&changed)?)?;
+    let ended = wait_for_rotation(&namespace, "managed", last.generation).await?;
+    let figures = load.stop(&database).await?;
+    println!(
+        "Secrets Manager: {figures}; revoked after {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
+    figures.expect_no_failure()?;
+    assert_eq!(ended.reason, RotationCause::SourceChanged);
+    namespace.delete_portal("managed").await
 }

@@ -30,8 +30,9 @@ use super::{
 /// What queries run on.
 pub(super) type Connection = AsyncMysqlConnection;
 
-/// Access denied; account locked on MySQL; account locked on MariaDB. Another account may do better.
-const DENIED: [u16; 3] = [1045, 3118, 4151];
+/// Access denied; the same as MariaDB says it of some accounts that do not exist; account locked on
+/// MySQL; account locked on MariaDB. Another account may do better.
+const DENIED: [u16; 4] = [1045, 1698, 3118, 4151];
 
 /// Milliseconds between probes of an idle connection, so that a dead peer is noticed.
 const KEEPALIVE_MS: u32 = 30_000;
