@@ -523,16 +523,11 @@ async fn a_root_that_secrets_manager_changes_reaches_the_pods_without_a_failed_r
     let load = StoreLoad::start(&namespace, "managed", &database).await?;
     let started = Instant::now();
     let changed = e2e::database::random_password()?;
-    database
-        .execute(&format!("ALTER USER 'e2e_managed'@'%' IDENTIFIED BY '{changed}'"))
-        .await?;
+    database.execute(&format!("ALTER USER 'e2e_managed'@'%' IDENTIFIED BY '{changed}'")).await?;
     secrets_manager::change(&name, &secret(&changed)?)?;
     let ended = wait_for_rotation(&namespace, "managed", last.generation).await?;
     let figures = load.stop(&database).await?;
-    println!(
-        "Secrets Manager: {figures}; revoked after {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
+    println!("Secrets Manager: {figures}; revoked after {:.1} s", started.elapsed().as_secs_f64());
     figures.expect_no_failure()?;
     assert_eq!(ended.reason, RotationCause::SourceChanged);
     namespace.delete_portal("managed").await
