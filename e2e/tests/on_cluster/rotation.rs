@@ -532,3 +532,44 @@ async fn a_root_that_secrets_manager_changes_reaches_the_pods_without_a_failed_r
     assert_eq!(ended.reason, RotationCause::SourceChanged);
     namespace.delete_portal("managed").await
 }
+
+/// Somebody else changes the account: the resting one of two gets a new password, then the Secret says
+/// so. The operator only follows, and tells when nobody uses the other one any more.
+#[tokio::test]
+async fn five_changes_by_somebody_else_are_followed_without_a_failed_operation() -> Result<()> {
+    let (namespace, database) = (Namespace::open("e2e-follow").await?, Database::from_settings()?);
+    let accounts = ["e2e_follow_one", "e2e_follow_two"];
+    let mut password = database.create_schema("e2e_follow").await?;
+    for account in accounts {
+        for statement in [
+            format!("DROP USER IF EXISTS '{account}'@'%'"),
+            format!("CREATE USER '{account}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
+            format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON e2e_follow.* TO '{account}'@'%'"
+            ),
+        ] {
+            database.execute(&statement).await?;
+        }
+    }
+    source::offer(&namespace, &database, "e2e_follow", &password, source::allow("led")).await?;
+    namespace.apply_portal("led", source::rotating("Follow")).await?;
+    namespace.wait_until_ready("led").await?;
+    let mut last = last_rotation(&namespace, "led").await?;
+
+    let load = StoreLoad::start(&namespace, "led", &database).await?;
+    for account in accounts.iter().cycle().take(5) {
+        password = e2e::database::random_password()?;
+        let statement = format!("ALTER USER '{account}'@'%' IDENTIFIED BY '{password}'");
+        database.execute(&statement).await?;
+        let data = source::data(&database, "e2e_follow", account, &password)?;
+        namespace.apply_secret("db", source::allow("led"), data).await?;
+        last = wait_for_rotation(&namespace, "led", last.generation).await?;
+        assert_eq!(last.reason, RotationCause::SourceChanged);
+        let (_, logins) = published(&namespace, "led").await?;
+        assert_eq!(logins[0], ((*account).to_owned(), password.clone()), "the source's leads");
+    }
+    let figures = load.stop(&database).await?;
+    println!("Follow, 5 changes by somebody else: {figures}");
+    figures.expect_no_failure()?;
+    namespace.delete_portal("led").await
+}
