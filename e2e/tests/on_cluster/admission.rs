@@ -92,6 +92,8 @@ async fn a_spec_can_be_changed_step_by_step_with_both_kinds_of_apply() -> Result
     for (name, kind_of_apply) in
         [("by-server", "--server-side=true"), ("by-client", "--server-side=false")]
     {
+        // An earlier run may have ended half-way.
+        namespace.delete_portal(name).await?;
         for step in &steps {
             let mut spec = step.clone();
             spec["suspend"] = json!(true);

@@ -90,6 +90,14 @@ impl Looker<'_> {
     pub(super) async fn look(&self, needs: Needs, tries_active: bool, root: &mut Root<'_>) -> Look {
         let mut seen = Seen { source: self.mysql.source.clone(), ..Seen::default() };
         let change = self.state.change.as_ref();
+        // Before the logins, which are sessions themselves.
+        let mut problem = None;
+        if needs.sessions {
+            match self.find_sessions(root).await {
+                Ok(sessions) => seen.sessions = Some(sessions),
+                Err(trouble) => problem = Some(trouble),
+            }
+        }
         if needs.root {
             seen.root = Some(self.find_root(root).await);
         }
@@ -106,13 +114,6 @@ impl Looker<'_> {
             matches!(login, Some(LoginSeen::Accepted { is_privileged: true }))
         };
         let is_privileged = privileged(&seen.next) || privileged(&seen.active);
-        let mut problem = None;
-        if needs.sessions {
-            match self.find_sessions(root).await {
-                Ok(sessions) => seen.sessions = Some(sessions),
-                Err(trouble) => problem = Some(trouble),
-            }
-        }
         if needs.pods {
             let selector: Vec<String> = labels::selecting(self.portal, Component::Hardware)
                 .into_iter()

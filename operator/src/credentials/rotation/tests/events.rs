@@ -21,7 +21,7 @@ pub(super) enum Event {
     Pod(u8, PodEvent),
     /// Every pod takes the file up.
     Adopt,
-    StartPod,
+    CreatePod,
     /// A stranger logs in with one of the published logins.
     OpenStranger(u8),
     CloseStrangers,
@@ -41,6 +41,7 @@ pub(super) enum Event {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PodEvent {
+    Start,
     PickUp,
     Connect,
     Retire,
@@ -83,9 +84,9 @@ impl World {
                 self.act(Actor::Pod, |world| world.happen_to(number, event));
             }
             Event::Adopt => self.act(Actor::Pod, Self::let_pods_adopt),
-            Event::StartPod => {
+            Event::CreatePod => {
                 if self.pods.len() < 4 {
-                    self.act(Actor::Pod, Self::start_pod);
+                    self.create_pod();
                 }
             }
             Event::OpenStranger(number) => {
@@ -149,6 +150,10 @@ impl World {
         let number = usize::from(number) % self.pods.len();
         let pod = &mut self.pods[number];
         match event {
+            PodEvent::Start => {
+                pod.start();
+                pod.connect(&mut self.servers);
+            }
             PodEvent::PickUp => pod.pick_up(self.file.as_ref()),
             PodEvent::Connect => pod.connect(&mut self.servers),
             PodEvent::Retire => pod.retire(&mut self.servers),
@@ -231,7 +236,7 @@ pub(super) fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(Event::Pass),
         8 => (any::<u8>(), any_pod_event()).prop_map(|(pod, event)| Event::Pod(pod, event)),
         6 => Just(Event::Adopt),
-        3 => Just(Event::StartPod),
+        3 => Just(Event::CreatePod),
         1 => any::<u8>().prop_map(Event::OpenStranger),
         1 => Just(Event::CloseStrangers),
         2 => Just(Event::ChangeRoot),
@@ -274,6 +279,7 @@ fn any_faults() -> impl Strategy<Value = Faults> {
 
 fn any_pod_event() -> impl Strategy<Value = PodEvent> {
     prop_oneof![
+        2 => Just(PodEvent::Start),
         3 => Just(PodEvent::PickUp),
         3 => Just(PodEvent::Connect),
         3 => Just(PodEvent::Retire),

@@ -15,8 +15,8 @@ use crate::credentials::accounts::Slot;
 fn at_rest(mode: crds::RotationMode) -> World {
     let mut world = World::new(mode, Flavour::MySql);
     world.settle();
-    world.happen(Event::StartPod);
-    world.happen(Event::StartPod);
+    world.happen(Event::CreatePod);
+    world.happen(Event::CreatePod);
     world.pass(1);
     finish(&mut world);
     world
@@ -224,6 +224,17 @@ fn standby_is_the_account_without_a_session_when_both_secrets_were_lost() {
 }
 
 #[test]
+fn pods_that_hold_a_lost_login_are_waited_for() {
+    let mut world = at_rest(AlternatingUsers);
+    world.happen(Event::LoseBoth);
+    go_to(&mut world, Phase::Published);
+    world.happen(Event::Request(0));
+    world.settle();
+    assert!(is_in(&world), "the lost login was overwritten: {}", world.describe());
+    assert_eq!(world.remember().change.expect("under way").phase, Phase::Published);
+}
+
+#[test]
 fn a_rotation_whose_memory_is_lost_goes_on_from_the_pods_file() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.happen(Event::Pod(0, PodEvent::PickUp));
@@ -264,6 +275,23 @@ fn an_account_is_locked_only_after_two_empty_process_lists() {
     assert!(waits(&mut world), "somebody came before the lock");
     world.close_strangers();
     assert!(waits(&mut world), "the count starts again");
+}
+
+#[test]
+fn a_pod_that_comes_in_the_last_moment_keeps_the_old_login_valid() {
+    let mut world = in_phase(AlternatingUsers, Phase::Verified);
+    world.happen(Event::CreatePod);
+    world.happen(Event::Pod(2, PodEvent::Answers(false)));
+    world.turn(Faults::default());
+    world.happen(Event::Pod(2, PodEvent::PickUp));
+    world.happen(Event::Pod(2, PodEvent::Answers(true)));
+    go_to(&mut world, Phase::Drained);
+    world.happen(Event::CreatePod);
+    let done = world.turn(Faults::default());
+    assert_eq!((done.phase, done.effects.len()), (Some(Phase::Adopted), 0), "it is not there yet");
+    world.happen(Event::Adopt);
+    finish(&mut world);
+    assert_eq!(world.remember().history[0].outcome, Outcome::Revoked);
 }
 
 #[test]
@@ -379,6 +407,19 @@ fn a_source_that_gives_one_login_twice_is_followed_once() {
 }
 
 #[test]
+fn a_source_that_changes_again_is_followed_though_a_pod_lags() {
+    let mut world = at_rest(Follow);
+    world.happen(Event::Pod(1, PodEvent::Adopts(false)));
+    for _ in 0..2 {
+        world.happen(Event::ChangeRoot);
+        world.happen(Event::Source(SourceEvent::TellTruth));
+        world.settle();
+        world.happen(Event::Adopt);
+    }
+    assert!(world.pods[0].is_let_in(&world.servers), "{}", world.describe());
+}
+
+#[test]
 fn a_new_root_is_a_cause_even_if_it_comes_while_nothing_may_start() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.happen(Event::Drift(Slot::B, Drift::Lock));
@@ -454,9 +495,10 @@ fn a_mode_that_the_server_refuses_can_be_left() {
     let fails = Faults { effect: Some((0, super::operator::Happened::No)), ..Faults::default() };
     assert_eq!(world.turn(fails).phase, Some(Phase::Staged));
     world.happen(Event::Mode(Follow));
-    finish(&mut world);
-    world.turn(Faults::default());
-    finish(&mut world);
+    for _ in 0..20 {
+        world.happen(Event::Adopt);
+        world.turn(fails);
+    }
     assert_eq!(holds(&world), "root");
 }
 

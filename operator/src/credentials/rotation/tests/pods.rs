@@ -22,8 +22,11 @@ pub(super) struct File {
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent fault")]
 pub(super) struct Pod {
     pub(super) name: String,
-    /// What it holds in memory.
+    /// What it holds in memory; none while its containers start.
     pub(super) file: Option<File>,
+    /// What was published when it was created. Its kubelet may mount that, but nothing older, as it
+    /// fetches a Secret anew when it learns of a pod.
+    pub(super) born_with: Option<File>,
     /// Sessions by server, number and the generation that they logged in with.
     pub(super) connections: Vec<(usize, u64, u64)>,
     pub(super) nudged: Option<(u64, Timestamp)>,
@@ -36,10 +39,11 @@ pub(super) struct Pod {
 }
 
 impl Pod {
-    pub(super) fn new(name: String) -> Self {
+    pub(super) fn new(name: String, born_with: Option<File>) -> Self {
         Self {
             name,
             file: None,
+            born_with,
             connections: Vec::new(),
             nudged: None,
             answers: true,
@@ -55,6 +59,13 @@ impl Pod {
             self.is_orphan = false;
         }
         self.file = Some(file.clone());
+    }
+
+    /// Its containers start, with the oldest file that is possible.
+    pub(super) fn start(&mut self) {
+        if self.file.is_none() && !self.is_terminating {
+            self.file = self.born_with.take();
+        }
     }
 
     /// Opens one more connection, with the first login that is let in.

@@ -20,7 +20,7 @@ const PATIENCE: usize = 100;
 fn run(mode: RotationMode, flavour: Flavour, pods: usize, events: &[Event]) -> World {
     let mut world = World::new(mode, flavour);
     for _ in 0..pods {
-        world.happen(Event::StartPod);
+        world.happen(Event::CreatePod);
     }
     for event in events {
         world.happen(*event);
@@ -67,7 +67,7 @@ fn config() -> ProptestConfig {
     // More with PROPTEST_CASES.
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     ProptestConfig {
-        cases: cases.unwrap_or(3000),
+        cases: cases.unwrap_or(1500),
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
@@ -183,7 +183,7 @@ fn any_lasting() -> impl Strategy<Value = Lasting> {
 fn a_session_that_comes_and_goes_is_a_stall_all_the_same() {
     let mut world = World::new(RotationMode::AlternatingUsers, Flavour::MariaDb);
     world.happen(Event::Settle);
-    world.happen(Event::StartPod);
+    world.happen(Event::CreatePod);
     rest(&mut world).unwrap();
     world.plan.requested = Some(world.now);
     let mut stalled = None;

@@ -90,13 +90,9 @@ impl World {
         format!("s3cret-{}", self.passwords)
     }
 
-    pub(super) fn start_pod(&mut self) {
+    pub(super) fn create_pod(&mut self) {
         self.names += 1;
-        let mut pod = Pod::new(format!("pod-{}", self.names));
-        // A kubelet fetches what is current when it learns of the pod, and starts it later.
-        pod.pick_up(self.file.as_ref());
-        pod.connect(&mut self.servers);
-        self.pods.push(pod);
+        self.pods.push(Pod::new(format!("pod-{}", self.names), self.file.clone()));
     }
 
     /// Every pod that can takes the file up, logs in anew and closes what is older.
