@@ -133,6 +133,10 @@ reasons! {
     RotationStalled,
     /// A change of the credential failed, and the pods use the old one, which stays valid.
     RolledBack,
+    /// The pods have a new credential, and the old one is no longer used.
+    Rotated,
+    /// A deleted portal leaves accounts on its server, which could not be dropped in time.
+    AccountsLeft,
     /// The pods' account may create users, which is more than they need.
     AccountPrivileged,
     /// The server refused a statement about the pods' accounts.

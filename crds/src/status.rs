@@ -192,8 +192,6 @@ pub enum RotationCause {
 /// How a change of a credential ended.
 #[derive(JsonSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub enum RotationOutcome {
-    /// It is under way.
-    InProgress,
     /// The new credential is in use, and the old one is revoked.
     Completed,
     /// The old credential is in use again.

@@ -7,6 +7,7 @@ pub mod browser;
 pub mod database;
 pub mod load;
 pub mod namespace;
+pub mod program;
 pub mod secrets_manager;
 pub mod source;
 pub mod store_load;

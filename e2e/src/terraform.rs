@@ -3,11 +3,11 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::setting;
+use crate::{program::run, setting};
 
 /// A root whose outputs are those of terraform/rds, with the state in a namespace of the cluster.
 #[derive(Debug)]
@@ -53,18 +53,15 @@ impl Terraform {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new("terraform")
+        let mut terraform = Command::new("terraform");
+        terraform
             .arg(format!("-chdir={}", self.folder.path().display()))
             .args(arguments)
             .args(["-input=false", "-no-color"])
-            .env("CHECKPOINT_DISABLE", "1")
-            .output()
-            .context("failed to run terraform 1.11 or later, which these tests need on PATH")?;
-        ensure!(
-            output.status.success(),
-            "terraform {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+            .env("CHECKPOINT_DISABLE", "1");
+        run(&mut terraform, "").with_context(|| {
+            format!("terraform {arguments:?}; these tests need 1.11 or later on PATH")
+        })?;
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Events of a portal: one for each turn of a condition that a person would want to know of.
 
-use crds::{ConditionType, HardwarePortal, HardwarePortalStatus, RotationOutcome, RotationRecord};
+use crds::{
+    ConditionType, HardwarePortal, HardwarePortalStatus, Reason, RotationOutcome, RotationRecord,
+};
 use k8s_openapi::{
     api::events::v1::Event,
     apimachinery::pkg::apis::meta::v1::{Condition, MicroTime},
@@ -44,8 +46,8 @@ impl Events {
             let note = format!(
                 "the credential's rotation ended with generation {generation} ({reason:?})"
             );
-            let word = if is_good { "Rotated" } else { "RolledBack" };
-            self.publish(portal, self.event(portal, is_good, word, note)).await;
+            let word = if is_good { Reason::Rotated } else { Reason::RolledBack };
+            self.publish(portal, self.event(portal, is_good, word.as_str(), note)).await;
         }
     }
 
@@ -57,7 +59,7 @@ impl Events {
         why: &str,
     ) {
         let note = format!("left on the database server: {}; {why}", accounts.join(", "));
-        self.publish(portal, self.event(portal, false, "AccountsLeft", note)).await;
+        self.publish(portal, self.event(portal, false, Reason::AccountsLeft.as_str(), note)).await;
     }
 
     async fn publish(&self, portal: &HardwarePortal, event: Event) {

@@ -1,13 +1,10 @@
 //! What the real API server refuses, and that it keeps what the schema must not lose.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use crds::HardwarePortal;
-use e2e::{Namespace, setting};
+use e2e::{Namespace, program::run, setting};
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, PostParams},
@@ -129,21 +126,10 @@ fn kubectl_apply(
         "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
         "metadata": {"name": name}, "spec": spec,
     });
-    let mut kubectl = Command::new(setting("KUBECTL")?)
-        .args(["--namespace", namespace.name(), "apply", kind_of_apply, "--filename", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = kubectl.stdin.take().context("a pipe")?;
-    stdin.write_all(document.to_string().as_bytes())?;
-    drop(stdin);
-    let output = kubectl.wait_with_output()?;
-    ensure!(
-        output.status.success(),
-        "{kind_of_apply} of {spec}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let mut kubectl = Command::new(setting("KUBECTL")?);
+    kubectl.args(["--namespace", namespace.name(), "apply", kind_of_apply, "--filename", "-"]);
+    run(&mut kubectl, &document.to_string())
+        .with_context(|| format!("{kind_of_apply} of {spec}"))?;
     Ok(())
 }
 

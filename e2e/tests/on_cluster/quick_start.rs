@@ -1,13 +1,15 @@
 //! What `make up` leaves behind, seen as a person sees it: in a browser and with kubectl.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, browser::Browser, setting, wait::eventually};
+use e2e::{
+    Namespace,
+    browser::Browser,
+    program::{read_page, run_in_shell},
+    setting,
+    wait::eventually,
+};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -87,7 +89,7 @@ async fn the_documented_way_to_post_observations_works_as_written() -> Result<()
     let url = namespace.url("demo-hardware").await?;
     let address = url.trim_start_matches("http://").trim_end_matches(":5001");
 
-    let page = std::fs::read_to_string(repository().join("docs/observe.md"))?;
+    let page = read_page("observe.md")?;
     let block = page.split("```").nth(1).context("docs/observe.md has a block of commands")?;
     let answer = run_in_shell(&block.replace("ADDRESS", address))?;
     let counts: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
@@ -102,30 +104,9 @@ async fn the_documented_way_to_post_observations_works_as_written() -> Result<()
 /// `operator check` as docs/prepare-a-cluster.md shows it, in an installation without a fault.
 #[tokio::test]
 async fn the_documented_check_finds_nothing_wrong_with_this_installation() -> Result<()> {
-    let page = std::fs::read_to_string(repository().join("docs/prepare-a-cluster.md"))?;
+    let page = read_page("prepare-a-cluster.md")?;
     let command = page.split('`').find(|code| code.ends_with("/operator check"));
     let said = run_in_shell(command.context("the page shows how to run it")?)?;
     ensure!(said.contains("everything that the operator needs is there"), "it said: {said}");
     Ok(())
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Runs commands in bash with the cluster's own kubectl, and gives what they print.
-fn run_in_shell(commands: &str) -> Result<String> {
-    let kubectl = PathBuf::from(setting("KUBECTL")?);
-    let folder = kubectl.parent().context("kubectl is in a folder")?.display();
-    let path = format!("{folder}:{}", setting("PATH")?);
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", commands])
-        .env("PATH", path)
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "{commands} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -277,8 +277,7 @@ fn find_cause(state: &State, plan: &Plan, seen: &Seen, now: Timestamp) -> Option
 /// Whether the pods' file holds other logins than the source, in whatever order, and however often
 /// the source repeats one (AWSPENDING stays at the version that became AWSCURRENT).
 fn differs_from(state: &State, source: &SourceSeen) -> bool {
-    let is_in_source =
-        |login: &Candidate| source.candidates.iter().any(|one| state::is_same(one, login));
+    let is_in_source = |login: &Candidate| source.candidates.iter().any(|one| one.is_same(login));
     !source.candidates.iter().all(|one| state.publishes(one))
         || !state.published.iter().all(is_in_source)
 }
@@ -367,7 +366,7 @@ impl Turn<'_> {
             let others = self.seen.source.iter().flat_map(|source| &source.candidates);
             change.next = vec![login.clone()];
             for other in others {
-                if !change.next.iter().any(|one| state::is_same(one, other)) {
+                if !change.next.iter().any(|one| one.is_same(other)) {
                     change.next.push(other.clone());
                 }
             }

@@ -74,8 +74,16 @@ impl RotatorError {
 pub struct Rotator {
     client: Client,
     inquirer: Inquirer,
-    /// When each portal's login was last tried, by the portal's uid.
-    tried: Mutex<HashMap<String, Timestamp>>,
+    /// The last try of each portal's login, by the portal's uid.
+    tried: Mutex<HashMap<String, Tried>>,
+}
+
+/// A try of the pods' login.
+#[derive(Clone, Copy, Default)]
+struct Tried {
+    at: Option<Timestamp>,
+    /// Whether it may do more than it should, as far as that was seen.
+    is_privileged: bool,
 }
 
 impl Rotator {
@@ -116,7 +124,6 @@ impl Rotator {
             state,
             memory: &mut read.memory,
             trouble: read.source.as_ref().err().map(of_source),
-            is_privileged: false,
         };
         pass.note_terraform();
         pass.turn().await?;
@@ -142,14 +149,18 @@ impl Rotator {
     /// Whether it is time to try the pods' login again. A change of it by somebody else is noticed
     /// only by trying.
     fn is_due(&self, portal: &ValidatedPortal, mysql: &ValidatedMysql, now: Timestamp) -> bool {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = tried.get(&portal.owner.uid).copied();
-        let is_due =
-            last.is_none_or(|last| now.duration_since(last).unsigned_abs() >= mysql.poll_interval);
-        if is_due {
-            tried.insert(portal.owner.uid.clone(), now);
-        }
-        is_due
+        let last = self.recall(portal).at;
+        last.is_none_or(|last| now.duration_since(last).unsigned_abs() >= mysql.poll_interval)
+    }
+
+    fn recall(&self, portal: &ValidatedPortal) -> Tried {
+        let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.get(&portal.owner.uid).copied().unwrap_or_default()
+    }
+
+    fn note(&self, portal: &ValidatedPortal, tried: Tried) {
+        let mut all = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(portal.owner.uid.clone(), tried);
     }
 }
 
@@ -166,7 +177,6 @@ struct Pass<'a> {
     state: State,
     memory: &'a mut Memory,
     trouble: Option<Trouble>,
-    is_privileged: bool,
 }
 
 impl Pass<'_> {
@@ -201,7 +211,11 @@ impl Pass<'_> {
                 self.trouble = Some(problem);
                 return Ok(());
             }
-            self.is_privileged |= seen.is_privileged;
+            // What was seen is said until the next try, or the condition would turn with every pass.
+            let last = self.rotator.recall(self.portal);
+            let at = if is_due { Some(now) } else { last.at };
+            let is_privileged = seen.is_privileged.unwrap_or(last.is_privileged);
+            self.rotator.note(self.portal, Tried { at, is_privileged });
             let step = rotation::step(&self.state, &self.mysql.plan, &seen.seen, now, new_password);
             if !self.carry_out(step).await? {
                 return Ok(());
@@ -294,7 +308,7 @@ impl Pass<'_> {
     /// password is remembered before the server learns it, so a crash leaves nothing behind.
     async fn provide_owner(&mut self, is_migrating: bool) -> Result<(), RotatorError> {
         let is_wanted = is_migrating && self.mysql.plan.mode != RotationMode::Follow;
-        if is_wanted == self.state.owner.is_some() && !is_wanted {
+        if !is_wanted && self.state.owner.is_none() {
             return Ok(());
         }
         let name = self.mysql.plan.account.in_slot(Slot::Owner);
@@ -332,7 +346,8 @@ impl Pass<'_> {
     }
 
     fn conclude(self) -> Result<Credentials, RotatorError> {
-        let Self { state, mysql, trouble, is_privileged, .. } = self;
+        let is_privileged = self.rotator.recall(self.portal).is_privileged;
+        let Self { state, mysql, trouble, .. } = self;
         let Some(for_pods) = file(&state, state.published.clone()) else {
             let trouble = trouble.unwrap_or_else(|| Trouble {
                 reason: Reason::Rotating,

@@ -214,13 +214,13 @@ impl State {
     /// Whether the pods' file holds this login.
     #[must_use]
     pub fn publishes(&self, login: &Candidate) -> bool {
-        self.published.iter().any(|one| is_same(one, login))
+        self.published.iter().any(|one| one.is_same(login))
     }
 
     /// Whether this root login worked last.
     #[must_use]
     pub fn was_root(&self, login: &Candidate) -> bool {
-        self.root.as_ref().is_some_and(|root| is_same(root, login))
+        self.root.as_ref().is_some_and(|root| root.is_same(login))
     }
 
     /// Whether both say the same.
@@ -243,12 +243,6 @@ impl State {
         self.history.insert(0, entry);
         self.history.truncate(HISTORY);
     }
-}
-
-/// Whether both are the same account with the same password.
-#[must_use]
-pub(super) fn is_same(one: &Candidate, other: &Candidate) -> bool {
-    one.username == other.username && one.password.expose_secret() == other.password.expose_secret()
 }
 
 /// A login as the Secret holds it.

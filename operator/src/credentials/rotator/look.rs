@@ -73,7 +73,8 @@ impl<'a> Root<'a> {
 /// What a look showed, or why nothing could be seen.
 pub(super) struct Look {
     pub(super) seen: Seen,
-    pub(super) is_privileged: bool,
+    /// Whether the pods' login may do more than it should, if one was let in.
+    pub(super) is_privileged: Option<bool>,
     pub(super) problem: Option<Trouble>,
 }
 
@@ -110,10 +111,11 @@ impl Looker<'_> {
         if tries_active && self.state.is_at(self.mysql.place()) {
             seen.active = self.try_login(self.state.active()).await;
         }
-        let privileged = |login: &Option<LoginSeen>| {
-            matches!(login, Some(LoginSeen::Accepted { is_privileged: true }))
-        };
-        let is_privileged = privileged(&seen.next) || privileged(&seen.active);
+        let is_privileged =
+            [&seen.next, &seen.active].into_iter().flatten().find_map(|login| match login {
+                LoginSeen::Accepted { is_privileged } => Some(*is_privileged),
+                LoginSeen::Differs(_) | LoginSeen::Denied | LoginSeen::Unreachable(_) => None,
+            });
         if needs.pods {
             let selector: Vec<String> = labels::selecting(self.portal, Component::Hardware)
                 .into_iter()

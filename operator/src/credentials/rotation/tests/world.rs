@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use service_kit::credentials::Candidate;
 
 use super::{
-    super::{Place, Plan, SourceSeen, state::is_same},
+    super::{Place, Plan, SourceSeen},
     pods::{File, Pod, place, server_of},
     server::{Flavour, Server, login, password},
 };
@@ -182,7 +182,7 @@ impl World {
         let is_same_content = self.file.as_ref().is_some_and(|old| {
             old.place == file.place
                 && old.candidates.len() == file.candidates.len()
-                && old.candidates.iter().zip(&file.candidates).all(|(a, b)| is_same(a, b))
+                && old.candidates.iter().zip(&file.candidates).all(|(a, b)| a.is_same(b))
         });
         if let Some(old) = &self.file {
             let grew = file.generation > old.generation;
