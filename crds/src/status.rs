@@ -96,7 +96,18 @@ pub struct CredentialsStatus {
 
 /// The steps of a change of the credential, in their order.
 #[derive(
-    JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord,
+    JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Deserialize,
+    Serialize,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
 )]
 pub enum RotationPhase {
     /// No change is under way.
@@ -123,6 +134,20 @@ pub enum RotationPhase {
 }
 
 impl RotationPhase {
+    /// Every phase, in the order of a rotation.
+    pub const ALL: [Self; 10] = [
+        Self::Idle,
+        Self::Observed,
+        Self::RootVerified,
+        Self::Staged,
+        Self::Applied,
+        Self::Verified,
+        Self::Published,
+        Self::Adopted,
+        Self::Drained,
+        Self::Revoked,
+    ];
+
     /// The word in `status.credentials.phase`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,8 @@
 
 pub mod browser;
 pub mod database;
+pub mod fault;
+pub mod in_process;
 pub mod load;
 pub mod namespace;
 pub mod program;

@@ -257,12 +257,17 @@ impl Namespace {
     }
 }
 
-/// Connects with the kubeconfig that `KUBECONFIG` names.
-pub async fn connect() -> Result<Client> {
+/// Chooses how this process encrypts, once.
+pub fn install_crypto_provider() {
     // Fails only if a provider is installed already, by another test of this process.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
+}
+
+/// Connects with the kubeconfig that `KUBECONFIG` names.
+pub async fn connect() -> Result<Client> {
+    install_crypto_provider();
     let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)

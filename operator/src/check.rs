@@ -9,16 +9,27 @@ use k8s_openapi::{
 use kube::{Api, Client, CustomResourceExt, api::PostParams};
 use serde_json::Value;
 
-use crate::permissions::{DEFINITION, IN_WATCHED_NAMESPACES, Permission};
+use crate::permissions::{DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission};
 
 /// Looks at the definition and at the rights in each namespace (or everywhere, if none is named), and
 /// gives a sentence for each thing that is wrong.
 pub async fn find_problems(
     client: &Client,
+    own_namespace: &str,
     namespaces: &[String],
 ) -> Result<Vec<String>, kube::Error> {
     let mut problems = Vec::new();
     problems.extend(definition_problem(client).await?);
+    for permission in IN_OWN_NAMESPACE {
+        for verb in permission.verbs {
+            if !may(client, own_namespace, permission, verb).await? {
+                let Permission { group, resource, .. } = permission;
+                problems.push(format!(
+                    "this account may not {verb} {resource} (API group {group}) in its own namespace {own_namespace}; apply deploy/manifests/own-namespace.yaml"
+                ));
+            }
+        }
+    }
     let everywhere = [String::new()];
     let places = if namespaces.is_empty() { &everywhere } else { namespaces };
     for place in places {
@@ -44,7 +55,7 @@ pub async fn find_problems(
 
 /// Whether the cluster's definition lacks something that this operator knows: the API server would
 /// drop it from what users write, without a word.
-async fn definition_problem(client: &Client) -> Result<Option<String>, kube::Error> {
+pub async fn definition_problem(client: &Client) -> Result<Option<String>, kube::Error> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let Some(installed) = definitions.get_opt(DEFINITION).await? else {
         return Ok(Some(format!(
@@ -94,6 +105,7 @@ async fn may(
                 resource: Some(resource.to_owned()),
                 subresource,
                 verb: Some(verb.to_owned()),
+                name: permission.name.map(str::to_owned),
                 namespace: Some(namespace.to_owned()),
                 ..ResourceAttributes::default()
             }),

@@ -2,9 +2,12 @@
 //!
 //! [`portal_controller`] is what it does; everything else is how it is started and watched.
 
+pub mod census;
 pub mod check;
+pub mod client;
 pub mod credentials;
 pub mod events;
+pub mod leader;
 pub mod permissions;
 pub mod portal_controller;
 pub mod run;

@@ -1,14 +1,19 @@
 //! The operator's command line.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use kube::{Client, Config};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, Config};
+use metrics::gauge;
 use operator::{
+    census::Census,
     check,
+    client::{DEADLINE, Fence, client},
     credentials::adoption::Inquirer,
+    leader::{Candidate, Times},
     portal_controller::live::Scope,
-    run,
+    run::{self, Equipment},
     settings::{HostPattern, Settings},
 };
 use service_kit::{
@@ -34,7 +39,7 @@ enum Command {
     /// Print the definition of HardwarePortal, for kubectl apply --server-side
     Crd,
     /// Say what is wrong with this installation; exit status 1 if anything is
-    Check(ScopeArgs),
+    Check(CheckArgs),
 }
 
 #[derive(Args)]
@@ -45,6 +50,20 @@ struct ScopeArgs {
     /// Watch all namespaces instead; the operator's account must then be able to read every Secret
     #[arg(long, env = "CLUSTER_WIDE", conflicts_with = "watch_namespaces")]
     cluster_wide: bool,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// The operator's own namespace
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "gill-hicks-system",
+        value_name = "NAMESPACE"
+    )]
+    pod_namespace: String,
 }
 
 #[derive(Args)]
@@ -82,7 +101,7 @@ struct RunArgs {
         value_name = "NAMESPACE"
     )]
     pod_namespace: String,
-    /// Name of the operator's pod, for events
+    /// Name of the operator's pod, for events and as its name among the replicas
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
     pod_name: String,
     #[command(flatten)]
@@ -120,7 +139,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Crd => print(&crds::crd_yaml()),
-        Command::Check(scope) => runtime.block_on(check_installation(&scope)),
+        Command::Check(args) => runtime.block_on(check_installation(&args)),
         Command::Run(args) => runtime.block_on(run_until_stopped(&args)),
     }
 }
@@ -145,9 +164,12 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
             return fail(EXIT_BAD_CONFIGURATION, &sentence);
         }
     };
-    let client = match connect().await {
-        Ok(client) => client,
-        Err(error) => return fail(EXIT_FAILED, &error),
+    let fence = Fence::default();
+    // The Lease is what opens the fence, so its own writes do not pass it.
+    let clients = (connect(&fence).await, connect(&Fence::always_open()).await);
+    let (client, leases) = match clients {
+        (Ok(client), Ok(leases)) => (client, leases),
+        (Err(error), _) | (_, Err(error)) => return fail(EXIT_FAILED, &error),
     };
     let listener = match server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await {
         Ok(listener) => listener,
@@ -168,7 +190,17 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     };
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
-    run::start(&lifecycle, &client, scopes, &settings, &inquirer, &args.pod_name);
+    gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+    let leases: Api<Lease> = Api::namespaced(leases, &args.pod_namespace);
+    let candidate = Candidate::new(leases, identity(&args.pod_name), fence, Times::default());
+    let equipment = Equipment {
+        client,
+        settings,
+        inquirer,
+        instance: args.pod_name.clone(),
+        census: Census::default(),
+    };
+    run::start(&lifecycle, equipment, scopes, candidate);
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));
     let router = admin::router(lifecycle.readiness().clone(), metrics);
     let admin = tokio::spawn(server::serve(
@@ -188,12 +220,18 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     }
 }
 
-async fn check_installation(scope: &ScopeArgs) -> ExitCode {
-    let client = match connect().await {
+/// Its pod's name tells a person where to look. A container that was started anew in the same pod is
+/// another replica than its predecessor, which may still be at work.
+fn identity(pod_name: &str) -> String {
+    format!("{pod_name}_{:08x}", rand::random::<u32>())
+}
+
+async fn check_installation(args: &CheckArgs) -> ExitCode {
+    let client = match connect(&Fence::always_open()).await {
         Ok(client) => client,
         Err(error) => return fail(EXIT_FAILED, &error),
     };
-    match check::find_problems(&client, &scope.watch_namespaces).await {
+    match check::find_problems(&client, &args.pod_namespace, &args.scope.watch_namespaces).await {
         Ok(problems) if problems.is_empty() => {
             print("everything that the operator needs is there\n")
         }
@@ -202,14 +240,11 @@ async fn check_installation(scope: &ScopeArgs) -> ExitCode {
     }
 }
 
-/// With a deadline for connecting and writing. Reading has none of its own, as watches are long.
-async fn connect() -> Result<Client, String> {
-    let mut config = Config::infer().await.map_err(|error| {
+async fn connect(fence: &Fence) -> Result<Client, String> {
+    let config = Config::infer().await.map_err(|error| {
         format!("failed to find the API server: {error}; run inside a cluster or set KUBECONFIG")
     })?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(Duration::from_secs(10));
-    Client::try_from(config).map_err(|error| format!("failed to prepare a client: {error}"))
+    client(config, fence, DEADLINE).map_err(|error| format!("failed to prepare a client: {error}"))
 }
 
 fn print(text: &str) -> ExitCode {

@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::leader::LEASE;
+
 /// Rights on one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Permission {
@@ -12,6 +14,8 @@ pub struct Permission {
     pub resource: &'static str,
     /// Verbs.
     pub verbs: &'static [&'static str],
+    /// The one object that it is about; any if none.
+    pub name: Option<&'static str>,
 }
 
 const OWNED: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
@@ -21,7 +25,7 @@ const fn on(
     resource: &'static str,
     verbs: &'static [&'static str],
 ) -> Permission {
-    Permission { group, resource, verbs }
+    Permission { group, resource, verbs, name: None }
 }
 
 /// In each namespace that is watched.
@@ -35,19 +39,29 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("", "persistentvolumeclaims", OWNED),
     on("", "serviceaccounts", OWNED),
     on("", "services", OWNED),
-    // No list, no watch: it reads the Secrets that it was told of, by name.
-    on("", "secrets", &["create", "get", "patch"]),
+    // list and watch are for the metadata of its own Secrets, by label; RBAC knows no such bound. Other
+    // Secrets are read by name, if their label allows it.
+    on("", "secrets", &["create", "get", "list", "patch", "watch"]),
     on("apps", "deployments", OWNED),
     on("autoscaling", "horizontalpodautoscalers", OWNED),
     on("batch", "jobs", OWNED),
-    // By name only: the lock of a terraform state.
     // Who has taken a new credential over; an annotation makes their kubelet bring it at once.
     on("", "pods", &["list", "patch"]),
+    // By name only: the lock of a terraform state.
     on("coordination.k8s.io", "leases", &["get"]),
     on("networking.k8s.io", "ingresses", OWNED),
     on("networking.k8s.io", "networkpolicies", OWNED),
     on("policy", "poddisruptionbudgets", OWNED),
     on("events.k8s.io", "events", &["create"]),
+];
+
+/// In the operator's own namespace: the Lease that says which replica leads.
+pub const IN_OWN_NAMESPACE: &[Permission] = &[
+    on("coordination.k8s.io", "leases", &["create"]),
+    Permission {
+        name: Some(LEASE),
+        ..on("coordination.k8s.io", "leases", &["get", "list", "update", "watch"])
+    },
 ];
 
 /// Name of our definition, the one object outside of namespaces that is read.
@@ -57,24 +71,31 @@ pub const DEFINITION: &str = "hardwareportals.gill-hicks.dev";
 mod tests {
     use serde_json::{Value, json};
 
-    use super::IN_WATCHED_NAMESPACES;
+    use super::{IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission};
 
     #[test]
-    fn the_role_manifest_grants_what_the_operator_needs_and_nothing_more() {
-        let text = include_str!("../../deploy/manifests/watched-namespace.yaml");
-        let role = text.split("\n---\n").next().expect("a first document");
+    fn the_role_manifests_grant_what_the_operator_needs_and_nothing_more() {
+        let watched = include_str!("../../deploy/manifests/watched-namespace.yaml");
+        assert_grants(watched, IN_WATCHED_NAMESPACES);
+        let own = include_str!("../../deploy/manifests/own-namespace.yaml");
+        assert_grants(own, IN_OWN_NAMESPACE);
+    }
+
+    fn assert_grants(manifest: &str, permissions: &[Permission]) {
+        let role = manifest.split("\n---\n").next().expect("a first document");
         let role: Value = serde_yaml::from_str(role).expect("YAML");
         let mut granted = Vec::new();
         for rule in role["rules"].as_array().expect("rules") {
             for group in rule["apiGroups"].as_array().expect("groups") {
                 for resource in rule["resources"].as_array().expect("resources") {
-                    granted.push(json!([group, resource, rule["verbs"]]).to_string());
+                    let names = &rule["resourceNames"];
+                    granted.push(json!([group, resource, rule["verbs"], names[0]]).to_string());
                 }
             }
         }
-        let mut needed: Vec<String> = IN_WATCHED_NAMESPACES
+        let mut needed: Vec<String> = permissions
             .iter()
-            .map(|it| json!([it.group, it.resource, it.verbs]).to_string())
+            .map(|it| json!([it.group, it.resource, it.verbs, it.name]).to_string())
             .collect();
         granted.sort();
         needed.sort();

@@ -5,6 +5,7 @@ pub mod build;
 pub mod dereference;
 pub mod farewell;
 pub mod live;
+pub mod reporter;
 pub mod retry;
 pub mod status;
 pub mod validate;
@@ -15,21 +16,20 @@ use std::{
 };
 
 use crds::{ConditionType, HardwarePortal, Reason};
-use kube::{
-    Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
-    core::DeserializeGuard,
-};
+use kube::{Api, Client, ResourceExt, core::DeserializeGuard};
 use kube_runtime::controller::Action;
 use metrics::{counter, histogram};
-use serde_json::json;
 use tracing::{debug, warn};
 
 use self::{
     apply::{Applied, Applier, ApplyError},
     build::{build, migration},
     dereference::{DereferenceError, dereference},
-    live::Cache,
+    live::{
+        Cache, Live,
+        own_secrets::{Contents, OwnSecrets},
+    },
+    reporter::Reporter,
     retry::{Retries, Retry},
     status::{Failure, Outcome, report},
     validate::{ValidateError, ValidatedDatabase, ValidatedPortal, validate},
@@ -55,16 +55,34 @@ pub struct Context {
     pub settings: Settings,
     /// The children as they are.
     pub cache: Cache,
+    /// What the operator's own Secrets hold.
+    pub contents: Contents,
     /// Where root credentials come from.
     pub sources: Sources,
     /// Changes the pods' credentials.
     pub rotator: Rotator,
     /// Writes children.
     pub applier: Applier,
+    /// Writes statuses.
+    pub reporter: Reporter,
     /// Writes events.
     pub events: Events,
     /// Delays after failures.
     pub retries: Retries,
+}
+
+impl Context {
+    /// The operator's own Secrets of one portal.
+    #[must_use]
+    pub fn own_secrets<'a>(&'a self, namespace: &'a str, portal: &'a str) -> OwnSecrets<'a> {
+        OwnSecrets {
+            api: Api::namespaced(self.client.clone(), namespace),
+            namespace,
+            portal,
+            cache: &self.cache,
+            contents: &self.contents,
+        }
+    }
 }
 
 /// Why a pass did not reach its end. The variant's name is the label in metrics.
@@ -139,17 +157,20 @@ async fn pass(
     namespace: &str,
     context: &Context,
 ) -> Result<Duration, ReconcileError> {
+    let portal = &context.reporter.up_to_date(portal);
     if portal.spec.suspend {
-        say(portal, namespace, context, &Outcome::Suspended).await?;
-        return Ok(at_rest());
+        let early = say(portal, namespace, context, &Outcome::Suspended).await?;
+        return Ok(early.unwrap_or_else(at_rest));
     }
     match write_children(portal, namespace, context).await {
         Ok(Written { validated, credentials, applied }) => {
             let outcome = Outcome::Applied(&validated, credentials.as_ref(), &applied);
-            say(portal, namespace, context, &outcome).await?;
-            Ok(next_look(&validated, credentials.as_ref()))
+            let early = say(portal, namespace, context, &outcome).await?;
+            let next = next_look(&validated, credentials.as_ref());
+            Ok(early.map_or(next, |early| early.min(next)))
         }
         Err(error) => {
+            // The next try of the children comes soon enough for what is too early to be said now.
             say(portal, namespace, context, &Outcome::Failed(&error.failure())).await?;
             Err(error)
         }
@@ -168,21 +189,23 @@ async fn write_children(
     namespace: &str,
     context: &Context,
 ) -> Result<Written, ReconcileError> {
-    let Context { client, settings, cache, sources, rotator, applier, .. } = context;
-    let mut read = dereference(portal, namespace, client, sources, cache).await?;
+    let Context { client, settings, sources, rotator, applier, .. } = context;
+    let name = portal.name_any();
+    let own = context.own_secrets(namespace, &name);
+    let mut read = dereference(portal, namespace, client, sources, &own).await?;
     let validated = validate(portal, &read, settings)?;
     farewell::prepare(portal, namespace, client, &validated).await?;
     let credentials = match (&validated.database, &mut read.mysql) {
         (ValidatedDatabase::Mysql(mysql), Some(found)) => {
             let is_migrating = migration::is_outstanding(&validated, &read.live);
             let last = last_generation(portal);
-            let advanced = rotator.advance(&validated, mysql, found, is_migrating, last);
+            let advanced = rotator.advance(&validated, mysql, found, &own, is_migrating, last);
             Some(Box::pin(advanced).await?)
         }
         _ => None,
     };
     let children = build(&validated, credentials.as_ref(), &read.live);
-    let applied = applier.apply(&validated, children, cache).await?;
+    let applied = applier.apply(&validated, children, &own).await?;
     Ok(Written { validated, credentials, applied })
 }
 
@@ -193,29 +216,18 @@ fn last_generation(portal: &HardwarePortal) -> u64 {
     credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
 }
 
-/// Writes the status if it says anything new, and an event if Ready turned.
+/// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
+/// it is to be said, if now is too early.
 async fn say(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
     outcome: &Outcome<'_>,
-) -> Result<(), ReconcileError> {
-    let live = context.cache.live(namespace, &portal.name_any());
+) -> Result<Option<Duration>, ReconcileError> {
+    let live = Live::read(&context.cache, namespace, &portal.name_any());
     let status = report(portal, outcome, &live, jiff::Timestamp::now());
-    if portal.status.as_ref() == Some(&status) {
-        return Ok(());
-    }
-    let portals: Api<HardwarePortal> = Api::namespaced(context.client.clone(), namespace);
-    let patch = Patch::Merge(json!({"status": status}));
-    let written = portals.patch_status(&portal.name_any(), &PatchParams::default(), &patch).await;
-    match written {
-        Ok(_) => {}
-        // Deleted meanwhile: nobody is left to be told.
-        Err(kube::Error::Api(error)) if error.code == 404 => return Ok(()),
-        Err(error) => return Err(ReconcileError::Status(Box::new(error))),
-    }
-    context.events.publish_transitions(portal, &status).await;
-    Ok(())
+    let said = context.reporter.say(portal, status).await;
+    said.map_err(|error| ReconcileError::Status(Box::new(error)))
 }
 
 /// When to look again without a reason: as soon as the credential asks for it, otherwise at rest.

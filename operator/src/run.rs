@@ -1,9 +1,9 @@
-//! `operator run`: one controller per scope, until the process is told to stop.
+//! `operator run`: wait for the definition, become the leader, and control every scope until told to
+//! stop.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use futures::{StreamExt, future::join_all};
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::{
     Controller,
@@ -11,21 +11,23 @@ use kube_runtime::{
     reflector::Store,
     watcher,
 };
-use metrics::gauge;
 use service_kit::{Lifecycle, readiness::Gate};
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
+    census::Census,
+    check::definition_problem,
     credentials::{adoption::Inquirer, rotator::Rotator, source::Sources},
     events::Events,
-    permissions::DEFINITION,
+    leader::Candidate,
     portal_controller::{
         Context, Guarded,
         apply::Applier,
-        live::{Cache, Scope},
+        live::{Cache, Scope, own_secrets::Contents},
         reconcile,
+        reporter::Reporter,
         retry::Retries,
     },
     settings::Settings,
@@ -36,89 +38,93 @@ const CONCURRENCY: u16 = 16;
 /// Several moves of a portal's children within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// Starts a controller for each scope. The process is ready once the definition is installed.
-pub fn start(
-    lifecycle: &Lifecycle,
-    client: &Client,
-    scopes: Vec<Scope>,
-    settings: &Settings,
-    inquirer: &Inquirer,
-    instance: &str,
-) {
-    let gate = lifecycle.readiness().gate("definition", "not looked for yet");
-    let installed = CancellationToken::new();
-    lifecycle.spawn_detached(wait_for_definition(
-        client.clone(),
-        gate,
-        installed.clone(),
-        lifecycle.closing().clone(),
-    ));
-    for scope in scopes {
-        let control = control_scope(
-            client.clone(),
-            scope,
-            settings.clone(),
-            inquirer.clone(),
-            Events::new(client.clone(), instance.to_owned()),
-            installed.clone(),
-            lifecycle.closing().clone(),
-        );
-        lifecycle.spawn("controller", control);
-    }
+/// What every scope's controller works with.
+#[derive(Clone)]
+pub struct Equipment {
+    /// The API server; writes pass the leader's fence.
+    pub client: Client,
+    /// The administrator's decisions.
+    pub settings: Settings,
+    /// Asks pods.
+    pub inquirer: Inquirer,
+    /// Name of this process, for events.
+    pub instance: String,
+    /// Counts the portals of all scopes.
+    pub census: Census,
 }
 
-/// A watch on a kind that does not exist fails for ever, and says so in riddles.
-async fn wait_for_definition(
-    client: Client,
-    gate: Gate,
-    installed: CancellationToken,
-    closing: CancellationToken,
+/// Starts the work in the background. The process is ready once the definition is installed, leader or
+/// not; it ends when the lead is lost.
+pub fn start(
+    lifecycle: &Lifecycle,
+    equipment: Equipment,
+    scopes: Vec<Scope>,
+    candidate: Candidate,
 ) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
+    let gate = lifecycle.readiness().gate("definition", "not looked for yet");
+    let closing = lifecycle.closing().clone();
+    lifecycle.spawn("leader", async move {
+        let wait = wait_for_definition(&equipment.client, gate);
+        if closing.run_until_cancelled(wait).await.is_none() {
+            return;
+        }
+        let Some(mut claim) = closing.run_until_cancelled(candidate.become_leader()).await else {
+            return;
+        };
+        let work = control(equipment, scopes, closing);
+        tokio::pin!(work);
+        tokio::select! {
+            // Told to stop: every pass has ended.
+            () = &mut work => candidate.resign(claim).await,
+            // What is under way ends with the process; the fence lets nothing through.
+            () = candidate.stay_leader(&mut claim) => {}
+        }
+    });
+}
+
+/// A watch on a kind that does not exist fails for ever, and says so in riddles. Of an older
+/// definition the API server would drop, without a word, what users write.
+async fn wait_for_definition(client: &Client, gate: Gate) {
     let mut last = String::new();
-    while !closing.is_cancelled() {
-        let problem = match definitions.get_opt(DEFINITION).await {
-            Ok(Some(_)) => {
+    loop {
+        let problem = match definition_problem(client).await {
+            Ok(None) => {
                 gate.open();
-                installed.cancel();
                 return;
             }
-            Ok(None) => format!("{DEFINITION} is not installed; apply crds/hardwareportals.yaml"),
-            Err(error) => format!("failed to look for {DEFINITION}: {error}"),
+            Ok(Some(problem)) => problem,
+            Err(error) => format!("failed to look for the definition: {error}"),
         };
         if problem != last {
             warn!("{problem}");
             gate.close(problem.clone());
             last = problem;
         }
-        let pause = sleep(Duration::from_secs(2));
-        if closing.run_until_cancelled(pause).await.is_none() {
-            return;
-        }
+        sleep(Duration::from_secs(2)).await;
     }
 }
 
-async fn control_scope(
-    client: Client,
-    scope: Scope,
-    settings: Settings,
-    inquirer: Inquirer,
-    events: Events,
-    installed: CancellationToken,
-    closing: CancellationToken,
-) {
-    if closing.run_until_cancelled(installed.cancelled()).await.is_none() {
-        return;
-    }
+/// Controls every scope until told to close, and then until every pass has ended.
+pub async fn control(equipment: Equipment, scopes: Vec<Scope>, closing: CancellationToken) {
+    let controllers =
+        scopes.into_iter().map(|scope| control_scope(equipment.clone(), scope, closing.clone()));
+    join_all(controllers).await;
+}
+
+async fn control_scope(equipment: Equipment, scope: Scope, closing: CancellationToken) {
+    let Equipment { client, settings, inquirer, instance, census } = equipment;
     let (cache, moves) = Cache::watch(&client, &scope);
     let portals: Api<Guarded> = match &scope {
         Scope::Namespace(name) => Api::namespaced(client.clone(), name),
         Scope::Cluster => Api::all(client.clone()),
     };
+    let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
         rotator: Rotator::new(client.clone(), inquirer),
         applier: Applier::new(client.clone()),
+        reporter: Reporter::new(client.clone(), events.clone()),
+        contents: Contents::default(),
         client,
         settings,
         cache,
@@ -130,7 +136,7 @@ async fn control_scope(
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .reconcile_on(moves)
         .graceful_shutdown_on(closing.clone().cancelled_owned());
-    let upkeep = keep_up(controller.store(), Arc::clone(&context), closing);
+    let upkeep = keep_up(scope, controller.store(), Arc::clone(&context), census, closing);
     let passes = controller
         .run(
             async |portal, context| Ok::<_, Infallible>(reconcile(portal, context).await),
@@ -147,24 +153,23 @@ async fn control_scope(
 }
 
 /// Forgets portals that are gone and counts those that are here.
-async fn keep_up(portals: Store<Guarded>, context: Arc<Context>, closing: CancellationToken) {
+async fn keep_up(
+    scope: Scope,
+    portals: Store<Guarded>,
+    context: Arc<Context>,
+    census: Census,
+    closing: CancellationToken,
+) {
     let mut ticks = interval(Duration::from_secs(10));
     while closing.run_until_cancelled(ticks.tick()).await.is_some() {
         let state = portals.state();
-        let uids: Vec<String> = state.iter().filter_map(|portal| portal.uid()).collect();
-        let is_alive = |uid: &str| uids.iter().any(|alive| alive == uid);
+        let uids: HashSet<String> = state.iter().filter_map(|portal| portal.uid()).collect();
+        let is_alive = |uid: &str| uids.contains(uid);
         context.applier.retain(is_alive);
         context.rotator.retain(is_alive);
         context.retries.retain(is_alive);
-        let is_ready = |portal: &Guarded| {
-            let status = portal.0.as_ref().ok().and_then(|portal| portal.status.as_ref());
-            let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-            conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
-        };
-        let ready = state.iter().filter(|portal| is_ready(portal)).count();
-        #[expect(clippy::cast_precision_loss, reason = "no cluster holds 2^52 portals")]
-        for (label, count) in [("true", ready), ("false", state.len() - ready)] {
-            gauge!("portals", "ready" => label).set(count as f64);
-        }
+        context.reporter.retain(is_alive);
+        context.contents.retain_seen(&context.cache);
+        census.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
 }

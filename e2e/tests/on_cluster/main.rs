@@ -4,6 +4,7 @@ mod access;
 mod admission;
 mod autoscaling;
 mod embedded;
+mod faults;
 mod mysql;
 mod quick_start;
 mod rollout;

@@ -3,12 +3,13 @@
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
-    Api, ResourceExt,
+    ResourceExt,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 use super::rotation::State;
+use crate::portal_controller::live::own_secrets::OwnSecrets;
 
 const KEY: &str = "state.json";
 
@@ -48,8 +49,8 @@ pub struct Memory {
 
 impl Memory {
     /// Reads the Secret of this name.
-    pub async fn read(secrets: &Api<Secret>, name: String) -> Result<Self, MemoryError> {
-        let secret = secrets.get_opt(&name).await.map_err(failed("read", &name))?;
+    pub async fn read(secrets: &OwnSecrets<'_>, name: String) -> Result<Self, MemoryError> {
+        let secret = secrets.get(&name).await.map_err(failed("read", &name))?;
         let Some(secret) = secret else { return Ok(Self { name, version: None, state: None }) };
         let version = secret.resource_version();
         let bytes = secret.data.unwrap_or_default().remove(KEY);
@@ -61,7 +62,7 @@ impl Memory {
     /// Writes a state, unless the Secret was changed since it was read.
     pub async fn write(
         &mut self,
-        secrets: &Api<Secret>,
+        secrets: &OwnSecrets<'_>,
         metadata: ObjectMeta,
         state: &State,
     ) -> Result<(), MemoryError> {
@@ -74,7 +75,7 @@ impl Memory {
                     type_: Some("Opaque".to_owned()),
                     ..Secret::default()
                 };
-                secrets.create(&PostParams::default(), &secret).await
+                secrets.api.create(&PostParams::default(), &secret).await
             }
             Some(version) => {
                 // A merge patch with a version is refused if that is not the latest.
@@ -83,11 +84,12 @@ impl Memory {
                     "data": {KEY: ByteString(text)},
                 });
                 let parameters = PatchParams::default();
-                secrets.patch(&self.name, &parameters, &Patch::Merge(&patch)).await
+                secrets.api.patch(&self.name, &parameters, &Patch::Merge(&patch)).await
             }
         };
         match secret {
             Ok(secret) => {
+                secrets.remember(&secret);
                 self.version = secret.resource_version();
                 self.state = Some(state.clone());
                 Ok(())

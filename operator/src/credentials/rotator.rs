@@ -10,7 +10,7 @@ use std::{
 
 use crds::{Reason, RotationMode};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use metrics::counter;
 use service_kit::credentials::{Candidate, CredentialSet};
@@ -31,6 +31,7 @@ use crate::portal_controller::{
         names,
     },
     dereference::MysqlRead,
+    live::own_secrets::OwnSecrets,
     retry::Retry,
     validate::{ValidatedMysql, ValidatedPortal},
 };
@@ -105,6 +106,7 @@ impl Rotator {
         portal: &ValidatedPortal,
         mysql: &ValidatedMysql,
         read: &mut MysqlRead,
+        secrets: &OwnSecrets<'_>,
         is_migrating: bool,
         last_generation: u64,
     ) -> Result<Credentials, RotatorError> {
@@ -112,7 +114,6 @@ impl Rotator {
             Some(state) => state,
             None => restore(read.published.as_ref(), last_generation),
         };
-        let secrets = Api::namespaced(self.client.clone(), &portal.namespace);
         let mut pass = Pass {
             rotator: self,
             portal,
@@ -169,7 +170,7 @@ struct Pass<'a> {
     rotator: &'a Rotator,
     portal: &'a ValidatedPortal,
     mysql: &'a ValidatedMysql,
-    secrets: Api<Secret>,
+    secrets: &'a OwnSecrets<'a>,
     pods: Api<Pod>,
     /// Generation that the pods' Secret holds.
     published: u64,
@@ -267,7 +268,7 @@ impl Pass<'_> {
     async fn remember(&mut self) -> Result<(), RotatorError> {
         let name = names::rotation_secret(&self.portal.name);
         let metadata = labels::owned(self.portal, Component::Hardware, name);
-        Ok(self.memory.write(&self.secrets, metadata, &self.state).await?)
+        Ok(self.memory.write(self.secrets, metadata, &self.state).await?)
     }
 
     async fn act(&mut self, effect: Effect) -> Result<(), Trouble> {

@@ -1,12 +1,13 @@
 //! The one step that writes children: server-side apply in an order in which nothing waits for what
 //! comes later, then the removal of what is no longer wanted.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-};
+mod written;
 
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
+use std::{collections::HashSet, sync::Arc};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Secret,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
@@ -16,9 +17,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tracing::info;
 
+use self::written::{Record, Written};
 use super::{
     build::Children,
-    live::{Cache, LiveDeployment, Migration},
+    live::{
+        Child, LiveDeployment, Migration,
+        children::{SECRET, resource_of},
+        own_secrets::OwnSecrets,
+    },
     validate::{Scaling, ValidatedPortal},
 };
 
@@ -31,22 +37,22 @@ const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
 /// The children as they are after they were applied. Only [`Applier::apply`] makes one.
 #[derive(Debug, Default)]
 pub struct Applied {
-    objects: Vec<(String, Arc<DynamicObject>)>,
+    children: Vec<Arc<Child>>,
 }
 
 impl Applied {
     /// The child of this kind and name.
     #[must_use]
-    pub fn get(&self, kind: &str, name: &str) -> Option<&DynamicObject> {
-        let mut objects = self.objects.iter();
-        let found = objects.find(|(its, object)| its == kind && object.name_any() == name);
-        found.map(|(_, object)| &**object)
+    pub fn get(&self, kind: &str, name: &str) -> Option<DynamicObject> {
+        let mut children = self.children.iter();
+        let found = children.find(|child| child.kind == kind && child.name == name);
+        found.map(|child| child.read())
     }
 
     /// Every child of this kind.
-    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &DynamicObject> {
-        let objects = self.objects.iter().filter(move |(its, _)| its == kind);
-        objects.map(|(_, object)| &**object)
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = DynamicObject> {
+        let children = self.children.iter().filter(move |child| child.kind == kind);
+        children.map(|child| child.read())
     }
 }
 
@@ -65,23 +71,19 @@ pub struct ApplyError {
 #[derive(Clone)]
 pub struct Applier {
     client: Client,
-    /// By the portal's uid: the hash of each child as it was last rendered.
-    written: Arc<Mutex<HashMap<String, Written>>>,
+    written: Written,
 }
-
-type Written = HashMap<(String, String), [u8; 32]>;
 
 impl Applier {
     /// An applier that has written nothing yet.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, written: Arc::default() }
+        Self { client, written: Written::default() }
     }
 
     /// Forgets portals that are gone.
     pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.retain(|uid, _| is_alive(uid));
+        self.written.retain(is_alive);
     }
 
     /// Writes what differs and removes what is no longer wanted.
@@ -89,7 +91,7 @@ impl Applier {
         &self,
         portal: &ValidatedPortal,
         children: Children,
-        cache: &Cache,
+        live: &OwnSecrets<'_>,
     ) -> Result<Applied, ApplyError> {
         // Without `..`: a kind of child that is not applied does not compile.
         let Children {
@@ -107,7 +109,7 @@ impl Applier {
             disruption_budgets,
             ingresses,
         } = children;
-        let mut pass = Pass { applier: self, portal, cache, applied: Applied::default() };
+        let mut pass = Pass { applier: self, portal, live, applied: Applied::default() };
         pass.put_all(&service_accounts).await?;
         pass.put_all(&secrets).await?;
         pass.put_all(&config_maps).await?;
@@ -132,7 +134,7 @@ impl Applier {
 struct Pass<'a> {
     applier: &'a Applier,
     portal: &'a ValidatedPortal,
-    cache: &'a Cache,
+    live: &'a OwnSecrets<'a>,
     applied: Applied,
 }
 
@@ -156,20 +158,45 @@ impl Pass<'_> {
         let name = object.meta().name.clone().unwrap_or_default();
         let rendered = serde_json::to_value(object).expect("children are plain data");
         let hash: [u8; 32] = Sha256::digest(rendered.to_string()).into();
-        let live = self.cache.get(&resource, &self.portal.namespace, &name);
-        let was_written = self.recall(&resource.kind, &name) == Some(hash);
-        let current = match live {
-            Some(live) if was_written && is_part_of(&rendered, &as_value(&live)) => live,
-            // Secrets are not watched: what was read of them went into the hash.
-            None if was_written && resource.kind == "Secret" => return Ok(()),
-            _ => {
+        let seen = self.see(&resource.kind, &name);
+        let current = match self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref())
+        {
+            Some(current) => current,
+            None => {
                 let written = self.write(&resource, &name, MANAGER, rendered).await?;
-                self.remember(&resource.kind, &name, hash);
-                Arc::new(written)
+                let before = seen.map(|seen| seen.version.clone());
+                self.remember(&resource.kind, hash, before, written)
             }
         };
-        self.applied.objects.push((resource.kind, current));
+        self.applied.children.push(current);
         Ok(())
+    }
+
+    /// The child, if it needs no write.
+    fn find_settled(
+        &self,
+        kind: &str,
+        name: &str,
+        hash: [u8; 32],
+        rendered: &Value,
+        seen: Option<&Arc<Child>>,
+    ) -> Option<Arc<Child>> {
+        self.with_record(kind, name, |record| {
+            if record.hash != hash {
+                return None;
+            }
+            if let Some(settled) = record.settle(seen) {
+                return Some(settled);
+            }
+            // Of a Secret the watch shows no content to compare with.
+            let seen = seen.filter(|_| kind != SECRET)?;
+            if !is_part_of(rendered, &as_value(&seen.read())) {
+                return None;
+            }
+            record.confirm(seen);
+            Some(Arc::clone(seen))
+        })
+        .flatten()
     }
 
     /// A Deployment, and the number of its pods where that is ours to say.
@@ -182,9 +209,9 @@ impl Pass<'_> {
         let resource = ApiResource::erase::<Deployment>(&());
         let autoscaler = ApiResource::erase::<HorizontalPodAutoscaler>(&());
         let namespace = &self.portal.namespace;
-        let before = self.cache.get(&resource, namespace, &name);
-        let before = before.and_then(|object| LiveDeployment::read(&object));
-        let scaler = self.cache.get(&autoscaler, namespace, &name);
+        let before = self.current(&resource.kind, &name);
+        let before = before.and_then(|child| LiveDeployment::read(&child.read()));
+        let scaler = self.see(&autoscaler.kind, &name);
         let is_automatic = matches!(scaling, Some(Scaling::Automatic(_)));
         // First: an autoscaler that is still there would take the number over again.
         let was_automatic = match scaler {
@@ -205,36 +232,36 @@ impl Pass<'_> {
             "spec": {"replicas": replicas},
         });
         let written = self.write(&resource, &name, REPLICAS_MANAGER, only_replicas).await?;
-        self.applied
-            .objects
-            .retain(|(kind, object)| *kind != resource.kind || object.name_any() != name);
-        self.applied.objects.push((resource.kind, Arc::new(written)));
+        let written = Arc::new(Child::new(&resource.kind, written));
+        self.with_record(&resource.kind, &name, |record| record.supersede(&written));
+        self.applied.children.retain(|child| child.kind != resource.kind || child.name != name);
+        self.applied.children.push(written);
         Ok(())
     }
 
     /// Removes what is ours and no longer wanted, of the kinds that we manage.
     async fn prune(&mut self, held_back: &[String]) -> Result<(), ApplyError> {
-        let wanted: HashSet<(String, String)> = self
+        let wanted: HashSet<(&str, &str)> = self
             .applied
-            .objects
+            .children
             .iter()
-            .map(|(kind, object)| (kind.clone(), object.name_any()))
+            .map(|child| (child.kind.as_str(), child.name.as_str()))
             .collect();
-        for (resource, object) in
-            self.cache.owned_by(&self.portal.namespace, &self.portal.owner.uid)
-        {
-            let name = object.name_any();
-            let is_wanted = wanted.contains(&(resource.kind.clone(), name.clone()));
-            let is_waiting = resource.kind == "Deployment" && held_back.contains(&name);
+        let mut unwanted = Vec::new();
+        for child in self.live.cache.of_portal(&self.portal.namespace, &self.portal.name) {
+            // Secrets are not deleted: the operator has no right to.
+            let Some(resource) = resource_of(&child.kind) else { continue };
+            let is_ours = child.owner.as_ref() == Some(&self.portal.owner.uid);
+            let is_wanted = wanted.contains(&(child.kind.as_str(), child.name.as_str()));
+            let is_waiting = child.kind == "Deployment" && held_back.contains(&child.name);
             // A failed migration is made anew by the next pass, in case its cause has gone.
-            let has_failed = resource.kind == "Job"
-                && matches!(Migration::read(&object), Migration::Failed(_))
-                && has_rested(&object);
-            let is_going = object.metadata.deletion_timestamp.is_some();
-            if (is_wanted && !has_failed) || is_waiting || is_going {
-                continue;
+            let has_failed = child.kind == "Job" && has_failed_and_rested(&child.read());
+            if is_ours && !child.is_going && !is_waiting && (!is_wanted || has_failed) {
+                unwanted.push((resource, child));
             }
-            self.delete(&resource, &object).await?;
+        }
+        for (resource, child) in unwanted {
+            self.delete(resource, &child).await?;
         }
         Ok(())
     }
@@ -251,17 +278,13 @@ impl Pass<'_> {
         written.map_err(failed("apply", &resource.kind, name))
     }
 
-    async fn delete(
-        &mut self,
-        resource: &ApiResource,
-        object: &DynamicObject,
-    ) -> Result<(), ApplyError> {
-        let name = object.name_any();
+    async fn delete(&mut self, resource: &ApiResource, child: &Child) -> Result<(), ApplyError> {
+        let name = child.name.clone();
         info!(namespace = self.portal.namespace, kind = resource.kind, name, "removing a child");
         let parameters = DeleteParams {
             // Not another object of the same name that came in between.
             preconditions: Some(Preconditions {
-                uid: object.metadata.uid.clone(),
+                uid: Some(child.uid.clone()),
                 resource_version: None,
             }),
             ..DeleteParams::background()
@@ -278,21 +301,53 @@ impl Pass<'_> {
         Api::namespaced_with(self.applier.client.clone(), &self.portal.namespace, resource)
     }
 
-    fn with_written<T>(&self, act: impl FnOnce(&mut Written) -> T) -> T {
-        let mut all = self.applier.written.lock().unwrap_or_else(PoisonError::into_inner);
-        act(all.entry(self.portal.owner.uid.clone()).or_default())
+    /// One child as the watches last saw it.
+    fn see(&self, kind: &str, name: &str) -> Option<Arc<Child>> {
+        self.live.cache.get(&self.portal.namespace, &self.portal.name, kind, name)
     }
 
-    fn recall(&self, kind: &str, name: &str) -> Option<[u8; 32]> {
-        self.with_written(|written| written.get(&(kind.to_owned(), name.to_owned())).copied())
+    /// The same, or the answer to a write that the watches have not shown yet.
+    fn current(&self, kind: &str, name: &str) -> Option<Arc<Child>> {
+        let seen = self.see(kind, name);
+        let settled = self.with_record(kind, name, |record| record.settle(seen.as_ref()));
+        settled.flatten().or(seen)
     }
 
-    fn remember(&self, kind: &str, name: &str, hash: [u8; 32]) {
-        self.with_written(|written| written.insert((kind.to_owned(), name.to_owned()), hash));
+    fn with_record<T>(
+        &self,
+        kind: &str,
+        name: &str,
+        act: impl FnOnce(&mut Record) -> T,
+    ) -> Option<T> {
+        let key = (kind.to_owned(), name.to_owned());
+        let portal = &self.portal.owner.uid;
+        self.applier.written.of(portal, |records| records.get_mut(&key).map(act))
+    }
+
+    fn remember(
+        &self,
+        kind: &str,
+        hash: [u8; 32],
+        before: Option<String>,
+        written: DynamicObject,
+    ) -> Arc<Child> {
+        let mut child = written;
+        if kind == SECRET {
+            if let Ok(secret) = child.clone().try_parse::<Secret>() {
+                self.live.remember(&secret);
+            }
+            child.data = Value::Null;
+        }
+        let child = Arc::new(Child::new(kind, child));
+        let record = Record::new(hash, before, Arc::clone(&child));
+        let key = (kind.to_owned(), child.name.clone());
+        self.applier.written.of(&self.portal.owner.uid, |records| records.insert(key, record));
+        child
     }
 
     fn forget(&self, kind: &str, name: &str) {
-        self.with_written(|written| written.remove(&(kind.to_owned(), name.to_owned())));
+        let key = (kind.to_owned(), name.to_owned());
+        self.applier.written.of(&self.portal.owner.uid, |records| records.remove(&key));
     }
 }
 
@@ -313,9 +368,12 @@ fn as_value(object: &DynamicObject) -> Value {
     serde_json::to_value(object).expect("a stored object is plain data")
 }
 
-/// Whether a failed Job has been left alone for a minute, so that a lasting cause does not make Jobs
-/// in a row.
-fn has_rested(job: &DynamicObject) -> bool {
+/// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make
+/// Jobs in a row.
+fn has_failed_and_rested(job: &DynamicObject) -> bool {
+    if !matches!(Migration::read(job), Migration::Failed(_)) {
+        return false;
+    }
     let conditions = job.data.pointer("/status/conditions").and_then(Value::as_array);
     let failed = conditions.into_iter().flatten().find(|one| one["type"] == "Failed");
     let since = failed.and_then(|one| one["lastTransitionTime"].as_str()?.parse().ok());

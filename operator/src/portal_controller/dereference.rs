@@ -10,7 +10,7 @@ use service_kit::credentials::CredentialSet;
 
 use super::{
     build::names,
-    live::{Cache, Live},
+    live::{Live, own_secrets::OwnSecrets},
 };
 use crate::credentials::{
     memory::{Memory, MemoryError},
@@ -86,10 +86,12 @@ pub async fn dereference(
     namespace: &str,
     client: &Client,
     sources: &Sources,
-    cache: &Cache,
+    own: &OwnSecrets<'_>,
 ) -> Result<Dereferenced, DereferenceError> {
+    let name = portal.name_any();
     let reader = Reader {
-        portal: portal.name_any(),
+        portal: &name,
+        own,
         secrets: Api::namespaced(client.clone(), namespace),
         config_maps: Api::namespaced(client.clone(), namespace),
     };
@@ -100,17 +102,20 @@ pub async fn dereference(
     Ok(Dereferenced {
         mysql,
         observations_token: reader.read_observations_token().await?,
-        live: cache.live(namespace, &reader.portal),
+        live: Live::read(own.cache, namespace, &name),
     })
 }
 
-struct Reader {
-    portal: String,
+struct Reader<'a> {
+    portal: &'a str,
+    /// What the operator has written itself.
+    own: &'a OwnSecrets<'a>,
+    /// What others have.
     secrets: Api<Secret>,
     config_maps: Api<ConfigMap>,
 }
 
-impl Reader {
+impl Reader<'_> {
     async fn read_mysql(
         &self,
         portal: &HardwarePortal,
@@ -118,10 +123,10 @@ impl Reader {
         mysql: &MysqlDatabase,
         sources: &Sources,
     ) -> Result<MysqlRead, DereferenceError> {
-        let memory = Memory::read(&self.secrets, names::rotation_secret(&self.portal)).await?;
+        let memory = Memory::read(self.own, names::rotation_secret(self.portal)).await?;
         let request = Request {
             namespace,
-            portal: &self.portal,
+            portal: self.portal,
             known_state: memory.state.as_ref().and_then(|state| state.terraform.as_ref()),
             accepted_lineage: portal
                 .annotations()
@@ -160,10 +165,10 @@ impl Reader {
         let missing = || not_found("Secret", &reference.name, &reference.key);
         let metadata = self.secrets.get_metadata_opt(&reference.name).await.map_err(&what)?;
         let metadata = metadata.ok_or_else(missing)?;
-        if metadata.labels().get(ALLOW_PORTAL_LABEL) != Some(&self.portal) {
+        if metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str) != Some(self.portal) {
             return Err(DereferenceError::CaNotAllowed {
                 secret: reference.name.clone(),
-                portal: self.portal.clone(),
+                portal: self.portal.to_owned(),
             });
         }
         let found = self.secrets.get_opt(&reference.name).await.map_err(what)?;
@@ -174,17 +179,16 @@ impl Reader {
 
     /// A file that somebody has broken counts as absent: it is written anew.
     async fn read_published(&self) -> Result<Option<CredentialSet>, DereferenceError> {
-        let name = names::database_secret(&self.portal);
-        let secret = self.secrets.get_opt(&name).await.map_err(reading("the pods' credentials"))?;
+        let name = names::database_secret(self.portal);
+        let secret = self.own.get(&name).await.map_err(reading("the pods' credentials"))?;
         let data = secret.and_then(|secret| secret.data).unwrap_or_default();
         let file = data.get(names::CREDENTIALS_KEY);
         Ok(file.and_then(|bytes| CredentialSet::from_json(&bytes.0).ok()))
     }
 
     async fn read_observations_token(&self) -> Result<SecretString, DereferenceError> {
-        let name = names::observations_secret(&self.portal);
-        let secret =
-            self.secrets.get_opt(&name).await.map_err(reading("the observations token"))?;
+        let name = names::observations_secret(self.portal);
+        let secret = self.own.get(&name).await.map_err(reading("the observations token"))?;
         let data = secret.and_then(|secret| secret.data).unwrap_or_default();
         let token =
             data.get(names::TOKEN_KEY).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());

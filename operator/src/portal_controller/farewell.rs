@@ -92,8 +92,10 @@ async fn drop_accounts(
     namespace: &str,
     context: &Context,
 ) -> Result<(), String> {
-    let Context { client, sources, cache, settings, rotator, .. } = context;
-    let read = dereference(portal, namespace, client, sources, cache).await;
+    let Context { client, sources, settings, rotator, .. } = context;
+    let name = portal.name_any();
+    let own = context.own_secrets(namespace, &name);
+    let read = dereference(portal, namespace, client, sources, &own).await;
     let read = read.map_err(|error| error.to_string())?;
     let validated = validate(portal, &read, settings).map_err(|error| error.to_string())?;
     match (&validated.database, &read.mysql) {

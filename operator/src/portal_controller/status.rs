@@ -375,7 +375,7 @@ fn remembered(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
 }
 
 fn find(applied: &Applied, name: &str) -> Option<LiveDeployment> {
-    applied.get("Deployment", name).and_then(LiveDeployment::read)
+    applied.get("Deployment", name).as_ref().and_then(LiveDeployment::read)
 }
 
 fn summarize(live: &LiveDeployment) -> WorkloadStatus {

@@ -1,0 +1,217 @@
+//! A layer between the operator's client and the API server that lets one request go wrong.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::client::Body;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::sync::Notify;
+use tower::{BoxError, Layer, Service};
+
+type Request = http::Request<Body>;
+type Response = http::Response<axum::body::Body>;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The server fails: 500.
+    ServerError,
+    /// Somebody else was faster: 409.
+    Conflict,
+    /// The server is busy: 429, come back after a second.
+    TooManyRequests,
+    /// No answer comes, ever.
+    Hang,
+    /// The server does it, and its answer is lost.
+    Cut,
+    /// The operator dies before it is sent.
+    CrashBefore,
+    /// The operator dies after the server has done it.
+    CrashAfter,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 7] = [
+        Self::ServerError,
+        Self::Conflict,
+        Self::TooManyRequests,
+        Self::Hang,
+        Self::Cut,
+        Self::CrashBefore,
+        Self::CrashAfter,
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// The plan of what goes wrong, and the count of what was asked. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    is_armed: AtomicBool,
+    /// Requests since it was armed, and in all.
+    armed: AtomicUsize,
+    all: AtomicUsize,
+    plan: std::sync::Mutex<Plan>,
+    crashed: Notify,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Plan {
+    #[default]
+    Nothing,
+    /// The k-th request, counted from 1.
+    Once(Fault, usize),
+    /// Every write, until further notice.
+    EveryWrite(Fault),
+}
+
+impl Faults {
+    /// Lets the k-th request from now on go wrong, counted from 1; none without a plan.
+    pub fn arm(&self, plan: Option<(Fault, usize)>) {
+        self.set(plan.map_or(Plan::Nothing, |(fault, k)| Plan::Once(fault, k)));
+        self.shared.armed.store(0, Ordering::SeqCst);
+        self.shared.is_armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets every write go wrong from now on.
+    pub fn fail_every_write(&self, fault: Fault) {
+        self.set(Plan::EveryWrite(fault));
+    }
+
+    /// Lets nothing go wrong any more.
+    pub fn heal(&self) {
+        self.set(Plan::Nothing);
+    }
+
+    /// Requests since [`Faults::arm`].
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.shared.armed.load(Ordering::SeqCst)
+    }
+
+    /// Requests since the beginning.
+    #[must_use]
+    pub fn all_requests(&self) -> usize {
+        self.shared.all.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the operator is to die.
+    pub async fn crashed(&self) {
+        self.shared.crashed.notified().await;
+    }
+
+    fn set(&self, plan: Plan) {
+        *self.shared.plan.lock().expect("nobody panics while holding it") = plan;
+    }
+
+    /// Counts a request, and tells what becomes of it.
+    fn next(&self, request: &Request) -> Option<Fault> {
+        self.shared.all.fetch_add(1, Ordering::SeqCst);
+        let armed = self.shared.is_armed.load(Ordering::SeqCst);
+        let count = if armed { self.shared.armed.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
+        match *self.shared.plan.lock().expect("nobody panics while holding it") {
+            Plan::Once(fault, k) if count == k => Some(fault),
+            Plan::EveryWrite(fault) if request.method() != Method::GET => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl<S> Layer<S> for Faults {
+    type Service = Faulty<S>;
+
+    fn layer(&self, inner: S) -> Faulty<S> {
+        Faulty { inner, faults: self.clone() }
+    }
+}
+
+/// A connection to the API server on which things go wrong.
+#[derive(Debug)]
+pub struct Faulty<S> {
+    inner: S,
+    faults: Faults,
+}
+
+impl<S, B> Service<Request> for Faulty<S>
+where
+    S: Service<Request, Response = http::Response<B>, Error = BoxError>,
+    S::Future: Send + 'static,
+    B: axum::body::HttpBody<Data = axum::body::Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let shared = Arc::clone(&self.faults.shared);
+        let fault = self.faults.next(&request);
+        match fault {
+            Some(Fault::ServerError) => answer(StatusCode::INTERNAL_SERVER_ERROR),
+            Some(Fault::Conflict) => answer(StatusCode::CONFLICT),
+            Some(Fault::TooManyRequests) => answer(StatusCode::TOO_MANY_REQUESTS),
+            Some(Fault::Hang) => futures::future::pending().boxed(),
+            Some(Fault::CrashBefore) => {
+                shared.crashed.notify_one();
+                futures::future::pending().boxed()
+            }
+            Some(Fault::Cut) => {
+                let done = self.inner.call(request);
+                async move {
+                    done.await?;
+                    Err("the connection was cut before the answer".into())
+                }
+                .boxed()
+            }
+            Some(Fault::CrashAfter) => {
+                let done = self.inner.call(request);
+                async move {
+                    done.await?;
+                    shared.crashed.notify_one();
+                    futures::future::pending().await
+                }
+                .boxed()
+            }
+            None => {
+                let answer = self.inner.call(request);
+                async move { Ok(answer.await?.map(axum::body::Body::new)) }.boxed()
+            }
+        }
+    }
+}
+
+/// An answer as the API server gives it, without having done anything.
+fn answer(status: StatusCode) -> BoxFuture<'static, Result<Response, BoxError>> {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "as the test asks", "code": status.as_u16(),
+        "reason": status.canonical_reason().unwrap_or_default().replace(' ', ""),
+    });
+    let answer = http::Response::builder()
+        .status(status)
+        .header("retry-after", "1")
+        .body(axum::body::Body::from(body.to_string()))
+        .map_err(BoxError::from);
+    futures::future::ready(answer).boxed()
+}

@@ -1,0 +1,84 @@
+//! The operator inside of the test's own process, with its own ServiceAccount's rights, so that what
+//! lies between it and the API server can be made to fail.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kube::{
+    Config,
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use operator::{
+    census::Census,
+    client::{Fence, GuardLayer},
+    credentials::adoption::Inquirer,
+    portal_controller::live::Scope,
+    run::{Equipment, control},
+    settings::Settings,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{fault::Faults, namespace::install_crypto_provider, setting};
+
+/// Whom the operator is on this cluster.
+const ACCOUNT: &str = "system:serviceaccount:gill-hicks-system:gill-hicks-operator";
+/// Short, so that a request without an answer does not take up the test's time.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// A running operator.
+pub struct Operator {
+    task: JoinHandle<()>,
+    closing: CancellationToken,
+}
+
+impl Operator {
+    /// Starts one for a single namespace, whose requests pass `faults`.
+    pub async fn start(namespace: &str, faults: &Faults) -> Result<Self> {
+        install_crypto_provider();
+        let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
+        let options = KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        config.auth_info.impersonate = Some(ACCOUNT.to_owned());
+        config.connect_timeout = Some(DEADLINE);
+        config.default_retry = false;
+        let guard = GuardLayer { fence: Fence::always_open(), deadline: DEADLINE };
+        let client = ClientBuilder::try_from(config)?.with_layer(faults).with_layer(&guard).build();
+        let settings = Settings {
+            hardware_image: setting("E2E_HARDWARE_IMAGE")?,
+            portal_image: setting("E2E_PORTAL_IMAGE")?,
+            image_pull_policy: Some("Never".to_owned()),
+            allowed_database_hosts: Vec::new(),
+            namespace: "gill-hicks-system".to_owned(),
+            rds_authorities: Vec::new().into(),
+            aws_endpoint: None,
+        };
+        let equipment = Equipment {
+            client,
+            settings,
+            inquirer: Inquirer::new().context("failed to prepare a client for pods")?,
+            instance: "in-process".to_owned(),
+            census: Census::default(),
+        };
+        let closing = CancellationToken::new();
+        let scopes = vec![Scope::Namespace(namespace.to_owned())];
+        let task = tokio::spawn(control(equipment, scopes, closing.clone()));
+        Ok(Self { task, closing })
+    }
+
+    /// Ends it as a signal does.
+    pub async fn stop(self) -> Result<()> {
+        self.closing.cancel();
+        self.task.await.context("the operator panicked")
+    }
+
+    /// Ends it as the end of its machine does: nothing that was under way goes on.
+    pub async fn crash(self) -> Result<()> {
+        self.task.abort();
+        match self.task.await {
+            Err(error) if error.is_cancelled() => Ok(()),
+            other => other.context("the operator panicked"),
+        }
+    }
+}

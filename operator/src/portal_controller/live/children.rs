@@ -1,0 +1,374 @@
+//! Every child of every portal as the watches last saw it, found by its portal.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
+};
+
+use crds::HardwarePortal;
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        batch::v1::Job,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    core::PartialObjectMeta,
+};
+use kube_runtime::{
+    WatchStreamExt,
+    reflector::ObjectRef,
+    watcher::{self, Event, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::Scope;
+use crate::portal_controller::{Guarded, build::labels};
+
+/// Objects in one answer of the first list: a thousand portals should not have to fit into memory
+/// twice.
+const PAGE: u32 = 100;
+
+/// The kinds of which whole objects are watched: every kind of child but Secrets.
+static WHOLE: LazyLock<Vec<ApiResource>> = LazyLock::new(|| {
+    vec![
+        ApiResource::erase::<ServiceAccount>(&()),
+        ApiResource::erase::<ConfigMap>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ApiResource::erase::<Service>(&()),
+        ApiResource::erase::<NetworkPolicy>(&()),
+        ApiResource::erase::<Job>(&()),
+        ApiResource::erase::<Deployment>(&()),
+        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+        ApiResource::erase::<PodDisruptionBudget>(&()),
+        ApiResource::erase::<Ingress>(&()),
+    ]
+});
+
+/// The kind of which only metadata are watched: what is secret does not come into the cache.
+pub const SECRET: &str = "Secret";
+
+/// One object as it was last seen. Its body is kept as text, a fifth of the size of a tree.
+#[derive(Debug)]
+pub struct Child {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Uid of the portal that owns it.
+    pub owner: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// Whether it is being deleted.
+    pub is_going: bool,
+    body: Box<str>,
+}
+
+impl Child {
+    /// Keeps what is needed of an object.
+    #[must_use]
+    pub fn new(kind: &str, mut object: DynamicObject) -> Self {
+        // Larger than the object itself, and nothing here reads them.
+        object.metadata.managed_fields = None;
+        let owner = object.owner_references().iter().find(|owner| is_portal(owner));
+        Self {
+            kind: kind.to_owned(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+            owner: owner.map(|owner| owner.uid.clone()),
+            version: object.resource_version().unwrap_or_default(),
+            is_going: object.metadata.deletion_timestamp.is_some(),
+            body: serde_json::to_string(&object).expect("an object is plain data").into(),
+        }
+    }
+
+    /// The object, but for its managed fields.
+    #[must_use]
+    pub fn read(&self) -> DynamicObject {
+        serde_json::from_str(&self.body).expect("it was an object")
+    }
+}
+
+/// Every object that carries our label. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// By namespace and name of the portal, then by kind and name.
+    children: Arc<RwLock<HashMap<PortalKey, HashMap<ChildKey, Arc<Child>>>>>,
+    /// Kinds that have been listed.
+    filled: watch::Sender<HashSet<String>>,
+}
+
+type PortalKey = ObjectRef<Guarded>;
+type ChildKey = (String, String);
+
+impl Cache {
+    /// Starts the watches. The stream names the portal of each object that moves; it must be polled,
+    /// as that is what keeps the cache up to date.
+    pub fn watch(
+        client: &Client,
+        scope: &Scope,
+    ) -> (Self, impl Stream<Item = ObjectRef<Guarded>> + Send + 'static) {
+        let cache = Self { children: Arc::default(), filled: watch::Sender::default() };
+        let mut moves = stream::SelectAll::new();
+        for resource in WHOLE.iter() {
+            let objects = match scope {
+                Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, resource),
+                Scope::Cluster => Api::all_with(client.clone(), resource),
+            };
+            moves.push(cache.follow(&resource.kind, objects, |object| object).boxed());
+        }
+        let secrets = match scope {
+            Scope::Namespace(name) => Api::namespaced(client.clone(), name),
+            Scope::Cluster => Api::all(client.clone()),
+        };
+        let without_content = |secret: PartialObjectMeta<Secret>| DynamicObject {
+            types: secret.types,
+            metadata: secret.metadata,
+            data: serde_json::Value::Null,
+        };
+        moves.push(cache.follow(SECRET, secrets, without_content).boxed());
+        (cache, moves)
+    }
+
+    /// Waits until every watch has seen what is there. Without that, "not in the cache" does not mean
+    /// "does not exist".
+    pub async fn wait_until_filled(&self) {
+        let mut filled = self.filled.subscribe();
+        let is_complete = |kinds: &HashSet<String>| kinds.len() > WHOLE.len();
+        filled.wait_for(is_complete).await.expect("the cache itself holds the sender");
+    }
+
+    /// One child of a portal.
+    #[must_use]
+    pub fn get(&self, namespace: &str, portal: &str, kind: &str, name: &str) -> Option<Arc<Child>> {
+        let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
+        let of_portal = children.get(&key(namespace, portal))?;
+        of_portal.get(&(kind.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Every object that says it belongs to a portal of this name. Whether it does is told by
+    /// [`Child::owner`].
+    #[must_use]
+    pub fn of_portal(&self, namespace: &str, portal: &str) -> Vec<Arc<Child>> {
+        let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
+        let of_portal = children.get(&key(namespace, portal));
+        of_portal.into_iter().flat_map(HashMap::values).cloned().collect()
+    }
+
+    fn follow<K>(
+        &self,
+        kind: &str,
+        objects: Api<K>,
+        convert: impl Fn(K) -> DynamicObject + Send + 'static,
+    ) -> impl Stream<Item = ObjectRef<Guarded>> + Send + 'static
+    where
+        K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        let config = watcher::Config::default().labels(labels::MANAGED_SELECTOR).page_size(PAGE);
+        let (cache, kind) = (self.clone(), kind.to_owned());
+        let mut listed = HashSet::new();
+        watcher(objects, config).default_backoff().flat_map(move |event| {
+            let moved = match event {
+                Ok(event) => cache.note(&kind, event, &convert, &mut listed),
+                Err(error) => {
+                    warn!(kind, %error, "a watch was interrupted and starts again");
+                    Vec::new()
+                }
+            };
+            stream::iter(moved)
+        })
+    }
+
+    /// Takes note of an event, and names the portals that it concerns.
+    fn note<K>(
+        &self,
+        kind: &str,
+        event: Event<K>,
+        convert: impl Fn(K) -> DynamicObject,
+        listed: &mut HashSet<(PortalKey, ChildKey)>,
+    ) -> Vec<PortalKey> {
+        match event {
+            Event::Init => {
+                listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let Some((portal, child)) = placed(kind, convert(object)) else {
+                    return Vec::new();
+                };
+                listed.insert((portal.clone(), child_key(&child)));
+                self.insert(portal.clone(), child);
+                vec![portal]
+            }
+            Event::InitDone => {
+                let gone = self.retain(kind, &std::mem::take(listed));
+                self.filled.send_modify(|filled| {
+                    filled.insert(kind.to_owned());
+                });
+                gone
+            }
+            Event::Apply(object) => {
+                let Some((portal, child)) = placed(kind, convert(object)) else {
+                    return Vec::new();
+                };
+                self.insert(portal.clone(), child);
+                vec![portal]
+            }
+            Event::Delete(object) => {
+                let Some((portal, child)) = placed(kind, convert(object)) else {
+                    return Vec::new();
+                };
+                self.remove(&portal, &child_key(&child));
+                vec![portal]
+            }
+        }
+    }
+
+    fn insert(&self, portal: PortalKey, child: Child) {
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        children.entry(portal).or_default().insert(child_key(&child), Arc::new(child));
+    }
+
+    fn remove(&self, portal: &PortalKey, child: &ChildKey) {
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(of_portal) = children.get_mut(portal) else { return };
+        of_portal.remove(child);
+        if of_portal.is_empty() {
+            children.remove(portal);
+        }
+    }
+
+    /// Forgets the objects of a kind that a list no longer had, and names their portals.
+    fn retain(&self, kind: &str, listed: &HashSet<(PortalKey, ChildKey)>) -> Vec<PortalKey> {
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        children.retain(|portal, of_portal| {
+            of_portal.retain(|child, _| {
+                let is_there = child.0 != kind || listed.contains(&(portal.clone(), child.clone()));
+                if !is_there {
+                    gone.push(portal.clone());
+                }
+                is_there
+            });
+            !of_portal.is_empty()
+        });
+        gone
+    }
+}
+
+fn key(namespace: &str, portal: &str) -> PortalKey {
+    ObjectRef::new(portal).within(namespace)
+}
+
+fn child_key(child: &Child) -> ChildKey {
+    (child.kind.clone(), child.name.clone())
+}
+
+fn placed(kind: &str, object: DynamicObject) -> Option<(PortalKey, Child)> {
+    Some((portal_of(&object)?, Child::new(kind, object)))
+}
+
+/// The resource of a kind that is watched as a whole.
+#[must_use]
+pub fn resource_of(kind: &str) -> Option<&'static ApiResource> {
+    WHOLE.iter().find(|resource| resource.kind == kind)
+}
+
+/// The kinds that are pruned: all but Secrets, which the operator may not delete.
+#[must_use]
+pub fn watched_kinds() -> &'static [ApiResource] {
+    &WHOLE
+}
+
+fn is_portal(owner: &OwnerReference) -> bool {
+    owner.kind == HardwarePortal::kind(&())
+}
+
+fn portal_of(object: &DynamicObject) -> Option<PortalKey> {
+    let name = match object.owner_references().iter().find(|owner| is_portal(owner)) {
+        Some(owner) => owner.name.clone(),
+        // A retained volume claim has no owner; its label names the portal.
+        None => object.labels().get(labels::INSTANCE)?.clone(),
+    };
+    Some(key(object.metadata.namespace.as_deref()?, &name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use kube::api::DynamicObject;
+    use kube_runtime::watcher::Event;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::{Cache, key};
+
+    fn service(portal: &str, name: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": name, "namespace": "n", "uid": name, "resourceVersion": "1",
+                "ownerReferences": [{
+                    "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+                    "name": portal, "uid": format!("uid-of-{portal}"),
+                }],
+            },
+            "spec": {"type": "ClusterIP"},
+        }))
+        .expect("a Service")
+    }
+
+    fn cache() -> Cache {
+        Cache { children: Default::default(), filled: watch::Sender::default() }
+    }
+
+    #[test]
+    fn a_child_is_found_by_its_portal_until_it_is_deleted() {
+        let (cache, mut listed) = (cache(), HashSet::new());
+        let mut note = |event| cache.note("Service", event, |object| object, &mut listed);
+        assert_eq!(note(Event::Apply(service("a", "a-portal"))), [key("n", "a")]);
+        let child = cache.get("n", "a", "Service", "a-portal").expect("it was seen");
+        assert_eq!(child.owner.as_deref(), Some("uid-of-a"));
+        assert_eq!(child.read().data["spec"]["type"], "ClusterIP");
+        assert!(cache.get("n", "b", "Service", "a-portal").is_none());
+        assert!(cache.get("m", "a", "Service", "a-portal").is_none());
+        assert_eq!(note(Event::Delete(service("a", "a-portal"))), [key("n", "a")]);
+        assert!(cache.of_portal("n", "a").is_empty());
+    }
+
+    #[test]
+    fn what_was_deleted_while_the_watch_was_down_is_noticed_by_the_next_list() {
+        let (cache, mut listed) = (cache(), HashSet::new());
+        let mut note = |event| cache.note("Service", event, |object| object, &mut listed);
+        note(Event::Apply(service("a", "a-portal")));
+        note(Event::Apply(service("b", "b-portal")));
+        note(Event::Init);
+        note(Event::InitApply(service("b", "b-portal")));
+        assert!(cache.get("n", "a", "Service", "a-portal").is_some(), "the list has not ended");
+        assert_eq!(note(Event::InitDone), [key("n", "a")]);
+        assert!(cache.get("n", "a", "Service", "a-portal").is_none());
+        assert!(cache.get("n", "b", "Service", "b-portal").is_some());
+    }
+
+    #[test]
+    fn a_list_of_one_kind_says_nothing_of_another() {
+        let (cache, mut listed) = (cache(), HashSet::new());
+        cache.note("Service", Event::Apply(service("a", "a-portal")), |it| it, &mut listed);
+        let gone = cache.note("Ingress", Event::<DynamicObject>::InitDone, |it| it, &mut listed);
+        assert!(gone.is_empty());
+        assert!(cache.get("n", "a", "Service", "a-portal").is_some());
+    }
+}

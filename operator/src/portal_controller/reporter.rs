@@ -1,0 +1,147 @@
+//! Writes the status when it says something new, and the events that go with it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crds::{ConditionType, HardwarePortal, HardwarePortalStatus};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::events::Events;
+
+/// While a portal settles, its counts of pods change with every pod. Unless it became ready or ceased
+/// to be, what is new waits until the last status is this old.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes the statuses of all portals.
+pub struct Reporter {
+    client: Client,
+    events: Events,
+    /// The last status of each portal, by its uid.
+    last: Mutex<HashMap<String, Last>>,
+}
+
+/// A status that was written.
+struct Last {
+    at: Instant,
+    /// The portal's version when it was decided. As long as the watch shows that, `status` is newer
+    /// than what the portal holds.
+    decided_on: Option<String>,
+    status: HardwarePortalStatus,
+}
+
+impl Reporter {
+    /// A reporter that has said nothing yet.
+    #[must_use]
+    pub fn new(client: Client, events: Events) -> Self {
+        Self { client, events, last: Mutex::default() }
+    }
+
+    /// Forgets portals that are gone.
+    pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|uid, _| is_alive(uid));
+    }
+
+    /// The portal with the status that was written last, where the watch lags behind it.
+    #[must_use]
+    pub fn up_to_date(&self, portal: &HardwarePortal) -> HardwarePortal {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = last.get(&portal.uid().unwrap_or_default());
+        let newer = written.filter(|last| last.decided_on == portal.resource_version());
+        let status = newer.map_or_else(|| portal.status.clone(), |last| Some(last.status.clone()));
+        HardwarePortal { status, ..portal.clone() }
+    }
+
+    /// Writes a status if it says anything else than that of the portal. Gives the time after which
+    /// it is to be tried again, if it is too early.
+    pub async fn say(
+        &self,
+        portal: &HardwarePortal,
+        status: HardwarePortalStatus,
+    ) -> Result<Option<Duration>, kube::Error> {
+        if portal.status.as_ref() == Some(&status) {
+            return Ok(None);
+        }
+        if let Some(early) = self.is_early(portal, &status) {
+            return Ok(Some(early));
+        }
+        let name = portal.name_any();
+        let namespace = portal.namespace().unwrap_or_default();
+        let portals: Api<HardwarePortal> = Api::namespaced(self.client.clone(), &namespace);
+        let patch =
+            Patch::Merge(json!({"status": difference(&json!(portal.status), json!(status))}));
+        match portals.patch_status(&name, &PatchParams::default(), &patch).await {
+            Ok(_) => {}
+            // Deleted meanwhile: nobody is left to be told.
+            Err(kube::Error::Api(error)) if error.code == 404 => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        self.remember(portal, &status);
+        self.events.publish_transitions(portal, &status).await;
+        Ok(None)
+    }
+
+    fn is_early(&self, portal: &HardwarePortal, new: &HardwarePortalStatus) -> Option<Duration> {
+        if readiness(portal.status.as_ref()?) != readiness(new) {
+            return None;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = last.get(&portal.uid().unwrap_or_default())?.at.elapsed();
+        PAUSE.checked_sub(age).filter(|left| !left.is_zero())
+    }
+
+    fn remember(&self, portal: &HardwarePortal, status: &HardwarePortalStatus) {
+        let written = Last {
+            at: Instant::now(),
+            decided_on: portal.resource_version(),
+            status: status.clone(),
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.insert(portal.uid().unwrap_or_default(), written);
+    }
+}
+
+/// Whether it is ready, and for which generation of the spec that is said.
+fn readiness(status: &HardwarePortalStatus) -> (bool, Option<i64>) {
+    let mut conditions = status.conditions.iter();
+    let is_ready =
+        conditions.any(|one| one.type_ == ConditionType::Ready.as_str() && one.status == "True");
+    (is_ready, status.observed_generation)
+}
+
+/// A merge patch that leads to `new`: what is no longer said is named with null, or it would stay.
+fn difference(old: &Value, mut new: Value) -> Value {
+    if let (Value::Object(old), Value::Object(new)) = (old, &mut new) {
+        for (key, old) in old {
+            let value = new.get_mut(key).map_or(Value::Null, |new| difference(old, new.take()));
+            new.insert(key.clone(), value);
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::difference;
+
+    #[test]
+    fn a_patch_removes_what_is_no_longer_said() {
+        let old = json!({"url": "u", "hardware": {"image": "i", "ready": 1}, "conditions": [1]});
+        let new = json!({"hardware": {"ready": 2}, "conditions": [2]});
+        assert_eq!(
+            difference(&old, new),
+            json!({"url": null, "hardware": {"image": null, "ready": 2}, "conditions": [2]})
+        );
+        assert_eq!(difference(&Value::Null, json!({"url": "u"})), json!({"url": "u"}));
+    }
+}
