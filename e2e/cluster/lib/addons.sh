@@ -18,7 +18,8 @@ start_metrics_server() {
   local authority
   authority=$(base64 -w0 "$pki/ca.crt")
   render "$here/manifests/metrics-server.yaml" authority | apply
-  # A resolution below 15 s is refused: it must exceed the kubelet's timeout.
+  # A resolution below 15 s is refused: it must exceed the kubelet's timeout. Fake nodes have no
+  # kubelet to ask.
   start_node_process metrics-server "$bin/metrics-server" \
     --kubeconfig="$pki/metrics-server.kubeconfig" \
     --authentication-kubeconfig="$pki/metrics-server.kubeconfig" \
@@ -26,6 +27,7 @@ start_metrics_server() {
     --secure-port=4443 \
     --tls-cert-file="$pki/metrics-server-serving.crt" --tls-private-key-file="$pki/metrics-server-serving.key" \
     --kubelet-certificate-authority="$pki/ca.crt" --kubelet-preferred-address-types=InternalIP \
+    --node-selector='type!=kwok' \
     --metric-resolution=15s
 }
 

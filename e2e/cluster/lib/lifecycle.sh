@@ -6,6 +6,8 @@ cluster_processes=(
   etcd containerd kube-apiserver kube-controller-manager kube-scheduler
   kubelet kube-proxy coredns metrics-server
 )
+# What can run beside it, and ends with it.
+companion_processes=(kwok)
 
 cluster_is_running() {
   local name
@@ -99,7 +101,7 @@ cluster_down() {
   for name in "${cluster_processes[@]}"; do
     if [[ $name != @(etcd|containerd) ]]; then reversed=("$name" "${reversed[@]}"); fi
   done
-  stop_processes 3 "${reversed[@]}"
+  stop_processes 3 "${companion_processes[@]}" "${reversed[@]}"
   kill_containers
   stop_processes 3 containerd etcd
   unmount_everything
@@ -117,7 +119,7 @@ cluster_status() {
   else
     printf '%-24s %s\n' network absent
   fi
-  for name in "${cluster_processes[@]}" mariadb; do
+  for name in "${cluster_processes[@]}" "${companion_processes[@]}" mariadb; do
     if pid=$(process_pid "$name"); then
       printf '%-24s pid %-8s %s\n' "$name" "$pid" "$logs/$name.log"
     else

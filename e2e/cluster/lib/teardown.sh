@@ -99,7 +99,7 @@ cluster_left_traces() { [[ -n $(traces) || -e $data/etcd || -e $kubeconfig ]]; }
 # One line for each thing of ours that still exists.
 traces() {
   local name pid
-  for name in "${cluster_processes[@]}"; do
+  for name in "${cluster_processes[@]}" "${companion_processes[@]}"; do
     if pid=$(process_pid "$name"); then printf 'process %s (%s)\n' "$pid" "$name"; fi
   done
   container_pids | sed 's/^/container process /'
