@@ -3,12 +3,16 @@
 //!
 //! The tests expect what `make e2e` prepares (`e2e/run` lists it) and say so when it is missing.
 
+pub mod audit;
 pub mod browser;
 pub mod database;
+pub mod fake_nodes;
 pub mod fault;
 pub mod in_process;
 pub mod load;
 pub mod namespace;
+pub mod operator;
+pub mod owned;
 pub mod program;
 pub mod secrets_manager;
 pub mod source;

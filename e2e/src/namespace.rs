@@ -1,6 +1,6 @@
 //! One namespace of the real cluster, in which the operator may work.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::HardwarePortal;
@@ -10,10 +10,9 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{setting, wait::eventually};
@@ -146,44 +145,7 @@ impl Namespace {
 
     /// Every object in the namespace that names `uid` as its owner, as "Kind/name".
     pub async fn objects_owned_by(&self, uid: &str) -> Result<Vec<String>> {
-        use k8s_openapi::api::{
-            apps::v1::{Deployment, ReplicaSet},
-            autoscaling::v2::HorizontalPodAutoscaler,
-            batch::v1::Job,
-            core::v1::{ConfigMap, PersistentVolumeClaim, ServiceAccount},
-            networking::v1::{Ingress, NetworkPolicy},
-            policy::v1::PodDisruptionBudget,
-        };
-        let mut owned = Vec::new();
-        owned.extend(self.owned::<ConfigMap>(uid).await?);
-        owned.extend(self.owned::<Deployment>(uid).await?);
-        owned.extend(self.owned::<HorizontalPodAutoscaler>(uid).await?);
-        owned.extend(self.owned::<Ingress>(uid).await?);
-        owned.extend(self.owned::<Job>(uid).await?);
-        owned.extend(self.owned::<NetworkPolicy>(uid).await?);
-        owned.extend(self.owned::<PersistentVolumeClaim>(uid).await?);
-        owned.extend(self.owned::<Pod>(uid).await?);
-        owned.extend(self.owned::<PodDisruptionBudget>(uid).await?);
-        owned.extend(self.owned::<ReplicaSet>(uid).await?);
-        owned.extend(self.owned::<Secret>(uid).await?);
-        owned.extend(self.owned::<Service>(uid).await?);
-        owned.extend(self.owned::<ServiceAccount>(uid).await?);
-        Ok(owned)
-    }
-
-    async fn owned<K>(&self, uid: &str) -> Result<Vec<String>>
-    where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + Debug
-            + DeserializeOwned,
-    {
-        let all = self.api::<K>().list(&ListParams::default()).await?;
-        let is_owned = |meta: &ObjectMeta| {
-            meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)
-        };
-        let owned = all.iter().filter(|object| is_owned(object.meta()));
-        Ok(owned.map(|object| format!("{}/{}", K::kind(&()), object.name_any())).collect())
+        Ok(self.owned_by(uid).await?.iter().map(ToString::to_string).collect())
     }
 
     /// The address of a Service from this host, which has a route to the cluster's networks.

@@ -7,5 +7,6 @@ mod embedded;
 mod faults;
 mod mysql;
 mod quick_start;
+mod rest;
 mod rollout;
 mod rotation;
