@@ -38,6 +38,8 @@ pub struct Request {
     pub name: String,
     /// Status code of the answer; 0 if there was none.
     pub code: u16,
+    /// From then until the answer was sent, or begun for a watch.
+    pub took: Duration,
 }
 
 impl Request {
@@ -52,7 +54,7 @@ impl Request {
 /// `patch deployments gill-hicks/demo-portal (200)`, for messages of failed tests.
 impl std::fmt::Display for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { received, user: _, verb, resource, namespace, name, code } = self;
+        let Self { received, user: _, verb, resource, namespace, name, code, took: _ } = self;
         write!(formatter, "{received} {verb} {resource} {namespace}/{name} ({code})")
     }
 }
@@ -200,6 +202,7 @@ struct Event {
     #[serde(default)]
     response_status: ResponseStatus,
     request_received_timestamp: String,
+    stage_timestamp: String,
 }
 
 #[derive(Deserialize)]
@@ -229,26 +232,41 @@ impl Event {
         if !subresource.is_empty() {
             resource = format!("{resource}/{subresource}");
         }
-        let received = self.request_received_timestamp.parse();
-        let received = received.with_context(|| self.request_received_timestamp.clone())?;
-        let (user, verb, code) = (self.user.username, self.verb, self.response_status.code);
-        let request = Request { received, user, verb, resource, namespace, name, code };
+        let received = parse_time(&self.request_received_timestamp)?;
+        let took = parse_time(&self.stage_timestamp)?.duration_since(received);
+        let request = Request {
+            received,
+            user: self.user.username,
+            verb: self.verb,
+            resource,
+            namespace,
+            name,
+            code: self.response_status.code,
+            took: took.unsigned_abs(),
+        };
         Ok((self.audit_id, request))
     }
 }
 
+fn parse_time(text: &str) -> Result<Timestamp> {
+    text.parse().with_context(|| format!("not a time: {text}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::Event;
 
     #[test]
     fn a_line_of_the_log_says_who_asked_for_what() {
-        let line = r#"{"kind":"Event","level":"Metadata","auditID":"6880f004","stage":"ResponseComplete","requestURI":"/apis/gill-hicks.dev/v1alpha1/namespaces/a/hardwareportals/b/status","verb":"patch","user":{"username":"system:serviceaccount:x:y"},"objectRef":{"resource":"hardwareportals","namespace":"a","name":"b","apiGroup":"gill-hicks.dev","subresource":"status"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-24T19:48:01.101844Z","stageTimestamp":"2026-11-24T19:48:19.990268Z"}"#;
+        let line = r#"{"kind":"Event","level":"Metadata","auditID":"6880f004","stage":"ResponseComplete","requestURI":"/apis/gill-hicks.dev/v1alpha1/namespaces/a/hardwareportals/b/status","verb":"patch","user":{"username":"system:serviceaccount:x:y"},"objectRef":{"resource":"hardwareportals","namespace":"a","name":"b","apiGroup":"gill-hicks.dev","subresource":"status"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-24T19:48:01.101844Z","stageTimestamp":"2026-11-24T19:48:01.109844Z"}"#;
         let event: Event = serde_json::from_str(line).unwrap();
         let (id, request) = event.into_request().unwrap();
         assert_eq!(id, "6880f004");
         assert_eq!(request.user, "system:serviceaccount:x:y");
         assert!(request.is_write());
+        assert_eq!(request.took, Duration::from_millis(8));
         assert_eq!(
             request.to_string(),
             "2026-11-24T19:48:01.101844Z patch hardwareportals/status a/b (200)"

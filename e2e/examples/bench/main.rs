@@ -11,6 +11,7 @@ mod images;
 mod node;
 mod process;
 mod rounds;
+mod scale;
 mod services;
 mod throughput;
 mod wrk;
@@ -18,12 +19,17 @@ mod wrk;
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use reqwest::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    figure::Figure, node::Node, rounds::PAIRS, services::Programs, throughput::Throughput,
+    figure::Figure,
+    node::Node,
+    rounds::PAIRS,
+    scale::{ControlPlane, Scale},
+    services::Programs,
+    throughput::Throughput,
 };
 
 /// Measures the product side by side with a bare server, and against its goals
@@ -39,9 +45,26 @@ struct Cli {
     /// File to write the figures to
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Measure only this
+    #[arg(long, env = "BENCH_ONLY", value_name = "PART")]
+    only: Option<Part>,
     /// The node of the local cluster, if that is up.
     #[command(flatten)]
     node: Option<Node>,
+    /// The control plane of the local cluster, if that is up.
+    #[command(flatten)]
+    control_plane: Option<ControlPlane>,
+    #[command(flatten)]
+    scale: Scale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Images,
+    Footprint,
+    Fit,
+    Throughput,
+    Scale,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -73,7 +96,7 @@ async fn interrupted() {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let Cli { seconds, programs, output, node } = cli;
+    let Cli { seconds, programs, output, only, node, control_plane, scale } = cli;
     // The figures of an earlier run must not be taken for those of one that failed.
     if output.exists() {
         fs::remove_file(&output)?;
@@ -87,15 +110,34 @@ async fn run(cli: Cli) -> Result<()> {
         figures.push(figure);
     };
 
-    measure_images(node.as_ref(), &programs, &client, &mut found).await?;
-    eprintln!("bench: starting the services and leaving them alone");
-    footprint::measure(&programs, &client, &mut found).await?;
-    eprintln!("bench: fitting");
-    fit::measure(&programs.example("fit_cost"), &mut found).await?;
-    eprintln!("bench: {PAIRS} pairs of rounds of {seconds} s for each answer");
-    let throughput = Throughput::new(&programs, &client, Duration::from_secs(seconds))?;
-    throughput.of_hardware(&mut found).await?;
-    throughput.of_portal(&mut found).await?;
+    let is_wanted = |part| only.is_none_or(|only| only == part);
+    if is_wanted(Part::Images) {
+        measure_images(node.as_ref(), &programs, &client, &mut found).await?;
+    }
+    if is_wanted(Part::Footprint) {
+        eprintln!("bench: starting the services and leaving them alone");
+        footprint::measure(&programs, &client, &mut found).await?;
+    }
+    if is_wanted(Part::Fit) {
+        eprintln!("bench: fitting");
+        fit::measure(&programs.example("fit_cost"), &mut found).await?;
+    }
+    if is_wanted(Part::Throughput) {
+        eprintln!("bench: {PAIRS} pairs of rounds of {seconds} s for each answer");
+        let throughput = Throughput::new(&programs, &client, Duration::from_secs(seconds))?;
+        throughput.of_hardware(&mut found).await?;
+        throughput.of_portal(&mut found).await?;
+    }
+    if is_wanted(Part::Scale) {
+        match control_plane {
+            Some(control_plane) => {
+                scale::measure(&control_plane, &scale, seconds == 1, &mut found).await?;
+            }
+            None => {
+                eprintln!("bench: skipped: many portals, as no operator runs on a local cluster")
+            }
+        }
+    }
 
     write_json(&output, &figures)
 }

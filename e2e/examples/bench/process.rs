@@ -107,7 +107,7 @@ impl Process {
     /// Memory of its own and of its program file that is in RAM now.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        parse_resident_bytes(&status).context("the process has no VmRSS")
+        parse_memory(&status, "VmRSS").context("the process has no VmRSS")
     }
 
     fn read_log(&self) -> String {
@@ -142,22 +142,23 @@ pub(crate) fn free_addresses<const N: usize>() -> Result<[String; N]> {
 }
 
 /// Fields 14 and 15, counted after the last ")", since the name in field 2 may contain spaces.
-fn parse_cpu_ticks(stat: &str) -> Option<u64> {
+pub(crate) fn parse_cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut fields = fields.split(' ').skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
     Some(next()? + next()?)
 }
 
-fn parse_resident_bytes(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// Bytes in one of the lines about memory in `/proc/PID/status`.
+pub(crate) fn parse_memory(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_cpu_ticks, parse_resident_bytes};
+    use super::{parse_cpu_ticks, parse_memory};
 
     #[test]
     fn cpu_time_is_that_of_the_program_and_of_the_kernel_for_it() {
@@ -167,9 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_read_from_the_kernels_text() {
+    fn memory_is_read_from_the_kernels_text() {
         let status = "Name:\thardware\nVmHWM:\t   13000 kB\nVmRSS:\t   12345 kB\nThreads:\t3\n";
-        assert_eq!(parse_resident_bytes(status), Some(12_345 * 1024));
-        assert_eq!(parse_resident_bytes("Name:\tkthreadd\n"), None);
+        assert_eq!(parse_memory(status, "VmRSS"), Some(12_345 * 1024));
+        assert_eq!(parse_memory(status, "VmHWM"), Some(13_000 * 1024));
+        assert_eq!(parse_memory("Name:\tkthreadd\n", "VmRSS"), None);
     }
 }
