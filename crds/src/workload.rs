@@ -59,8 +59,8 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_disruption_budget: Option<DisruptionBudget>,
 
-    /// Who may connect, as NetworkPolicy peers. Default: anybody to the portal; the portal and this
-    /// namespace to hardware. At most 32.
+    /// Who may connect, as NetworkPolicy peers; an empty list means nobody. The portal always reaches
+    /// hardware. Default: anybody to the portal; this namespace to hardware. At most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::network_peers")]
     pub allow_from: Option<Vec<NetworkPolicyPeer>>,

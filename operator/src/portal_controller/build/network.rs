@@ -36,23 +36,26 @@ fn hardware_policy(portal: &ValidatedPortal) -> NetworkPolicy {
         pod_selector: Some(labels::selector(portal, Component::Portal)),
         ..NetworkPolicyPeer::default()
     }];
-    peers.extend(portal.hardware.spec.allow_from.clone().unwrap_or_else(|| vec![own_namespace]));
+    let chosen = portal.hardware.spec.allow_from.clone();
+    peers.extend(chosen.unwrap_or_else(|| vec![own_namespace]));
     let name = names::hardware(&portal.name);
-    policy(portal, Component::Hardware, name, rule(Some(peers), hardware::PORT))
+    policy(portal, Component::Hardware, name, Some(rule(Some(peers), hardware::PORT)))
 }
 
-/// The web page: everybody, or whom the user names.
+/// The web page: everybody, or whom the user names. A rule whose list is empty would admit everybody,
+/// so naming nobody takes the rule away.
 fn portal_policy(portal: &ValidatedPortal) -> NetworkPolicy {
     let peers = portal.portal.spec.allow_from.clone();
-    let name = names::portal(&portal.name);
-    policy(portal, Component::Portal, name, rule(peers, web::PORT))
+    let names_nobody = peers.as_ref().is_some_and(Vec::is_empty);
+    let users = (!names_nobody).then(|| rule(peers, web::PORT));
+    policy(portal, Component::Portal, names::portal(&portal.name), users)
 }
 
 fn policy(
     portal: &ValidatedPortal,
     component: Component,
     name: String,
-    users: NetworkPolicyIngressRule,
+    users: Option<NetworkPolicyIngressRule>,
 ) -> NetworkPolicy {
     let namespace = |label: &str, value: &str| NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector {
@@ -68,7 +71,7 @@ fn policy(
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(labels::selector(portal, component)),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![users, admins]),
+            ingress: Some(users.into_iter().chain([admins]).collect()),
             egress: None,
         }),
     }
