@@ -11,6 +11,7 @@ pub mod network;
 pub mod pod;
 pub mod portal;
 pub mod shutdown;
+pub mod stored;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,

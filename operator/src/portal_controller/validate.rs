@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use service_kit::config::HostPort;
 
 use super::{
-    build::pod,
+    build::{pod, stored},
     dereference::{Dereferenced, MysqlRead},
     live::LiveDeployment,
 };
@@ -297,13 +297,14 @@ fn plan_resources(chosen: Option<&Resources>) -> ResourceRequirements {
                     IntOrString::Int(number) => number.to_string(),
                     IntOrString::String(text) => text.clone(),
                 };
-                (name.clone(), Quantity(text))
+                (name.clone(), stored::quantity(&text))
             })
             .collect()
     };
+    let is_given = |amounts: &&BTreeMap<_, _>| !amounts.is_empty();
     ResourceRequirements {
-        requests: requests.as_ref().map(quantities),
-        limits: limits.as_ref().map(quantities),
+        requests: requests.as_ref().filter(is_given).map(quantities),
+        limits: limits.as_ref().filter(is_given).map(quantities),
         claims: None,
     }
 }

@@ -11,7 +11,10 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::labels::{self, Component};
+use super::{
+    labels::{self, Component},
+    stored::as_stored,
+};
 use crate::portal_controller::validate::{Scaling, ValidatedPortal, ValidatedWorkload};
 
 /// The autoscaler of a component, where the number of its pods follows the load.
@@ -45,7 +48,7 @@ pub fn autoscaler(
                 }),
                 ..MetricSpec::default()
             }]),
-            behavior: chosen.behavior.clone(),
+            behavior: chosen.behavior.clone().map(as_stored),
         }),
         status: None,
     })

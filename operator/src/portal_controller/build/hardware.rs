@@ -13,13 +13,14 @@ use k8s_openapi::{
             VolumeResourceRequirements,
         },
     },
-    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
+    apimachinery::pkg::util::intstr::IntOrString,
 };
 
 use super::{
     labels::{self, Component},
     names,
     pod::{self, Files, Parts},
+    stored,
 };
 use crate::portal_controller::validate::{ValidatedDatabase, ValidatedPortal};
 
@@ -168,7 +169,7 @@ pub fn volume_claim(portal: &ValidatedPortal) -> Option<PersistentVolumeClaim> {
             resources: Some(VolumeResourceRequirements {
                 requests: Some(BTreeMap::from([(
                     "storage".to_owned(),
-                    Quantity(storage.size.clone()),
+                    stored::quantity(&storage.size),
                 )])),
                 limits: None,
             }),

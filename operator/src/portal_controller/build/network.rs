@@ -14,6 +14,7 @@ use super::{
     names,
     pod::{self, ADMIN_PORT},
     portal as web,
+    stored::as_stored,
 };
 use crate::portal_controller::validate::ValidatedPortal;
 
@@ -36,7 +37,7 @@ fn hardware_policy(portal: &ValidatedPortal) -> NetworkPolicy {
         pod_selector: Some(labels::selector(portal, Component::Portal)),
         ..NetworkPolicyPeer::default()
     }];
-    let chosen = portal.hardware.spec.allow_from.clone();
+    let chosen = portal.hardware.spec.allow_from.clone().map(as_stored);
     peers.extend(chosen.unwrap_or_else(|| vec![own_namespace]));
     let name = names::hardware(&portal.name);
     policy(portal, Component::Hardware, name, Some(rule(Some(peers), hardware::PORT)))
@@ -45,7 +46,7 @@ fn hardware_policy(portal: &ValidatedPortal) -> NetworkPolicy {
 /// The web page: everybody, or whom the user names. A rule whose list is empty would admit everybody,
 /// so naming nobody takes the rule away.
 fn portal_policy(portal: &ValidatedPortal) -> NetworkPolicy {
-    let peers = portal.portal.spec.allow_from.clone();
+    let peers = portal.portal.spec.allow_from.clone().map(as_stored);
     let names_nobody = peers.as_ref().is_some_and(Vec::is_empty);
     let users = (!names_nobody).then(|| rule(peers, web::PORT));
     policy(portal, Component::Portal, names::portal(&portal.name), users)

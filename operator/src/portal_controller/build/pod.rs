@@ -21,6 +21,7 @@ use kube::api::ObjectMeta;
 use super::{
     labels::{self, Component},
     shutdown,
+    stored::as_stored,
 };
 use crate::portal_controller::validate::{ValidatedPortal, ValidatedWorkload};
 
@@ -95,7 +96,7 @@ fn template(
     let mut env = parts.env;
     env.push(variable("DRAIN_DELAY", &seconds(shutdown::DRAIN_DELAY)));
     env.push(variable("SHUTDOWN_DEADLINE", &seconds(shutdown::DEADLINE)));
-    env.extend(workload.spec.extra_env.clone().unwrap_or_default());
+    env.extend(as_stored(workload.spec.extra_env.clone().unwrap_or_default()));
     let container = Container {
         name: parts.component.as_str().to_owned(),
         image: Some(workload.image.clone()),
@@ -126,9 +127,9 @@ fn template(
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            node_selector: scheduling.node_selector.clone().filter(|all| !all.is_empty()),
-            tolerations: scheduling.tolerations.clone().and_then(some),
-            affinity: affinity(scheduling.affinity.clone(), scheduling.spot),
+            node_selector: scheduling.node_selector.filter(|all| !all.is_empty()),
+            tolerations: scheduling.tolerations.map(as_stored).and_then(some),
+            affinity: affinity(scheduling.affinity.map(as_stored), scheduling.spot),
             topology_spread_constraints: topology_spread,
             image_pull_secrets: workload.spec.image_pull_secrets.clone().and_then(some),
             ..pod(parts.name, container, parts.volumes)
@@ -216,7 +217,7 @@ fn spread(
 ) -> Option<Vec<TopologySpreadConstraint>> {
     let scheduling = workload.spec.scheduling.as_ref();
     if let Some(chosen) = scheduling.and_then(|scheduling| scheduling.topology_spread.clone()) {
-        return some(chosen);
+        return some(as_stored(chosen));
     }
     let over = |topology_key: &str| TopologySpreadConstraint {
         max_skew: 1,
