@@ -7,6 +7,7 @@ mod embedded;
 mod faults;
 mod mysql;
 mod quick_start;
+mod rendered;
 mod rest;
 mod rollout;
 mod rotation;

@@ -48,10 +48,16 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// What is remembered of a portal that had no credential yet.
+    #[must_use]
+    pub fn empty(name: String) -> Self {
+        Self { name, version: None, state: None }
+    }
+
     /// Reads the Secret of this name.
     pub async fn read(secrets: &OwnSecrets<'_>, name: String) -> Result<Self, MemoryError> {
         let secret = secrets.get(&name).await.map_err(failed("read", &name))?;
-        let Some(secret) = secret else { return Ok(Self { name, version: None, state: None }) };
+        let Some(secret) = secret else { return Ok(Self::empty(name)) };
         let version = secret.resource_version();
         let bytes = secret.data.unwrap_or_default().remove(KEY);
         let state = bytes.and_then(|bytes| serde_json::from_slice(&bytes.0).ok());

@@ -12,6 +12,8 @@ pub mod pod;
 pub mod portal;
 pub mod shutdown;
 pub mod stored;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,

@@ -1,0 +1,5 @@
+//! What is rendered, seen from outside: golden files, and who may connect to whom.
+
+mod example;
+mod golden;
+mod upgrade;
