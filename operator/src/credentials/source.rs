@@ -108,8 +108,11 @@ pub enum SourceError {
         /// Who holds the lock: an id that terraform gave.
         holder: String,
     },
-    /// It was read while it was being written, or was never written to its end.
-    #[error("{what} is incomplete ({problem}); looking again (if this lasts: terraform apply)")]
+    /// It was read while it was being written, or was never written to its end. Terraform cannot read it
+    /// then either, or takes it for an empty one, so that another run of it is no remedy.
+    #[error(
+        "{what} is incomplete ({problem}); looking again (if no terraform runs any more: restore its Secrets, or delete them and give terraform a good state with terraform state push)"
+    )]
     StateIncomplete {
         /// The source.
         what: String,
