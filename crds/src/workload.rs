@@ -8,7 +8,7 @@ use k8s_openapi::{
         core::v1::{Affinity, EnvVar, LocalObjectReference, Toleration, TopologySpreadConstraint},
         networking::v1::NetworkPolicyPeer,
     },
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::api::resource::Quantity,
 };
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -115,11 +115,11 @@ pub struct Resources {
     /// What a node must have free for the pod, such as {cpu: 100m, memory: 100Mi}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantities")]
-    pub requests: Option<BTreeMap<String, IntOrString>>,
+    pub requests: Option<BTreeMap<String, Quantity>>,
     /// What the pod may use at most, such as {cpu: 1, memory: 300Mi}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantities")]
-    pub limits: Option<BTreeMap<String, IntOrString>>,
+    pub limits: Option<BTreeMap<String, Quantity>>,
 }
 
 /// Number of pods by CPU use.

@@ -11,9 +11,7 @@ use crds::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
-    apimachinery::pkg::{
-        api::resource::Quantity, apis::meta::v1::OwnerReference, util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::OwnerReference},
 };
 use kube::{Resource, ResourceExt};
 use secrecy::SecretString;
@@ -289,17 +287,9 @@ fn plan_resources(chosen: Option<&Resources>) -> ResourceRequirements {
             claims: None,
         };
     };
-    let quantities = |amounts: &BTreeMap<String, IntOrString>| -> BTreeMap<String, Quantity> {
+    let quantities = |amounts: &BTreeMap<String, Quantity>| -> BTreeMap<String, Quantity> {
         let amounts = amounts.iter();
-        amounts
-            .map(|(name, amount)| {
-                let text = match amount {
-                    IntOrString::Int(number) => number.to_string(),
-                    IntOrString::String(text) => text.clone(),
-                };
-                (name.clone(), stored::quantity(&text))
-            })
-            .collect()
+        amounts.map(|(name, Quantity(text))| (name.clone(), stored::quantity(text))).collect()
     };
     let is_given = |amounts: &&BTreeMap<_, _>| !amounts.is_empty();
     ResourceRequirements {
