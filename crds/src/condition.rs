@@ -89,6 +89,14 @@ reasons! {
     RollingOut,
     /// Too few pods are available.
     MinimumReplicasUnavailable,
+    /// A pod does not get its image. The kubelet tries again by itself.
+    ImagePullBackOff,
+    /// A pod ends again and again, and is started ever more seldom.
+    CrashLoopBackOff,
+    /// A pod's container cannot be made, mostly as something that it refers to does not exist.
+    ContainerNotCreated,
+    /// No node has room for a pod, or none that it may run on.
+    Unschedulable,
     /// A rollout did not advance within its deadline.
     ProgressDeadlineExceeded,
     /// The component does not exist yet.
@@ -143,7 +151,7 @@ reasons! {
     AccountsFailed,
     /// The certificate authority that the spec refers to does not exist.
     CaNotFound,
-    /// The spec asks for what cannot be done; the message says why.
+    /// The spec asks for what cannot be done, or cannot be read; the message says why.
     InvalidSpec,
     /// The database's host is not one that this operator may send credentials to.
     HostNotAllowed,
@@ -151,7 +159,7 @@ reasons! {
     DataWouldBeLost,
     /// The API server refused or did not answer; the operator tries again.
     ApiError,
-    /// The API server refused for good, by quota, policy or admission webhook.
+    /// The API server refused a child or its pods, by quota, policy or admission webhook.
     Refused,
     /// The autoscalers have no metrics.
     MetricsUnavailable,

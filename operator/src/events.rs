@@ -4,12 +4,12 @@ use crds::{
     ConditionType, HardwarePortal, HardwarePortalStatus, Reason, RotationOutcome, RotationRecord,
 };
 use k8s_openapi::{
-    api::events::v1::Event,
+    api::{core::v1::ObjectReference, events::v1::Event},
     apimachinery::pkg::apis::meta::v1::{Condition, MicroTime},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, PostParams},
+    api::{ApiResource, DynamicObject, ObjectMeta, PostParams},
 };
 use tracing::warn;
 
@@ -38,7 +38,8 @@ impl Events {
         for condition in turned(old, &new.conditions) {
             let Condition { type_, status, reason, message, .. } = condition;
             let note = format!("{type_} is {status}: {message}");
-            self.publish(portal, self.event(portal, status == "True", reason, note)).await;
+            let is_good = status == "True" || is_on_its_way(reason);
+            self.publish(portal, self.event(portal, is_good, reason, note)).await;
         }
         for entry in ended(before, new) {
             let RotationRecord { generation, reason, outcome, .. } = entry;
@@ -62,17 +63,28 @@ impl Events {
         self.publish(portal, self.event(portal, false, Reason::AccountsLeft.as_str(), note)).await;
     }
 
-    async fn publish(&self, portal: &HardwarePortal, event: Event) {
-        let namespace = portal.namespace().unwrap_or_default();
+    /// Says why an object is no portal.
+    pub async fn publish_malformed(&self, object: &DynamicObject, message: String) {
+        let regarding = object.object_ref(&ApiResource::erase::<HardwarePortal>(&()));
+        let event = self.event_about(regarding, false, Reason::InvalidSpec.as_str(), message);
+        self.publish(object, event).await;
+    }
+
+    async fn publish(&self, object: &impl ResourceExt, event: Event) {
+        let namespace = object.namespace().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         if let Err(error) = events.create(&PostParams::default(), &event).await {
-            warn!(namespace, name = portal.name_any(), %error, "failed to publish an event");
+            warn!(namespace, name = object.name_any(), %error, "failed to publish an event");
         }
     }
 
-    fn event(
+    fn event(&self, portal: &HardwarePortal, is_good: bool, reason: &str, note: String) -> Event {
+        self.event_about(portal.object_ref(&()), is_good, reason, note)
+    }
+
+    fn event_about(
         &self,
-        portal: &HardwarePortal,
+        regarding: ObjectReference,
         is_good: bool,
         reason: &str,
         mut note: String,
@@ -80,15 +92,15 @@ impl Events {
         note.truncate(note.floor_char_boundary(LONGEST_NOTE));
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}-", portal.name_any())),
-                namespace: portal.namespace(),
+                generate_name: regarding.name.as_ref().map(|name| format!("{name}-")),
+                namespace: regarding.namespace.clone(),
                 ..ObjectMeta::default()
             },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(jiff::Timestamp::now())),
             note: Some(note),
             reason: Some(reason.to_owned()),
-            regarding: Some(portal.object_ref(&())),
+            regarding: Some(regarding),
             reporting_controller: Some("gill-hicks.dev/operator".to_owned()),
             reporting_instance: Some(self.instance.clone()),
             type_: Some(if is_good { "Normal" } else { "Warning" }.to_owned()),
@@ -110,8 +122,26 @@ fn ended<'a>(
     history.filter(move |entry| entry.generation > last)
 }
 
-/// The conditions worth an event. Progressing and Suspended turn with what the user does, and
-/// AutoscalingActive with every start.
+/// What every portal goes through: no reason to worry anybody.
+fn is_on_its_way(reason: &str) -> bool {
+    let ordinary = [
+        Reason::NotCreated,
+        Reason::RollingOut,
+        Reason::MinimumReplicasUnavailable,
+        Reason::Migrating,
+    ];
+    ordinary.iter().any(|one| one.as_str() == reason)
+}
+
+/// Whether progress has come to an end that somebody has to know of. What the API server fails to do
+/// comes and goes.
+fn is_stuck(condition: &Condition) -> bool {
+    let calm = [Reason::AsExpected, Reason::SuspendedBySpec, Reason::ApiError];
+    condition.status == "False" && !calm.iter().any(|one| one.as_str() == condition.reason)
+}
+
+/// The conditions worth an event. Suspended turns with what the user does, and AutoscalingActive with
+/// every start.
 fn turned<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
     let is_news = |condition: &&Condition| {
         let before = old.iter().find(|before| before.type_ == condition.type_);
@@ -121,6 +151,10 @@ fn turned<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
         });
         match condition.type_.as_str() {
             kind if kind == ConditionType::Ready.as_str() => has_turned || says_else,
+            // Where it is in the way of Ready, that says it already.
+            kind if kind == ConditionType::Progressing.as_str() => {
+                is_stuck(condition) && says_else && !is_said_by_ready(condition, new)
+            }
             kind if kind == ConditionType::CredentialsReady.as_str()
                 || kind == ConditionType::DatabaseReady.as_str() =>
             {
@@ -130,4 +164,59 @@ fn turned<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
         }
     };
     new.iter().filter(is_news).collect()
+}
+
+fn is_said_by_ready(condition: &Condition, new: &[Condition]) -> bool {
+    let ready = new.iter().find(|one| one.type_ == ConditionType::Ready.as_str());
+    ready.is_some_and(|ready| ready.status == "False" && ready.reason == condition.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+    use serde_json::json;
+
+    use super::{is_on_its_way, turned};
+
+    fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
+        serde_json::from_value(json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }))
+        .expect("a condition")
+    }
+
+    fn published(old: &[Condition], new: &[Condition]) -> Vec<String> {
+        turned(old, new).into_iter().map(|it| format!("{} {}", it.type_, it.reason)).collect()
+    }
+
+    #[test]
+    fn a_refusal_that_leaves_a_portal_serving_is_told_once() {
+        let serving = condition("Ready", "True", "AsExpected", "");
+        let before = [serving.clone(), condition("Progressing", "False", "AsExpected", "")];
+        let after = [serving, condition("Progressing", "False", "Refused", "by policy p")];
+        assert_eq!(published(&before, &after), ["Progressing Refused"]);
+        assert_eq!(published(&after, &after), [""; 0], "nothing new");
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_ready_is_told_by_ready_alone() {
+        let after = [
+            condition("Ready", "False", "Refused", "by quota q"),
+            condition("Progressing", "False", "Refused", "by quota q"),
+        ];
+        assert_eq!(published(&[], &after), ["Ready Refused"]);
+    }
+
+    #[test]
+    fn a_faltering_api_server_and_ordinary_steps_warn_nobody() {
+        let before = [condition("Progressing", "False", "AsExpected", "")];
+        for (status, reason) in
+            [("False", "ApiError"), ("False", "SuspendedBySpec"), ("True", "RollingOut")]
+        {
+            let after = [condition("Progressing", status, reason, "m")];
+            assert_eq!(published(&before, &after), [""; 0], "{reason}");
+        }
+        assert!(is_on_its_way("Migrating") && !is_on_its_way("ImagePullBackOff"));
+    }
 }

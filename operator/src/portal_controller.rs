@@ -5,6 +5,9 @@ pub mod build;
 pub mod dereference;
 pub mod farewell;
 pub mod live;
+pub mod malformed;
+pub mod pods;
+pub mod refusal;
 pub mod reporter;
 pub mod retry;
 pub mod status;
@@ -101,10 +104,10 @@ pub enum ReconcileError {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The finalizer could not be written.
-    #[error("failed to write the finalizer: {0}")]
+    #[error("failed to write the finalizer: {}", refusal::in_words(.0))]
     Finalizer(Box<kube::Error>),
     /// The status could not be written.
-    #[error("failed to write the status: {0}")]
+    #[error("failed to write the status: {}", refusal::in_words(.0))]
     Status(Box<kube::Error>),
 }
 
@@ -114,16 +117,8 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
     let portal = match &object.0 {
         Ok(portal) => portal,
         Err(invalid) => {
-            let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
-            let name = invalid.metadata.name.clone().unwrap_or_default();
-            warn!(
-                namespace,
-                name,
-                error = invalid.error,
-                "an object is no HardwarePortal; waiting until it is changed"
-            );
-            counter!("reconcile_total", "outcome" => "malformed").increment(1);
-            return Action::await_change();
+            let Context { client, events, retries, .. } = &*context;
+            return malformed::explain(invalid, client, events, retries, at_rest()).await;
         }
     };
     context.cache.wait_until_filled().await;
@@ -140,7 +135,8 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
             counter!("reconcile_total", "outcome" => "applied").increment(1);
             context.retries.succeeded(&uid);
             debug!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
-            Action::requeue(next_look)
+            let pods = pods::next_look(portal.status.as_ref(), jiff::Timestamp::now());
+            Action::requeue(pods.map_or(next_look, |pods| pods.min(next_look)))
         }
         Err(error) => {
             counter!("reconcile_total", "outcome" => error.label()).increment(1);
@@ -224,8 +220,11 @@ async fn say(
     context: &Context,
     outcome: &Outcome<'_>,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let live = Live::read(&context.cache, namespace, &portal.name_any());
-    let status = report(portal, outcome, &live, jiff::Timestamp::now());
+    let name = portal.name_any();
+    let live = Live::read(&context.cache, namespace, &name);
+    let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
+    let troubles = pods::ask(&context.client, namespace, &name, last, now).await;
+    let status = report(portal, outcome, &live, &troubles, now);
     let said = context.reporter.say(portal, status).await;
     said.map_err(|error| ReconcileError::Status(Box::new(error)))
 }

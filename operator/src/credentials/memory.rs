@@ -9,7 +9,7 @@ use kube::{
 use serde_json::json;
 
 use super::rotation::State;
-use crate::portal_controller::live::own_secrets::OwnSecrets;
+use crate::portal_controller::{live::own_secrets::OwnSecrets, refusal};
 
 const KEY: &str = "state.json";
 
@@ -27,7 +27,7 @@ pub enum MemoryError {
     )]
     Unreadable(String),
     /// The API server did not do what it was asked for.
-    #[error("failed to {verb} the Secret {name}: {source}")]
+    #[error("failed to {verb} the Secret {name}: {}", refusal::in_words(source))]
     Api {
         /// What was to be done.
         verb: &'static str,

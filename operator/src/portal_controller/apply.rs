@@ -25,6 +25,7 @@ use super::{
         children::{SECRET, resource_of},
         own_secrets::OwnSecrets,
     },
+    refusal,
     validate::{Scaling, ValidatedPortal},
 };
 
@@ -58,7 +59,7 @@ impl Applied {
 
 /// The API server did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {verb} {kind} {name}: {source}")]
+#[error("failed to {verb} {kind} {name}: {}", refusal::in_words(source))]
 pub struct ApplyError {
     verb: &'static str,
     kind: String,

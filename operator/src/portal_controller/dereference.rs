@@ -11,6 +11,7 @@ use service_kit::credentials::CredentialSet;
 use super::{
     build::names,
     live::{Live, own_secrets::OwnSecrets},
+    refusal,
 };
 use crate::credentials::{
     memory::{Memory, MemoryError},
@@ -71,7 +72,7 @@ pub enum DereferenceError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The API server did not give an answer to build on.
-    #[error("failed to read {what}: {source}")]
+    #[error("failed to read {what}: {}", refusal::in_words(source))]
     Api {
         /// What was to be read.
         what: &'static str,

@@ -29,7 +29,7 @@ impl Retry {
         match status.code {
             _ if seconds > 0 => Self::After(Duration::from_secs(u64::from(seconds))),
             // By quota, policy, webhook or a missing right: somebody has to change something else.
-            403 | 422 | 400 => Self::Poll,
+            400 | 403 | 413 | 422 => Self::Poll,
             _ => Self::Backoff,
         }
     }

@@ -1,6 +1,8 @@
 //! What is said about a portal: pure, from what was applied.
 
 mod credentials;
+#[cfg(test)]
+mod tests;
 
 use crds::{
     ConditionType, DatabaseKind, HardwarePortal, HardwarePortalStatus, Reason, WorkloadStatus,
@@ -13,8 +15,10 @@ use serde_json::Value;
 
 use super::{
     apply::Applied,
-    build::{migration, names},
+    build::{labels::Component, migration, names},
     live::{Live, LiveDeployment, Migration},
+    pods::{Trouble, Troubles},
+    refusal,
     validate::{ValidatedDatabase, ValidatedPortal},
 };
 use crate::credentials::Credentials;
@@ -47,10 +51,11 @@ pub fn report(
     portal: &HardwarePortal,
     outcome: &Outcome<'_>,
     live: &Live,
+    troubles: &Troubles,
     now: jiff::Timestamp,
 ) -> HardwarePortalStatus {
     let old = portal.status.clone().unwrap_or_default();
-    let findings = Findings::collect(portal, outcome, live);
+    let findings = Findings::collect(portal, outcome, live, troubles);
     let generation = portal.metadata.generation;
     let conditions = findings.into_iter().map(|finding| {
         let kind = finding.kind.as_str();
@@ -109,13 +114,20 @@ struct Findings;
 
 impl Findings {
     /// One finding per type, in their order.
-    fn collect(portal: &HardwarePortal, outcome: &Outcome<'_>, live: &Live) -> Vec<Finding> {
-        let mut findings = match outcome {
+    fn collect(
+        portal: &HardwarePortal,
+        outcome: &Outcome<'_>,
+        live: &Live,
+        troubles: &Troubles,
+    ) -> Vec<Finding> {
+        let (mut findings, failure) = match outcome {
             Outcome::Applied(validated, credentials, applied) => {
-                of_applied(validated, *credentials, applied, live)
+                (of_applied(validated, *credentials, applied, live, troubles), None)
             }
-            Outcome::Suspended => of_suspended(portal, live),
-            Outcome::Failed(failure) => of_failed(portal, failure, live),
+            Outcome::Suspended => (of_suspended(portal, live, troubles), None),
+            Outcome::Failed(failure) => {
+                (of_failed(portal, failure, live, troubles), Some(*failure))
+            }
         };
         let is_suspended = matches!(outcome, Outcome::Suspended);
         findings.push(if is_suspended {
@@ -128,15 +140,16 @@ impl Findings {
         } else {
             Finding::new(ConditionType::Suspended, false, Reason::NotSuspended, "")
         });
-        findings.insert(0, readiness(&findings));
+        findings.insert(0, readiness(&findings, failure));
         findings.sort_by_key(|finding| finding.kind);
         findings
     }
 }
 
 /// Ready, as a consequence of the others. The first that is in the way gives the reason. Pods that hold
-/// a login go on serving while its rotation has trouble, so that alone is no obstacle.
-fn readiness(findings: &[Finding]) -> Finding {
+/// a login go on serving while its rotation has trouble, so that alone is no obstacle. What does not
+/// exist yet, or is not decided, is so because of the failure, which is then what people have to know.
+fn readiness(findings: &[Finding], failure: Option<&Failure>) -> Finding {
     let has_credentials = findings
         .iter()
         .any(|finding| finding.kind == ConditionType::HardwareAvailable && finding.is_true);
@@ -150,11 +163,16 @@ fn readiness(findings: &[Finding]) -> Finding {
         .iter()
         .flatten()
         .find_map(|kind| findings.iter().find(|finding| finding.kind == *kind && !finding.is_true));
-    match obstacle {
-        Some(Finding { reason, message, .. }) => {
+    match (obstacle, failure) {
+        (Some(Finding { reason: Reason::NotCreated, .. }), Some(failure)) => {
+            Finding::new(ConditionType::Ready, false, failure.reason, failure.message.clone())
+        }
+        (Some(Finding { reason, message, .. }), _) => {
             Finding::new(ConditionType::Ready, false, *reason, message.clone())
         }
-        None => Finding::new(ConditionType::Ready, true, Reason::AsExpected, "the portal serves"),
+        (None, _) => {
+            Finding::new(ConditionType::Ready, true, Reason::AsExpected, "the portal serves")
+        }
     }
 }
 
@@ -163,6 +181,7 @@ fn of_applied(
     credentials: Option<&Credentials>,
     applied: &Applied,
     live: &Live,
+    troubles: &Troubles,
 ) -> Vec<Finding> {
     let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
     let current = |name: &str, cached: Option<&LiveDeployment>| {
@@ -171,16 +190,16 @@ fn of_applied(
     let hardware = current(&api, live.hardware.as_ref());
     let page = current(&web, live.portal.as_ref());
     vec![
-        progress(portal, hardware.as_ref(), page.as_ref(), live),
-        database(portal, live),
+        progress(portal, hardware.as_ref(), page.as_ref(), live, troubles),
+        database(portal, live, troubles.of(Component::Migration)),
         credentials::find(credentials),
-        availability(ConditionType::HardwareAvailable, &api, hardware.as_ref()),
-        availability(ConditionType::PortalAvailable, &web, page.as_ref()),
+        availability(Component::Hardware, &api, hardware.as_ref(), troubles),
+        availability(Component::Portal, &web, page.as_ref(), troubles),
         autoscaling(applied),
     ]
 }
 
-fn database(portal: &ValidatedPortal, live: &Live) -> Finding {
+fn database(portal: &ValidatedPortal, live: &Live, trouble: Option<&Trouble>) -> Finding {
     let finding = |is_true, reason, message: String| {
         Finding::new(ConditionType::DatabaseReady, is_true, reason, message)
     };
@@ -206,11 +225,18 @@ fn database(portal: &ValidatedPortal, live: &Live) -> Finding {
                     Reason::MigrationFailed,
                     format!("Job {job} failed ({why}); its pods' log says why: kubectl logs job/{job}; it is tried again"),
                 ),
-                Some(Migration::Running) | None => finding(
-                    false,
-                    Reason::Migrating,
-                    format!("Job {job} brings the schema up to date"),
-                ),
+                Some(Migration::Running) | None => match trouble {
+                    Some(Trouble { reason, message }) if is_stuck(*reason) => finding(
+                        false,
+                        *reason,
+                        format!("Job {job} cannot bring the schema up to date: {message}"),
+                    ),
+                    _ => finding(
+                        false,
+                        Reason::Migrating,
+                        format!("Job {job} brings the schema up to date"),
+                    ),
+                },
             }
         }
     }
@@ -218,7 +244,16 @@ fn database(portal: &ValidatedPortal, live: &Live) -> Finding {
 
 /// A component is available when its Deployment's own controller says so of its latest spec. Counting
 /// replicas instead would call a surge an outage.
-fn availability(kind: ConditionType, name: &str, live: Option<&LiveDeployment>) -> Finding {
+fn availability(
+    component: Component,
+    name: &str,
+    live: Option<&LiveDeployment>,
+    troubles: &Troubles,
+) -> Finding {
+    let kind = match component {
+        Component::Portal => ConditionType::PortalAvailable,
+        Component::Hardware | Component::Migration => ConditionType::HardwareAvailable,
+    };
     let Some(live) = live else {
         return Finding::new(
             kind,
@@ -235,29 +270,52 @@ fn availability(kind: ConditionType, name: &str, live: Option<&LiveDeployment>) 
             format!("Deployment {name} has a new spec that its controller has not seen yet"),
         );
     }
-    let conditions = live.status.conditions.iter().flatten();
-    let condition = |wanted: &str| -> Option<&DeploymentCondition> {
-        conditions.clone().find(|condition| condition.type_ == wanted)
-    };
-    if let Some(stuck) = condition("Progressing").filter(|it| it.status == "False") {
-        let message = format!("Deployment {name}: {}", stuck.message.clone().unwrap_or_default());
-        return Finding::new(kind, false, Reason::ProgressDeadlineExceeded, message);
+    let is_available = condition(live, "Available").is_some_and(|it| it.status == "True");
+    let stuck = condition(live, "Progressing").filter(|it| it.status == "False");
+    if is_available && stuck.is_none() {
+        let message = format!("Deployment {name} is available");
+        return Finding::new(kind, true, Reason::AsExpected, message);
     }
-    match condition("Available").map(|it| it.status.as_str()) {
-        Some("True") => {
-            Finding::new(kind, true, Reason::AsExpected, format!("Deployment {name} is available"))
+    let count = format!(
+        "Deployment {name} has {} of {} pods available",
+        live.status.available_replicas.unwrap_or_default(),
+        live.replicas
+    );
+    let (reason, why) = match (obstacle(live, troubles.of(component)), stuck) {
+        (Some(Trouble { reason, message }), _) => (reason, message),
+        (None, Some(stuck)) => {
+            (Reason::ProgressDeadlineExceeded, stuck.message.clone().unwrap_or_default())
         }
-        _ => Finding::new(
-            kind,
-            false,
-            Reason::MinimumReplicasUnavailable,
-            format!(
-                "Deployment {name} has {} of {} pods available",
-                live.status.available_replicas.unwrap_or_default(),
-                live.replicas
-            ),
-        ),
-    }
+        (None, None) => {
+            return Finding::new(kind, false, Reason::MinimumReplicasUnavailable, count);
+        }
+    };
+    Finding::new(kind, false, reason, format!("{count}: {why}"))
+}
+
+fn condition<'a>(live: &'a LiveDeployment, wanted: &str) -> Option<&'a DeploymentCondition> {
+    live.status.conditions.iter().flatten().find(|condition| condition.type_ == wanted)
+}
+
+/// What keeps a Deployment's pods from being made, or those that were made from their work.
+fn obstacle(live: &LiveDeployment, trouble: Option<&Trouble>) -> Option<Trouble> {
+    let refused = condition(live, "ReplicaFailure").filter(|it| it.status == "True");
+    let refused = refused.map(|refused| {
+        let message = refused.message.clone().unwrap_or_default();
+        // What comes before names the pod, which is another one at each try.
+        let why = message.split_once("is forbidden: ").map_or(&*message, |(_, why)| why);
+        let advice = refusal::advice(&message).map(|advice| format!("; {advice}"));
+        Trouble {
+            reason: Reason::Refused,
+            message: format!("its pods are refused: {why}{}", advice.unwrap_or_default()),
+        }
+    });
+    refused.or_else(|| trouble.cloned())
+}
+
+/// Whether pods with such a trouble are not merely on their way.
+fn is_stuck(reason: Reason) -> bool {
+    reason != Reason::MinimumReplicasUnavailable
 }
 
 fn progress(
@@ -265,9 +323,13 @@ fn progress(
     hardware: Option<&LiveDeployment>,
     page: Option<&LiveDeployment>,
     live: &Live,
+    troubles: &Troubles,
 ) -> Finding {
     let kind = ConditionType::Progressing;
     if migration::is_outstanding(portal, live) {
+        if let Some(stuck) = troubles.of(Component::Migration).filter(|it| is_stuck(it.reason)) {
+            return Finding::new(kind, false, stuck.reason, stuck.message.clone());
+        }
         return Finding::new(
             kind,
             true,
@@ -275,6 +337,15 @@ fn progress(
             "new hardware pods wait for the migration",
         );
     }
+    progress_of([(Component::Hardware, hardware), (Component::Portal, page)], troubles)
+}
+
+/// How far the rollouts of Deployments are.
+fn progress_of<const N: usize>(
+    deployments: [(Component, Option<&LiveDeployment>); N],
+    troubles: &Troubles,
+) -> Finding {
+    let kind = ConditionType::Progressing;
     let is_rolling = |live: Option<&LiveDeployment>| {
         live.is_none_or(|live| {
             live.status.observed_generation.unwrap_or_default() < live.generation
@@ -283,15 +354,21 @@ fn progress(
                 || live.status.replicas.unwrap_or_default() > live.replicas
         })
     };
-    let rolling: Vec<&str> = [("hardware", hardware), ("portal", page)]
-        .into_iter()
-        .filter(|(_, live)| is_rolling(*live))
-        .map(|(name, _)| name)
-        .collect();
+    let rolling: Vec<(Component, Option<&LiveDeployment>)> =
+        deployments.into_iter().filter(|(_, live)| is_rolling(*live)).collect();
     if rolling.is_empty() {
         return Finding::new(kind, false, Reason::AsExpected, "everything is as the spec asks");
     }
-    let message = format!("pods of {} are being started, replaced or ended", rolling.join(" and "));
+    let stuck = rolling.iter().find_map(|(component, live)| {
+        let found = obstacle((*live)?, troubles.of(*component))?;
+        is_stuck(found.reason).then_some((*component, found))
+    });
+    if let Some((component, Trouble { reason, message })) = stuck {
+        let message = format!("{} makes no progress: {message}", component.as_str());
+        return Finding::new(kind, false, reason, message);
+    }
+    let names: Vec<&str> = rolling.iter().map(|(component, _)| component.as_str()).collect();
+    let message = format!("pods of {} are being started, replaced or ended", names.join(" and "));
     Finding::new(kind, true, Reason::RollingOut, message)
 }
 
@@ -320,8 +397,8 @@ fn autoscaling(applied: &Applied) -> Finding {
 }
 
 /// What runs is still described; what is unknown is taken from the last status.
-fn of_suspended(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
-    let mut findings = remembered(portal, live);
+fn of_suspended(portal: &HardwarePortal, live: &Live, troubles: &Troubles) -> Vec<Finding> {
+    let mut findings = remembered(portal, live, troubles);
     findings.push(Finding::new(
         ConditionType::Progressing,
         false,
@@ -331,8 +408,13 @@ fn of_suspended(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
     findings
 }
 
-fn of_failed(portal: &HardwarePortal, failure: &Failure, live: &Live) -> Vec<Finding> {
-    let mut findings = remembered(portal, live);
+fn of_failed(
+    portal: &HardwarePortal,
+    failure: &Failure,
+    live: &Live,
+    troubles: &Troubles,
+) -> Vec<Finding> {
+    let mut findings = remembered(portal, live, troubles);
     let blocked = Finding::new(failure.concerns, false, failure.reason, failure.message.clone());
     findings.retain(|finding| finding.kind != blocked.kind);
     findings.push(blocked);
@@ -347,7 +429,7 @@ fn of_failed(portal: &HardwarePortal, failure: &Failure, live: &Live) -> Vec<Fin
     findings
 }
 
-fn remembered(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
+fn remembered(portal: &HardwarePortal, live: &Live, troubles: &Troubles) -> Vec<Finding> {
     let name = portal.metadata.name.clone().unwrap_or_default();
     let last = |kind: ConditionType| {
         let status = portal.status.as_ref();
@@ -365,11 +447,12 @@ fn remembered(portal: &HardwarePortal, live: &Live) -> Vec<Finding> {
         last(ConditionType::DatabaseReady),
         last(ConditionType::CredentialsReady),
         availability(
-            ConditionType::HardwareAvailable,
+            Component::Hardware,
             &names::hardware(&name),
             live.hardware.as_ref(),
+            troubles,
         ),
-        availability(ConditionType::PortalAvailable, &names::portal(&name), live.portal.as_ref()),
+        availability(Component::Portal, &names::portal(&name), live.portal.as_ref(), troubles),
         last(ConditionType::AutoscalingActive),
     ]
 }

@@ -10,7 +10,8 @@ use crate::portal_controller::validate::ValidatedPortal;
 /// Label with the name of the portal.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 const NAME: &str = "app.kubernetes.io/name";
-const COMPONENT: &str = "app.kubernetes.io/component";
+/// Label with what a pod does for the portal.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Selects what this operator made, in every watch.

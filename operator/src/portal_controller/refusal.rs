@@ -1,0 +1,69 @@
+//! What the API server refused, in words for whoever has to act.
+
+/// What the API server said, without the structure around it, and what to do about it.
+#[must_use]
+pub fn in_words(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else { return error.to_string() };
+    match advice(&status.message) {
+        Some(advice) => format!("{}; {advice}", status.message),
+        None => status.message.clone(),
+    }
+}
+
+/// Who can do something about a refusal, and what. None where the message itself is all that is known.
+#[must_use]
+pub fn advice(message: &str) -> Option<&'static str> {
+    // Quota and terminating namespaces first: their messages say "forbidden" too.
+    let known = [
+        (
+            "exceeded quota",
+            "raise the ResourceQuota of this namespace, or lower what the spec asks for",
+        ),
+        (
+            "failed quota",
+            "the ResourceQuota of this namespace wants these amounts to be named; write them under resources in the spec",
+        ),
+        ("being terminated", "the namespace is being deleted, and nothing is made in it any more"),
+        (
+            "ValidatingAdmissionPolicy",
+            "change the spec so that the policy allows it, or ask the cluster's administrator for an exception",
+        ),
+        (
+            "admission webhook",
+            "change the spec so that the webhook allows it, or ask the cluster's administrator for an exception",
+        ),
+        (
+            "violates PodSecurity",
+            "the pods meet the restricted standard; ask the cluster's administrator which one this namespace enforces",
+        ),
+        (
+            "cannot ",
+            "the operator lacks a right; its administrator binds its Role in this namespace",
+        ),
+    ];
+    known.into_iter().find(|(mark, _)| message.contains(mark)).map(|(_, advice)| advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::in_words;
+
+    #[test]
+    fn a_refusal_is_what_the_server_said_and_what_to_do_about_it() {
+        let refused = |message: &str| {
+            kube::Error::Api(Status::failure(message, "Forbidden").with_code(403).boxed())
+        };
+        let by_quota = in_words(&refused("services \"p\" is forbidden: exceeded quota: q"));
+        assert_eq!(
+            by_quota,
+            "services \"p\" is forbidden: exceeded quota: q; raise the ResourceQuota of this namespace, or lower what the spec asks for"
+        );
+        let by_rights = in_words(&refused(
+            "services is forbidden: User \"u\" cannot create resource \"services\"",
+        ));
+        assert!(by_rights.ends_with("binds its Role in this namespace"), "{by_rights}");
+        assert_eq!(in_words(&refused("port: Invalid value")), "port: Invalid value");
+    }
+}
