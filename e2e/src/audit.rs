@@ -28,6 +28,8 @@ pub struct Request {
     pub received: Timestamp,
     /// Who asked.
     pub user: String,
+    /// The pod that asked, if it was one.
+    pub pod: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: String,
     /// Plural of the kind, with the subresource: `deployments`, `hardwareportals/status`.
@@ -54,7 +56,8 @@ impl Request {
 /// `patch deployments gill-hicks/demo-portal (200)`, for messages of failed tests.
 impl std::fmt::Display for Request {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { received, user: _, verb, resource, namespace, name, code, took: _ } = self;
+        let Self { received, user: _, pod: _, verb, resource, namespace, name, code, took: _ } =
+            self;
         write!(formatter, "{received} {verb} {resource} {namespace}/{name} ({code})")
     }
 }
@@ -209,6 +212,15 @@ struct Event {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: Extra,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Extra {
+    #[serde(rename = "authentication.kubernetes.io/pod-name")]
+    pod_name: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -234,9 +246,11 @@ impl Event {
         }
         let received = parse_time(&self.request_received_timestamp)?;
         let took = parse_time(&self.stage_timestamp)?.duration_since(received);
+        let User { username: user, extra } = self.user;
         let request = Request {
             received,
-            user: self.user.username,
+            user,
+            pod: extra.pod_name.into_iter().next().unwrap_or_default(),
             verb: self.verb,
             resource,
             namespace,
@@ -260,11 +274,12 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_says_who_asked_for_what() {
-        let line = r#"{"kind":"Event","level":"Metadata","auditID":"6880f004","stage":"ResponseComplete","requestURI":"/apis/gill-hicks.dev/v1alpha1/namespaces/a/hardwareportals/b/status","verb":"patch","user":{"username":"system:serviceaccount:x:y"},"objectRef":{"resource":"hardwareportals","namespace":"a","name":"b","apiGroup":"gill-hicks.dev","subresource":"status"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-24T19:48:01.101844Z","stageTimestamp":"2026-11-24T19:48:01.109844Z"}"#;
+        let line = r#"{"kind":"Event","level":"Metadata","auditID":"6880f004","stage":"ResponseComplete","requestURI":"/apis/gill-hicks.dev/v1alpha1/namespaces/a/hardwareportals/b/status","verb":"patch","user":{"username":"system:serviceaccount:x:y","extra":{"authentication.kubernetes.io/pod-name":["z"]}},"objectRef":{"resource":"hardwareportals","namespace":"a","name":"b","apiGroup":"gill-hicks.dev","subresource":"status"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-11-24T19:48:01.101844Z","stageTimestamp":"2026-11-24T19:48:01.109844Z"}"#;
         let event: Event = serde_json::from_str(line).unwrap();
         let (id, request) = event.into_request().unwrap();
         assert_eq!(id, "6880f004");
         assert_eq!(request.user, "system:serviceaccount:x:y");
+        assert_eq!(request.pod, "z");
         assert!(request.is_write());
         assert_eq!(request.took, Duration::from_millis(8));
         assert_eq!(

@@ -19,25 +19,68 @@ pub struct Hung {
 impl Hung {
     /// Stops the process in a pod of one container.
     pub fn hang(pod: &Pod) -> Result<Self> {
-        let containers = pod.status.iter().flat_map(|status| &status.container_statuses);
-        let id = containers.flatten().find_map(|container| container.container_id.as_deref());
-        let id = id.and_then(|id| id.strip_prefix("containerd://")).context("a container runs")?;
-        let hung = Self { process: find_process(id)? };
-        hung.signal("-STOP")?;
+        let hung = Self { process: process_of(pod)? };
+        signal("-STOP", &hung.process)?;
         Ok(hung)
-    }
-
-    fn signal(&self, signal: &str) -> Result<()> {
-        run(Command::new("kill").args([signal, &self.process]), "").map(drop)
     }
 }
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        if let Err(error) = self.signal("-CONT") {
+        if let Err(error) = signal("-CONT", &self.process) {
             eprintln!("process {} stays stopped: {error:#}", self.process);
         }
     }
+}
+
+/// Ends the process in a pod of one container as the end of its machine does. The kubelet starts it
+/// anew.
+pub fn kill(pod: &Pod) -> Result<()> {
+    signal("-KILL", &process_of(pod)?)
+}
+
+/// A pod that cannot reach the API server until this is dropped. What it sends is swallowed, as on a
+/// network that is cut: no connection is refused or ends.
+#[derive(Debug)]
+pub struct Partition {
+    rule: Vec<String>,
+}
+
+impl Partition {
+    /// Cuts a pod off.
+    pub fn begin(pod: &Pod) -> Result<Self> {
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let address = address.context("the pod has an address")?;
+        let rule = format!("INPUT --source {address} --protocol tcp --dport 6443 --jump DROP");
+        let partition = Self { rule: rule.split(' ').map(str::to_owned).collect() };
+        partition.change("--insert")?;
+        Ok(partition)
+    }
+
+    fn change(&self, how: &str) -> Result<()> {
+        let mut iptables = Command::new("nsenter");
+        iptables.args(["--net=/run/netns/gill-hicks", "iptables", "--wait", how]);
+        run(iptables.args(&self.rule), "").map(drop)
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        if let Err(error) = self.change("--delete") {
+            eprintln!("a pod stays cut off by {:?}: {error:#}", self.rule);
+        }
+    }
+}
+
+fn signal(signal: &str, process: &str) -> Result<()> {
+    run(Command::new("kill").args([signal, process]), "").map(drop)
+}
+
+fn process_of(pod: &Pod) -> Result<String> {
+    let containers = pod.status.iter().flat_map(|status| &status.container_statuses);
+    let id = containers.flatten().find_map(|container| container.container_id.as_deref());
+    let id = id.and_then(|id| id.strip_prefix("containerd://")).context("a container runs")?;
+    find_process(id)
 }
 
 /// The one process whose cgroup is named after the container.

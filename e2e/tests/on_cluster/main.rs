@@ -5,6 +5,7 @@ mod admission;
 mod autoscaling;
 mod embedded;
 mod faults;
+mod leadership;
 mod mysql;
 mod quick_start;
 mod rendered;

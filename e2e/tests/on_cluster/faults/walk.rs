@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use crds::HardwarePortal;
 use e2e::{
     Namespace,
@@ -227,7 +227,9 @@ impl Walker {
         );
         for (name, object) in &expected.objects {
             let found = found.objects.get(name).with_context(|| format!("{name} is missing"))?;
-            ensure!(found == object, "{name} is {found}, expected {object}");
+            if let Some(difference) = first_difference(object, found, "") {
+                bail!("{name}: {difference}");
+            }
         }
         let extra = found.objects.keys().find(|name| !expected.objects.contains_key(*name));
         ensure!(extra.is_none(), "{extra:?} should not be there");
@@ -294,6 +296,10 @@ fn without_chance(mut object: Value) -> Value {
     for key in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
         metadata.as_object_mut().and_then(|metadata| metadata.remove(key));
     }
+    // How many steps a Deployment took to where it is, its controller may see or miss.
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        annotations.remove("deployment.kubernetes.io/revision");
+    }
     // A retained volume claim has no owner.
     if let Some(owner) = metadata.pointer_mut("/ownerReferences/0/uid") {
         *owner = Value::Null;
@@ -308,4 +314,19 @@ fn without_chance(mut object: Value) -> Value {
         }
     }
     object
+}
+
+/// Where two objects differ, in words.
+fn first_difference(expected: &Value, found: &Value, path: &str) -> Option<String> {
+    if let (Value::Object(wanted), Value::Object(has)) = (expected, found) {
+        let keys = wanted.keys().chain(has.keys());
+        let at = |object: &serde_json::Map<String, Value>, key: &String| {
+            object.get(key).cloned().unwrap_or_default()
+        };
+        let mut differences = keys.filter_map(|key| {
+            first_difference(&at(wanted, key), &at(has, key), &format!("{path}.{key}"))
+        });
+        return differences.next();
+    }
+    (expected != found).then(|| format!("{path} is {found}, expected {expected}"))
 }
