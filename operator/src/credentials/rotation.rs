@@ -108,6 +108,7 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
         return Needs::default();
     }
     let rotates = change.mode != RotationMode::Follow;
+    let asks_server = has_slots(change.mode) || leaves_account(change, &plan.account);
     // Where the pods' own login is in doubt, the way back is looked for too.
     let is_late = now.duration_since(change.waits_since()) >= STALL_AFTER;
     match change.phase {
@@ -125,17 +126,17 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
         Phase::Published => Needs { pods: true, next: is_late, old: is_late, ..Needs::default() },
         Phase::Adopted => Needs {
             root: has_slots(change.mode),
-            sessions: has_slots(change.mode),
+            sessions: asks_server,
             pods: true,
             next: is_late,
             old: is_late,
         },
         Phase::Drained => Needs {
             root: rotates,
-            sessions: has_slots(change.mode),
+            sessions: asks_server,
             pods: true,
-            next: rotates,
-            old: is_late,
+            next: rotates || asks_server,
+            old: is_late || leaves_account(change, &plan.account),
         },
         Phase::Revoked => Needs { old: true, ..Needs::default() },
     }
@@ -155,6 +156,14 @@ fn has_slots(mode: RotationMode) -> bool {
 fn keeps_account(change: &Change) -> bool {
     let next = change.next.first().map(|next| &next.username);
     next.is_some() && next == change.old.as_ref().map(|old| &old.username)
+}
+
+/// Whether mode Follow takes the place of an account of ours, which nobody but us would ever end.
+fn leaves_account(change: &Change, account: &AccountName) -> bool {
+    let Some(old) = &change.old else { return false };
+    change.mode == RotationMode::Follow
+        && is_ours(account, old)
+        && change.next.iter().all(|next| next.username != old.username)
 }
 
 /// Whether the spec asks for something else, and the change can still be given up. One that is
@@ -557,7 +566,8 @@ impl Turn<'_> {
     /// Looks once more before it cuts the old login off: a pod may have come meanwhile, or the new
     /// login may have gone.
     fn revoke(&self, next: &mut Step) {
-        if self.replace_dead(next) || (self.rotates() && !self.is_ready_to_revoke(next)) {
+        let ends_account = self.rotates() || leaves_account(self.change, &self.plan.account);
+        if self.replace_dead(next) || (ends_account && !self.is_ready_to_revoke(next)) {
             return;
         }
         let Some(users) = self.find_users(next.state.generation) else { return };
@@ -567,6 +577,10 @@ impl Turn<'_> {
             return self.enter(next, Phase::Adopted);
         }
         match (&self.change.old, self.change.next.first()) {
+            // In mode Follow the operator may have lost the right to do so, and a person did.
+            (Some(_), _) if !self.rotates() && self.seen.old == Some(LoginSeen::Denied) => {
+                self.enter(next, Phase::Revoked);
+            }
             (Some(old), Some(new)) if self.revokes(old) => {
                 next.effects.push(if old.username == new.username {
                     Effect::DropOldPassword { next: new.clone() }
@@ -581,11 +595,12 @@ impl Turn<'_> {
     }
 
     fn revokes(&self, old: &Candidate) -> bool {
-        self.rotates() && is_ours(&self.plan.account, old)
+        (self.rotates() && is_ours(&self.plan.account, old))
+            || leaves_account(self.change, &self.plan.account)
     }
 
     fn is_ready_to_revoke(&self, next: &mut Step) -> bool {
-        if self.find_root(next).is_none() {
+        if self.rotates() && self.find_root(next).is_none() {
             return false;
         }
         match &self.seen.next {
@@ -660,7 +675,8 @@ impl Turn<'_> {
         let old = self.change.old.as_ref();
         let has_own_account =
             old.is_some_and(|old| is_ours(&self.plan.account, old)) && !keeps_account(self.change);
-        if has_slots(self.change.mode) && has_own_account {
+        let is_left = leaves_account(self.change, &self.plan.account);
+        if is_left || (has_slots(self.change.mode) && has_own_account) {
             let old = old.map(|old| old.username.as_str());
             let sessions = self.seen.sessions.as_ref()?;
             let of_old = sessions.iter().filter(|session| Some(session.user.as_str()) == old);

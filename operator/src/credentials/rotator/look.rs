@@ -36,7 +36,8 @@ impl<'a> Root<'a> {
     }
 
     /// The session, as the first login that is let in: the source's in their order, then the one
-    /// that worked last.
+    /// that worked last. In mode Follow the source's is the pods' own, which may hardly change
+    /// anything, so the one that worked last comes first: what is left of another mode is ended with it.
     pub(super) async fn session(&mut self) -> Result<&mut Session, Trouble> {
         match self.open().await {
             RootSeen::Works(_) => {}
@@ -55,7 +56,11 @@ impl<'a> Root<'a> {
             return RootSeen::Works(login.clone());
         }
         let of_source = self.mysql.source.iter().flat_map(|source| &source.candidates);
-        let logins: Vec<Candidate> = of_source.chain(&self.last).cloned().collect();
+        let logins: Vec<Candidate> = if self.mysql.plan.mode == RotationMode::Follow {
+            self.last.iter().chain(of_source).cloned().collect()
+        } else {
+            of_source.chain(&self.last).cloned().collect()
+        };
         for login in logins {
             match accounts::login_as_root(&self.mysql.server, &login).await {
                 Ok(session) => {

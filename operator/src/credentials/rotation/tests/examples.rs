@@ -503,6 +503,51 @@ fn a_mode_that_the_server_refuses_can_be_left() {
 }
 
 #[test]
+fn an_account_of_ours_is_locked_when_others_rotate_from_now_on() {
+    let mut world = at_rest(AlternatingUsers);
+    world.happen(Event::Mode(Follow));
+    let expected = [
+        "Observed",
+        "RootVerified",
+        "Verified",
+        "Published",
+        "Published: nudge pod-1 pod-2",
+        "Adopted",
+        "Adopted",
+        "Drained",
+        "Revoked: lock hw_0a1b2c3d4e_a",
+        "Idle",
+    ];
+    assert_eq!(trace(&mut world), expected);
+    assert_eq!(world.remember().history[0].outcome, Outcome::Revoked);
+    assert_eq!(holds(&world), "root");
+}
+
+#[test]
+fn an_account_of_ours_that_cannot_be_locked_stops_nobody_from_following() {
+    let mut world = at_rest(AlternatingUsers);
+    world.happen(Event::OpenStranger(0));
+    world.happen(Event::Mode(Follow));
+    go_to(&mut world, Phase::Adopted);
+    world.pass(60);
+    let stalled = stall(&world.turn(Faults::default()));
+    assert!(stalled.contains("hw_0a1b2c3d4e_a"), "{stalled}");
+
+    world.happen(Event::ChangeRoot);
+    world.happen(Event::Source(SourceEvent::TellTruth));
+    world.turn(Faults::default());
+    go_to(&mut world, Phase::Adopted);
+    let latest = world.source.candidates[0].clone();
+    assert!(world.remember().active().expect("published").is_same(&latest));
+
+    // A person does what the operator may not.
+    world.close_strangers();
+    world.happen(Event::Drift(Slot::A, Drift::Drop));
+    assert!(!trace(&mut world).iter().any(|line| line.contains("lock")));
+    assert_eq!(world.remember().history[0].outcome, Outcome::Revoked);
+}
+
+#[test]
 fn a_move_is_followed_though_a_rotation_waits_for_pods() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.servers[0].is_down = true;
