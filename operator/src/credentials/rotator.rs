@@ -22,7 +22,7 @@ use super::{
     accounts::{self, AccountName, Password, Slot, SqlError},
     adoption::{self, Inquirer},
     memory::{Memory, MemoryError},
-    rotation::{self, Effect, Obstacle, Phase, Place, State, Step},
+    rotation::{self, Effect, Obstacle, Outcome, Phase, Place, State, Step},
     source::SourceError,
 };
 use crate::portal_controller::{
@@ -91,6 +91,10 @@ impl Rotator {
     /// A rotator that writes through `client`.
     #[must_use]
     pub fn new(client: Client, inquirer: Inquirer) -> Self {
+        // From 0 on: a counter that begins with 1 has not increased, and no alert would notice.
+        for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
+            counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
+        }
         Self { client, inquirer, tried: Mutex::default() }
     }
 
