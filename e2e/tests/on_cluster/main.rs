@@ -6,6 +6,7 @@ mod autoscaling;
 mod embedded;
 mod faults;
 mod leadership;
+mod monitoring;
 mod mysql;
 mod quick_start;
 mod rendered;
