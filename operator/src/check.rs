@@ -1,5 +1,11 @@
 //! `operator check`: what is wrong with this installation, in words.
 
+mod cluster;
+mod image;
+mod portals;
+#[cfg(test)]
+mod tests;
+
 use k8s_openapi::{
     api::authorization::v1::{
         ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -11,42 +17,86 @@ use serde_json::Value;
 
 use crate::permissions::{DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission};
 
-/// Looks at the definition and at the rights in each namespace (or everywhere, if none is named), and
-/// gives a sentence for each thing that is wrong.
-pub async fn find_problems(
+/// What was found, in sentences that say what to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// What could not be looked at, as with a right that the operator itself does not need.
+    pub unchecked: Vec<String>,
+}
+
+impl Findings {
+    /// Takes an answer over that an account may not be allowed to get. `Some` is its problem.
+    fn note(
+        &mut self,
+        what: &str,
+        answer: Result<Option<String>, kube::Error>,
+    ) -> Result<(), kube::Error> {
+        match answer {
+            Ok(problem) => self.problems.extend(problem),
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                self.unchecked.push(format!("{what} could not be checked: {}", status.message));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the API server, at this process's own settings, at the rights in its own namespace and in
+/// each that it watches (or everywhere, if none is named), and at what the portals there need. Fails
+/// only if the API server does not answer.
+pub async fn look(
     client: &Client,
     own_namespace: &str,
     namespaces: &[String],
-) -> Result<Vec<String>, kube::Error> {
-    let mut problems = Vec::new();
-    problems.extend(definition_problem(client).await?);
-    for permission in IN_OWN_NAMESPACE {
-        for verb in permission.verbs {
-            if !may(client, own_namespace, permission, verb).await? {
-                let Permission { group, resource, .. } = permission;
-                problems.push(format!(
-                    "this account may not {verb} {resource} (API group {group}) in its own namespace {own_namespace}; apply deploy/manifests/own-namespace.yaml"
-                ));
-            }
-        }
-    }
+) -> Result<Findings, kube::Error> {
+    let mut findings = Findings::default();
+    findings.note("the version of the cluster", cluster::version_problem(client).await)?;
+    findings.note("the definition", definition_problem(client).await)?;
+    findings.problems.extend(image::problems(|name| std::env::var(name).ok()));
+    let manifest = "deploy/manifests/own-namespace.yaml";
+    let missing = missing_rights(client, own_namespace, IN_OWN_NAMESPACE, manifest).await?;
+    findings.problems.extend(missing);
     let everywhere = [String::new()];
     let places = if namespaces.is_empty() { &everywhere } else { namespaces };
     for place in places {
-        for permission in IN_WATCHED_NAMESPACES {
-            for verb in permission.verbs {
-                if !may(client, place, permission, verb).await? {
-                    let Permission { group, resource, .. } = permission;
-                    let group = if group.is_empty() { "core" } else { group };
-                    let place = if place.is_empty() {
-                        "all namespaces".to_owned()
-                    } else {
-                        format!("namespace {place}")
-                    };
-                    problems.push(format!(
-                        "this account may not {verb} {resource} (API group {group}) in {place}; apply deploy/manifests/watched-namespace.yaml there"
-                    ));
-                }
+        let manifest = "deploy/manifests/watched-namespace.yaml";
+        let missing = missing_rights(client, place, IN_WATCHED_NAMESPACES, manifest).await?;
+        findings.problems.extend(missing);
+    }
+    let portals = portals::list(client, places, &mut findings).await?;
+    if portals.iter().any(portals::scales_by_itself) {
+        findings.note("the metrics for autoscalers", cluster::metrics_problem(client).await)?;
+    }
+    let reach = portals::Reach::default();
+    for portal in &portals {
+        reach.look_at(client, portal, &mut findings).await?;
+    }
+    Ok(findings)
+}
+
+/// A sentence for each right that is missing in a namespace, or everywhere if it has no name.
+async fn missing_rights(
+    client: &Client,
+    namespace: &str,
+    permissions: &[Permission],
+    manifest: &str,
+) -> Result<Vec<String>, kube::Error> {
+    let place = match namespace {
+        "" => "all namespaces".to_owned(),
+        name => format!("namespace {name}"),
+    };
+    let mut problems = Vec::new();
+    for permission in permissions {
+        for verb in permission.verbs {
+            if !may(client, namespace, permission, verb).await? {
+                let Permission { group, resource, .. } = permission;
+                let group = if group.is_empty() { "core" } else { group };
+                problems.push(format!(
+                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest} there"
+                ));
             }
         }
     }

@@ -231,13 +231,18 @@ async fn check_installation(args: &CheckArgs) -> ExitCode {
         Ok(client) => client,
         Err(error) => return fail(EXIT_FAILED, &error),
     };
-    match check::find_problems(&client, &args.pod_namespace, &args.scope.watch_namespaces).await {
-        Ok(problems) if problems.is_empty() => {
-            print("everything that the operator needs is there\n")
-        }
-        Ok(problems) => fail(EXIT_FAILED, &problems.join("\n")),
-        Err(error) => fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
+    let namespaces = &args.scope.watch_namespaces;
+    let findings = match check::look(&client, &args.pod_namespace, namespaces).await {
+        Ok(findings) => findings,
+        Err(error) => return fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
+    };
+    for unchecked in &findings.unchecked {
+        print(&format!("{unchecked}\n"));
     }
+    if findings.problems.is_empty() {
+        return print("everything that the operator needs is there\n");
+    }
+    fail(EXIT_FAILED, &findings.problems.join("\n"))
 }
 
 async fn connect(fence: &Fence) -> Result<Client, String> {

@@ -106,7 +106,9 @@ async fn the_documented_way_to_post_observations_works_as_written() -> Result<()
 async fn the_documented_check_finds_nothing_wrong_with_this_installation() -> Result<()> {
     let page = read_page("prepare-a-cluster.md")?;
     let command = page.split('`').find(|code| code.ends_with("/operator check"));
-    let said = run_in_shell(command.context("the page shows how to run it")?)?;
+    let command = command.context("the page shows how to run it")?;
+    // Portals of other tests are broken on purpose.
+    let said = run_in_shell(&format!("{command} --watch-namespaces gill-hicks"))?;
     ensure!(said.contains("everything that the operator needs is there"), "it said: {said}");
     Ok(())
 }

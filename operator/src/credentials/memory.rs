@@ -11,7 +11,8 @@ use serde_json::json;
 use super::rotation::State;
 use crate::portal_controller::{live::own_secrets::OwnSecrets, refusal};
 
-const KEY: &str = "state.json";
+/// Key of the state in its Secret.
+pub const KEY: &str = "state.json";
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,212 @@
+//! What single portals need of their surroundings: a way to their pods, their database and their
+//! class of Ingress. What is in a portal's own hand is said by its conditions.
+
+use std::time::Duration;
+
+use crds::{Autoscaling, HardwarePortal, Workload};
+use k8s_openapi::api::{
+    core::v1::{Pod, Secret},
+    networking::v1::IngressClass,
+};
+use kube::{Api, Client, ResourceExt, api::ListParams, core::DeserializeGuard};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+
+use super::Findings;
+use crate::{
+    credentials::{
+        memory,
+        rotation::{Place, State},
+    },
+    portal_controller::{
+        Guarded,
+        build::{labels, names, pod::ADMIN_PORT},
+    },
+};
+
+/// The portals of all places. One that cannot be read as such is a problem of its own.
+pub(super) async fn list(
+    client: &Client,
+    places: &[String],
+    findings: &mut Findings,
+) -> Result<Vec<HardwarePortal>, kube::Error> {
+    let mut portals = Vec::new();
+    for place in places {
+        let api: Api<Guarded> = if place.is_empty() {
+            Api::all(client.clone())
+        } else {
+            Api::namespaced(client.clone(), place)
+        };
+        let found = match api.list(&ListParams::default()).await {
+            Ok(found) => found.items,
+            // Without the definition there is none; without the right, that was said before.
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
+                let place = if place.is_empty() { "the cluster" } else { place };
+                findings.unchecked.push(format!("the portals of {place} could not be read"));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for DeserializeGuard(portal) in found {
+            match portal {
+                Ok(portal) => portals.push(portal),
+                Err(invalid) => {
+                    let namespace = invalid.metadata.namespace.unwrap_or_default();
+                    let name = invalid.metadata.name.unwrap_or_default();
+                    let error = invalid.error;
+                    findings.problems.push(format!(
+                        "{namespace}/{name} is no HardwarePortal that this operator can read ({error}); correct it"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(portals)
+}
+
+/// Whether the number of pods of any component follows the load.
+pub(super) fn scales_by_itself(portal: &HardwarePortal) -> bool {
+    let is_on = |workload: Option<&Workload>| {
+        let chosen = workload.and_then(|workload| workload.autoscaling.as_ref());
+        chosen.is_none_or(|Autoscaling { disabled, .. }| !disabled)
+    };
+    let has_mysql = portal.spec.database.as_ref().is_some_and(|database| database.mysql.is_some());
+    let page = portal.spec.portal.as_ref().map(|page| &page.workload);
+    is_on(page) || has_mysql && is_on(portal.spec.hardware.as_ref())
+}
+
+/// How pods and databases are reached from here.
+pub(super) struct Reach {
+    pub(super) admin_port: u16,
+    pub(super) patience: Duration,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        let admin_port = u16::try_from(ADMIN_PORT).expect("a port");
+        Self { admin_port, patience: Duration::from_secs(3) }
+    }
+}
+
+impl Reach {
+    /// Looks at one portal.
+    pub(super) async fn look_at(
+        &self,
+        client: &Client,
+        portal: &HardwarePortal,
+        findings: &mut Findings,
+    ) -> Result<(), kube::Error> {
+        let namespace = portal.namespace().unwrap_or_default();
+        let what = format!("portal {namespace}/{}", portal.name_any());
+        let class = class_problem(client, portal, &what).await;
+        findings.note(&format!("{what}: its IngressClass"), class)?;
+        let pods = self.pods_problem(client, portal, &namespace, &what).await;
+        findings.note(&format!("{what}: its pods"), pods)?;
+        let is_on_mysql =
+            portal.spec.database.as_ref().is_some_and(|database| database.mysql.is_some());
+        if is_on_mysql {
+            let database = self.database_problem(client, portal, &namespace, &what, findings).await;
+            findings.note(&format!("{what}: its database"), database)?;
+        }
+        Ok(())
+    }
+
+    /// Rotations ask pods on their admin port, and wait for those that do not answer.
+    async fn pods_problem(
+        &self,
+        client: &Client,
+        portal: &HardwarePortal,
+        namespace: &str,
+        what: &str,
+    ) -> Result<Option<String>, kube::Error> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let selector = format!(
+            "{}={},app.kubernetes.io/component in (hardware, portal)",
+            labels::INSTANCE,
+            portal.name_any()
+        );
+        let mut silent = Vec::new();
+        for pod in pods.list(&ListParams::default().labels(&selector)).await? {
+            let status = pod.status.as_ref();
+            let is_running = status.and_then(|it| it.phase.as_deref()) == Some("Running")
+                && pod.metadata.deletion_timestamp.is_none();
+            let address = status.and_then(|it| it.pod_ip.clone());
+            let Some(address) = address.filter(|_| is_running) else { continue };
+            if let Err(why) = self.connect(&address, self.admin_port).await {
+                silent.push(format!("{} ({why})", pod.name_any()));
+            }
+        }
+        Ok((!silent.is_empty()).then(|| {
+            format!(
+                "{what}: port {} of {} cannot be reached from here, and rotations wait for whoever cannot be asked; run this check in the operator's pod, and look for a NetworkPolicy of somebody else in {namespace}",
+                self.admin_port,
+                silent.join(", ")
+            )
+        }))
+    }
+
+    /// The server that the operator used last. One that it never found is described by the portal.
+    async fn database_problem(
+        &self,
+        client: &Client,
+        portal: &HardwarePortal,
+        namespace: &str,
+        what: &str,
+        findings: &mut Findings,
+    ) -> Result<Option<String>, kube::Error> {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let secret = secrets.get_opt(&names::rotation_secret(&portal.name_any())).await?;
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let state =
+            data.get(memory::KEY).and_then(|bytes| serde_json::from_slice::<State>(&bytes.0).ok());
+        let Some(Place { host, port, .. }) = state.and_then(|state| state.place) else {
+            findings.unchecked.push(format!(
+                "{what}: its database could not be checked, as no source has said yet where it is; its condition CredentialsReady says why"
+            ));
+            return Ok(None);
+        };
+        Ok(self.connect(&host, port).await.err().map(|why| {
+            format!(
+                "{what}: its database {host}:{port} cannot be reached from here ({why}); look at the server, its firewall or security group, and the cluster's DNS"
+            )
+        }))
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> Result<(), String> {
+        let attempt = async {
+            let addresses =
+                lookup_host((host, port)).await.map_err(|error| format!("no address: {error}"))?;
+            let addresses: Vec<_> = addresses.collect();
+            let mut last = "no address".to_owned();
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => last = error.to_string(),
+                }
+            }
+            Err(last)
+        };
+        let late = format!("no answer within {} s", self.patience.as_secs());
+        timeout(self.patience, attempt).await.unwrap_or(Err(late))
+    }
+}
+
+async fn class_problem(
+    client: &Client,
+    portal: &HardwarePortal,
+    what: &str,
+) -> Result<Option<String>, kube::Error> {
+    let ingress = portal.spec.portal.as_ref().and_then(|page| page.ingress.as_ref());
+    let Some(ingress) = ingress else { return Ok(None) };
+    let class = ingress.class_name.as_deref().or(ingress.alb.as_ref().map(|_| "alb"));
+    let Some(class) = class else { return Ok(None) };
+    let classes: Api<IngressClass> = Api::all(client.clone());
+    let found = classes.get_opt(class).await?;
+    Ok(found.is_none().then(|| {
+        format!(
+            "{what}: the IngressClass {class} does not exist, so nobody serves its Ingress; install its controller, or correct portal.ingress.className"
+        )
+    }))
+}
