@@ -10,6 +10,7 @@ pub mod fake_nodes;
 pub mod fault;
 pub mod in_process;
 pub mod load;
+pub mod managed;
 pub mod monitoring;
 pub mod namespace;
 pub mod node;

@@ -16,6 +16,19 @@ const PERIOD: Duration = Duration::from_millis(200);
 pub async fn eventually<T, F>(
     what: &str,
     deadline: Duration,
+    condition: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    eventually_every(PERIOD, what, deadline, condition).await
+}
+
+/// The same, looking more often or less.
+pub async fn eventually_every<T, F>(
+    period: Duration,
+    what: &str,
+    deadline: Duration,
     mut condition: impl FnMut() -> F,
 ) -> Result<T>
 where
@@ -28,7 +41,7 @@ where
             Err(error) if started.elapsed() >= deadline => {
                 bail!("{what} did not happen within {} s: {error:#}", deadline.as_secs())
             }
-            Err(_) => sleep(PERIOD).await,
+            Err(_) => sleep(period).await,
         }
     }
 }

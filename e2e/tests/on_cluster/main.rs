@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod autoscaling;
+mod drift;
 mod embedded;
 mod faults;
 mod leadership;
