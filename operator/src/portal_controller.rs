@@ -25,7 +25,7 @@ use metrics::{counter, histogram};
 use tracing::{debug, warn};
 
 use self::{
-    apply::{Applied, Applier, ApplyError},
+    apply::{Applier, ApplyError},
     build::{build, migration},
     dereference::{DereferenceError, dereference},
     live::{
@@ -158,34 +158,47 @@ async fn pass(
         let early = say(portal, namespace, context, &Outcome::Suspended).await?;
         return Ok(early.unwrap_or_else(at_rest));
     }
-    match write_children(portal, namespace, context).await {
-        Ok(Written { validated, credentials, applied }) => {
-            let outcome = Outcome::Applied(&validated, credentials.as_ref(), &applied);
+    let Decided { validated, credentials, live } = match decide(portal, namespace, context).await {
+        Ok(decided) => decided,
+        Err(error) => {
+            say(portal, namespace, context, &Outcome::Failed(&error.failure())).await?;
+            return Err(error);
+        }
+    };
+    let credentials = credentials.as_ref();
+    let children = build(&validated, credentials, &live);
+    let name = portal.name_any();
+    let own = context.own_secrets(namespace, &name);
+    match context.applier.apply(&validated, children, &own).await {
+        Ok(applied) => {
+            let outcome = Outcome::Applied(&validated, credentials, &applied);
             let early = say(portal, namespace, context, &outcome).await?;
-            let next = next_look(&validated, credentials.as_ref());
+            let next = next_look(&validated, credentials);
             Ok(early.map_or(next, |early| early.min(next)))
         }
         Err(error) => {
-            // The next try of the children comes soon enough for what is too early to be said now.
-            say(portal, namespace, context, &Outcome::Failed(&error.failure())).await?;
+            let error = ReconcileError::Apply(error);
+            let failure = error.failure();
+            let outcome = Outcome::Halted(&validated, credentials, &failure);
+            say(portal, namespace, context, &outcome).await?;
             Err(error)
         }
     }
 }
 
-/// What a pass has decided and written.
-struct Written {
+/// What a pass has decided, before it writes children.
+struct Decided {
     validated: ValidatedPortal,
     credentials: Option<Credentials>,
-    applied: Applied,
+    live: Live,
 }
 
-async fn write_children(
+async fn decide(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
-) -> Result<Written, ReconcileError> {
-    let Context { client, settings, sources, rotator, applier, .. } = context;
+) -> Result<Decided, ReconcileError> {
+    let Context { client, settings, sources, rotator, .. } = context;
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
     let mut read = dereference(portal, namespace, client, sources, &own).await?;
@@ -200,9 +213,7 @@ async fn write_children(
         }
         _ => None,
     };
-    let children = build(&validated, credentials.as_ref(), &read.live);
-    let applied = applier.apply(&validated, children, &own).await?;
-    Ok(Written { validated, credentials, applied })
+    Ok(Decided { validated, credentials, live: read.live })
 }
 
 /// The generation that status remembers, for when both Secrets are lost: generations only go up.
@@ -225,7 +236,9 @@ async fn say(
     let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
     let troubles = pods::ask(&context.client, namespace, &name, last, now).await;
     let status = report(portal, outcome, &live, &troubles, now);
-    let said = context.reporter.say(portal, status).await;
+    // Failures come ever more slowly, and the next pass may be far.
+    let is_urgent = matches!(outcome, Outcome::Failed(_) | Outcome::Halted(..));
+    let said = context.reporter.say(portal, status, is_urgent).await;
     said.map_err(|error| ReconcileError::Status(Box::new(error)))
 }
 

@@ -61,16 +61,17 @@ impl Reporter {
     }
 
     /// Writes a status if it says anything else than that of the portal. Gives the time after which
-    /// it is to be tried again, if it is too early.
+    /// it is to be tried again, if it is too early for one that is not urgent.
     pub async fn say(
         &self,
         portal: &HardwarePortal,
         status: HardwarePortalStatus,
+        is_urgent: bool,
     ) -> Result<Option<Duration>, kube::Error> {
         if portal.status.as_ref() == Some(&status) {
             return Ok(None);
         }
-        if let Some(early) = self.is_early(portal, &status) {
+        if let Some(early) = self.is_early(portal, &status).filter(|_| !is_urgent) {
             return Ok(Some(early));
         }
         let name = portal.name_any();

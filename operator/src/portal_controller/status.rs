@@ -39,6 +39,8 @@ pub struct Failure {
 pub enum Outcome<'a> {
     /// The children are as they should be, with these credentials if they need any.
     Applied(&'a ValidatedPortal, Option<&'a Credentials>, &'a Applied),
+    /// A child could not be written. What was decided holds for those that are there.
+    Halted(&'a ValidatedPortal, Option<&'a Credentials>, &'a Failure),
     /// Nothing was written, as the spec asks.
     Suspended,
     /// Something is in the way.
@@ -79,18 +81,22 @@ pub fn report(
         portal: live.portal.as_ref().map(summarize).or_else(|| old.portal.clone()),
         ..old
     };
-    if let Outcome::Applied(validated, credentials, applied) = outcome {
+    if let Outcome::Applied(validated, credentials, _)
+    | Outcome::Halted(validated, credentials, _) = outcome
+    {
+        status.database = Some(match &validated.database {
+            ValidatedDatabase::Embedded { .. } => DatabaseKind::Embedded,
+            ValidatedDatabase::Mysql(_) => DatabaseKind::Mysql,
+        });
+        status.credentials = credentials.map(credentials::describe);
+    }
+    if let Outcome::Applied(validated, _, applied) = outcome {
         status.url = locate(validated, applied);
         status.hardware = find(applied, &names::hardware(&validated.name))
             .as_ref()
             .map(summarize)
             .or(status.hardware);
         status.portal = find(applied, &names::portal(&validated.name)).as_ref().map(summarize);
-        status.database = Some(match &validated.database {
-            ValidatedDatabase::Embedded { .. } => DatabaseKind::Embedded,
-            ValidatedDatabase::Mysql(_) => DatabaseKind::Mysql,
-        });
-        status.credentials = credentials.map(credentials::describe);
     }
     status
 }
@@ -123,6 +129,10 @@ impl Findings {
         let (mut findings, failure) = match outcome {
             Outcome::Applied(validated, credentials, applied) => {
                 (of_applied(validated, *credentials, applied, live, troubles), None)
+            }
+            Outcome::Halted(validated, credentials, failure) => {
+                let decided = of_halted(portal, validated, *credentials, failure, live, troubles);
+                (decided, Some(*failure))
             }
             Outcome::Suspended => (of_suspended(portal, live, troubles), None),
             Outcome::Failed(failure) => {
@@ -394,6 +404,26 @@ fn autoscaling(applied: &Applied) -> Finding {
         Some(message) => Finding::new(kind, false, Reason::MetricsUnavailable, message),
         None => Finding::new(kind, true, Reason::AsExpected, "the numbers of pods follow the load"),
     }
+}
+
+/// What was decided about the database and its credential is so, whichever child is missing.
+fn of_halted(
+    portal: &HardwarePortal,
+    validated: &ValidatedPortal,
+    credentials: Option<&Credentials>,
+    failure: &Failure,
+    live: &Live,
+    troubles: &Troubles,
+) -> Vec<Finding> {
+    let mut findings = of_failed(portal, failure, live, troubles);
+    for decided in [
+        database(validated, live, troubles.of(Component::Migration)),
+        credentials::find(credentials),
+    ] {
+        findings.retain(|finding| finding.kind != decided.kind);
+        findings.push(decided);
+    }
+    findings
 }
 
 /// What runs is still described; what is unknown is taken from the last status.
