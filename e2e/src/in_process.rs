@@ -4,11 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kube::{
-    Config,
-    client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::client::ClientBuilder;
 use operator::{
     census::Census,
     client::{Fence, GuardLayer},
@@ -20,7 +16,7 @@ use operator::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{fault::Faults, namespace::install_crypto_provider, setting};
+use crate::{fault::Faults, namespace::configuration, setting};
 
 /// Whom the operator is on this cluster.
 const ACCOUNT: &str = "system:serviceaccount:gill-hicks-system:gill-hicks-operator";
@@ -36,10 +32,7 @@ pub struct Operator {
 impl Operator {
     /// Starts one for a single namespace, whose requests pass `faults`.
     pub async fn start(namespace: &str, faults: &Faults) -> Result<Self> {
-        install_crypto_provider();
-        let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
-        let options = KubeConfigOptions::default();
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        let mut config = configuration().await?;
         config.auth_info.impersonate = Some(ACCOUNT.to_owned());
         config.connect_timeout = Some(DEADLINE);
         config.default_retry = false;

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod browser;
 pub mod database;
+pub mod disturbance;
 pub mod fake_nodes;
 pub mod fault;
 pub mod in_process;
@@ -13,6 +14,7 @@ pub mod load;
 pub mod managed;
 pub mod monitoring;
 pub mod namespace;
+pub mod neighbour;
 pub mod node;
 pub mod operator;
 pub mod owned;

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Namespace {
     /// Opens the namespace and removes what an earlier, interrupted run left in it.
     pub async fn open(name: &str) -> Result<Self> {
         let namespace = Self::keep(name).await?;
-        for portal in namespace.api::<HardwarePortal>().list(&ListParams::default()).await? {
+        for portal in namespace.portals().list_metadata(&ListParams::default()).await? {
             namespace.delete_portal(&portal.name_any()).await?;
         }
         Ok(namespace)
@@ -63,6 +63,12 @@ impl Namespace {
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType: Default>,
     {
         Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Portals of whatever content, as one that cannot be read has to be deleted as well.
+    fn portals(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<HardwarePortal>(&());
+        Api::namespaced_with(self.client.clone(), &self.name, &resource)
     }
 
     /// Applies a portal by server-side apply, as `kubectl apply --server-side` does.
@@ -126,12 +132,12 @@ impl Namespace {
 
     /// Deletes a portal and waits until everything it owned is gone.
     pub async fn delete_portal(&self, name: &str) -> Result<()> {
-        let portals = self.api::<HardwarePortal>();
-        let Some(portal) = portals.get_opt(name).await? else { return Ok(()) };
+        let portals = self.portals();
+        let Some(portal) = portals.get_metadata_opt(name).await? else { return Ok(()) };
         let uid = portal.uid().context("a stored object has a uid")?;
         portals.delete(name, &DeleteParams::foreground()).await?;
         eventually(&format!("the end of all that portal {name} owned"), SETTLED, async || {
-            ensure!(portals.get_opt(name).await?.is_none(), "the portal is still there");
+            ensure!(portals.get_metadata_opt(name).await?.is_none(), "the portal is still there");
             let left = self.objects_owned_by(&uid).await?;
             ensure!(left.is_empty(), "left: {}", left.join(", "));
             let selector =
@@ -219,20 +225,26 @@ impl Namespace {
     }
 }
 
-/// Chooses how this process encrypts, once.
-pub fn install_crypto_provider() {
+/// Connects with the kubeconfig that `KUBECONFIG` names.
+pub async fn connect() -> Result<Client> {
+    Ok(Client::try_from(configuration().await?)?)
+}
+
+/// Connects like this, but gives each answer as it is: the client otherwise asks again after a 429.
+pub async fn connect_without_retries() -> Result<Client> {
+    let mut config = configuration().await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}
+
+/// The cluster that `KUBECONFIG` names, with the rights of its administrator.
+pub async fn configuration() -> Result<Config> {
     // Fails only if a provider is installed already, by another test of this process.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
-}
-
-/// Connects with the kubeconfig that `KUBECONFIG` names.
-pub async fn connect() -> Result<Client> {
-    install_crypto_provider();
     let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
 /// The condition of the portal's latest spec, if it has the status.

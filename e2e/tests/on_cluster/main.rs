@@ -3,9 +3,12 @@
 mod access;
 mod admission;
 mod autoscaling;
+mod bad_days;
+mod disruption;
 mod drift;
 mod embedded;
 mod faults;
+mod handover;
 mod leadership;
 mod monitoring;
 mod mysql;
@@ -14,3 +17,4 @@ mod rendered;
 mod rest;
 mod rollout;
 mod rotation;
+mod upgrade;
