@@ -44,7 +44,9 @@ impl ServiceType {
 #[x_kube(
     validation = Rule::new("!has(self.externalDns) || has(self.host)").message("portal.ingress.externalDns: it needs portal.ingress.host, the name to register"),
     validation = Rule::new("!has(self.tlsSecretName) || has(self.host)").message("portal.ingress.tlsSecretName: it needs portal.ingress.host, the name in the certificate"),
-    validation = Rule::new("!has(self.tlsSecretName) || !has(self.alb)").message("portal.ingress.tlsSecretName: a load balancer of AWS takes no certificate from a Secret; write alb.certificateArn instead")
+    validation = Rule::new("!has(self.tlsSecretName) || !has(self.alb)").message("portal.ingress.tlsSecretName: a load balancer of AWS takes no certificate from a Secret; write alb.certificateArn instead"),
+    // Without maxLength the values count as megabytes, so the API server would refuse a longer expression.
+    validation = Rule::new("!has(self.annotations) || !('alb.ingress.kubernetes.io/target-group-attributes' in self.annotations) || self.annotations['alb.ingress.kubernetes.io/target-group-attributes'].matches('^([^,]*,)*deregistration_delay[.]timeout_seconds=[0-9](,[^,]*)*$') && !self.annotations['alb.ingress.kubernetes.io/target-group-attributes'].matches('timeout_seconds=[0-9]{2}')").message("portal.ingress.annotations: pods that end go on serving for 10 s, so target-group-attributes must say deregistration_delay.timeout_seconds=N with N from 0 to 9; add it")
 )]
 pub struct Ingress {
     /// Class of the Ingress. Default: the cluster's default class, or alb if `alb` is given.
@@ -64,7 +66,8 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_secret_name: Option<String>,
-    /// Annotations for the Ingress. They win over those that the operator sets. At most 64.
+    /// Annotations for the Ingress. They win over those that the operator sets; one for the attributes of
+    /// target groups must keep a deregistration delay below 10 seconds. At most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: Option<BTreeMap<String, String>>,

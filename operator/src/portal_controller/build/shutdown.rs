@@ -26,12 +26,175 @@ pub fn grace_period() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEREGISTRATION_DELAY, PRE_STOP, grace_period};
+    use std::time::Duration;
+
+    use crds::HardwarePortal;
+    use k8s_openapi::api::apps::v1::Deployment;
+    use kube::ResourceExt;
+    use proptest::prelude::{Strategy, prop, proptest};
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+
+    use super::{DEREGISTRATION_DELAY, MARGIN, PRE_STOP};
+    use crate::{
+        portal_controller::{
+            build::{Children, build},
+            dereference::Dereferenced,
+            live::Live,
+            validate::validate,
+        },
+        settings::Settings,
+    };
+
+    const ATTRIBUTES: &str = "alb.ingress.kubernetes.io/target-group-attributes";
+    const DELAY: &str = "deregistration_delay.timeout_seconds=";
+
+    fn portal(spec: &Value) -> HardwarePortal {
+        serde_json::from_value(json!({
+            "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+            "metadata": {"name": "p", "namespace": "n", "uid": "8d7f2c3e-0000-4000-8000-000000000000"},
+            "spec": spec,
+        }))
+        .expect("a portal")
+    }
+
+    /// The children of a spec that the definition's rules accept.
+    fn children(spec: &Value) -> Children {
+        let portal = portal(spec);
+        portal.validate_cel().unwrap_or_else(|error| panic!("{spec} is refused: {error}"));
+        let settings = Settings {
+            hardware_image: "hardware".to_owned(),
+            portal_image: "portal".to_owned(),
+            image_pull_policy: None,
+            allowed_database_hosts: Vec::new(),
+            namespace: "system".to_owned(),
+            rds_authorities: [].into(),
+            aws_endpoint: None,
+        };
+        let read = Dereferenced {
+            mysql: None,
+            observations_token: SecretString::from("token"),
+            live: Live::default(),
+        };
+        let validated = validate(&portal, &read, &settings).expect("nothing to object to");
+        build(&validated, None, &read.live)
+    }
+
+    /// What a Deployment's pods are told, as they see it.
+    struct Times {
+        sleep: Duration,
+        drain: Duration,
+        deadline: Duration,
+        grace: Duration,
+    }
+
+    impl Times {
+        fn of(deployment: &Deployment) -> Self {
+            let template = deployment.spec.as_ref().map(|spec| spec.template.clone());
+            let pod = template.and_then(|template| template.spec).expect("a pod");
+            let container = &pod.containers[0];
+            let seconds = |seconds: i64| Duration::from_secs(seconds.try_into().expect("a time"));
+            // The last one counts.
+            let variable = |name: &str| {
+                let found = container.env.iter().flatten().rfind(|it| it.name == name);
+                let text = found.and_then(|it| it.value.as_deref()).expect("a value");
+                humantime::parse_duration(text).expect("a time")
+            };
+            let stop = container.lifecycle.as_ref().and_then(|it| it.pre_stop.as_ref());
+            Self {
+                sleep: seconds(stop.and_then(|it| it.sleep.as_ref()).expect("a sleep").seconds),
+                drain: variable("DRAIN_DELAY"),
+                deadline: variable("SHUTDOWN_DEADLINE"),
+                grace: seconds(pod.termination_grace_period_seconds.expect("a grace period")),
+            }
+        }
+    }
+
+    fn expect_in_time(spec: &Value) {
+        let Children { deployments, ingresses, .. } = children(spec);
+        assert_eq!(deployments.len(), 2);
+        for deployment in &deployments {
+            let Times { sleep, drain, deadline, grace } = Times::of(deployment);
+            let name = deployment.name_any();
+            assert!(sleep + drain + deadline + MARGIN <= grace, "{name} of {spec}");
+            // AWS announces the end of a spot node 120 s ahead; some of that goes on noticing it.
+            assert!(grace <= Duration::from_secs(90), "{name} of {spec}: {grace:?}");
+            for ingress in &ingresses {
+                let attributes = ingress.annotations().get(ATTRIBUTES);
+                let delays = attributes.iter().flat_map(|all| all.split(',')).filter_map(|one| {
+                    Some(Duration::from_secs(one.trim().strip_prefix(DELAY)?.parse().ok()?))
+                });
+                let delays: Vec<Duration> = delays.collect();
+                assert!(attributes.is_none() || !delays.is_empty(), "{spec}: the default of 300 s");
+                assert!(delays.iter().all(|delay| *delay < sleep), "{spec}: {delays:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_pod_serves_until_nobody_sends_and_ends_before_a_spot_node_is_taken() {
+        for spec in [
+            json!({}),
+            json!({"database": {"embedded": {"storage": {}}}}),
+            json!({"hardware": {"scheduling": {"spot": "Prefer"}}}),
+            json!({"portal": {"ingress": {"alb": {}}}}),
+            json!({"portal": {"ingress": {"alb": {"flavor": "AutoMode"}, "host": "a.example"}}}),
+            json!({"portal": {
+                "autoscaling": {"disabled": true}, "replicas": 3,
+                "extraEnv": [{"name": "SHUTDOWN", "value": "900s"}],
+                "podAnnotations": {"terminationGracePeriodSeconds": "900"},
+            }}),
+        ] {
+            expect_in_time(&spec);
+        }
         assert!(DEREGISTRATION_DELAY < PRE_STOP);
-        // AWS announces the end of a spot node 120 s ahead; some of that goes on noticing it.
-        assert!(grace_period() <= 90, "{}", grace_period());
+    }
+
+    #[test]
+    fn times_that_the_arithmetic_depends_on_cannot_be_overridden() {
+        for component in ["hardware", "portal"] {
+            for name in ["DRAIN_DELAY", "SHUTDOWN_DEADLINE"] {
+                let spec = json!({component: {"extraEnv": [{"name": name, "value": "300s"}]}});
+                let refusal = portal(&spec).validate_cel().expect_err(name).to_string();
+                assert!(refusal.contains("remove them"), "{refusal}");
+            }
+        }
+    }
+
+    fn with_attributes(attributes: &str) -> Value {
+        json!({"portal": {"ingress": {"alb": {}, "annotations": {ATTRIBUTES: attributes}}}})
+    }
+
+    #[test]
+    fn a_delay_is_taken_from_the_user_exactly_if_it_is_over_before_the_pod_stops_serving() {
+        for seconds in 0..=3600 {
+            for attributes in [
+                format!("{DELAY}{seconds}"),
+                format!("stickiness.enabled=true,{DELAY}{seconds},slow_start.duration_seconds=30"),
+            ] {
+                let spec = with_attributes(&attributes);
+                let is_accepted = portal(&spec).validate_cel().is_ok();
+                assert_eq!(is_accepted, Duration::from_secs(seconds) < PRE_STOP, "{attributes}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is accepted keeps the promise.
+        #[test]
+        fn no_accepted_attributes_let_a_load_balancer_send_to_a_pod_that_is_gone(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "deregistration_delay.timeout_seconds=", "stickiness.enabled=true", ",", " ", "=",
+                    "0", "5", "9", "30", "300", "x",
+                ]).prop_map(str::to_owned),
+                0..7,
+            ),
+        ) {
+            let spec = with_attributes(&parts.concat());
+            if portal(&spec).validate_cel().is_ok() {
+                expect_in_time(&spec);
+            }
+        }
     }
 }
