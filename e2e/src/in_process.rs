@@ -10,7 +10,7 @@ use operator::{
     client::{Fence, GuardLayer},
     credentials::adoption::Inquirer,
     portal_controller::live::Scope,
-    run::{Equipment, control},
+    run::{Equipment, control, follow},
     settings::Settings,
 };
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ impl Operator {
         config.auth_info.impersonate = Some(ACCOUNT.to_owned());
         config.connect_timeout = Some(DEADLINE);
         config.default_retry = false;
-        let guard = GuardLayer { fence: Fence::always_open(), deadline: DEADLINE };
+        let guard = GuardLayer::new(Fence::always_open(), DEADLINE);
         let client = ClientBuilder::try_from(config)?.with_layer(faults).with_layer(&guard).build();
         let settings = Settings {
             hardware_image: setting("E2E_HARDWARE_IMAGE")?,
@@ -56,7 +56,8 @@ impl Operator {
         };
         let closing = CancellationToken::new();
         let scopes = vec![Scope::Namespace(namespace.to_owned())];
-        let task = tokio::spawn(control(equipment, scopes, closing.clone()));
+        let followed = follow(&equipment.client, scopes);
+        let task = tokio::spawn(control(equipment, followed, closing.clone()));
         Ok(Self { task, closing })
     }
 

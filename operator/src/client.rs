@@ -16,11 +16,17 @@ use kube::{
 };
 use metrics::counter;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tower::{BoxError, Layer, Service};
 
 /// Time for one request and its whole answer, unless it is a watch.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Lists, and beginnings of watches, at the same time. An operator of many namespaces has hundreds of
+/// them when it starts, and an API server that is asked for all at once refuses most.
+const LISTS: usize = 8;
 /// A watch that says nothing for this long is taken for dead. The server sends a bookmark about once a
 /// minute.
 const SILENCE: Duration = Duration::from_secs(150);
@@ -31,7 +37,7 @@ pub fn client(
     fence: &Fence,
     deadline: Duration,
 ) -> Result<Client, kube::Error> {
-    let guard = GuardLayer { fence: fence.clone(), deadline };
+    let guard = GuardLayer::new(fence.clone(), deadline);
     config.connect_timeout = Some(deadline);
     config.write_timeout = Some(deadline);
     // When to try again is decided by whoever asked, with the portal in view.
@@ -86,17 +92,25 @@ impl Fence {
 /// Puts a [`Guard`] before a service.
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
-    /// What writes pass.
-    pub fence: Fence,
-    /// Time for one request and its whole answer, unless it is a watch.
-    pub deadline: Duration,
+    fence: Fence,
+    deadline: Duration,
+    lists: Arc<Semaphore>,
+}
+
+impl GuardLayer {
+    /// Guards whose writes pass `fence`, and whose requests take no longer than `deadline`.
+    #[must_use]
+    pub fn new(fence: Fence, deadline: Duration) -> Self {
+        Self { fence, deadline, lists: Arc::new(Semaphore::new(LISTS)) }
+    }
 }
 
 impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard { inner, fence: self.fence.clone(), deadline: self.deadline }
+        let Self { fence, deadline, lists } = self.clone();
+        Guard { inner, fence, deadline, lists }
     }
 }
 
@@ -106,6 +120,7 @@ pub struct Guard<S> {
     inner: S,
     fence: Fence,
     deadline: Duration,
+    lists: Arc<Semaphore>,
 }
 
 impl<S, B> Service<Request<Body>> for Guard<S>
@@ -130,7 +145,13 @@ where
             return futures::future::ready(Err(refused.into())).boxed();
         }
         let (answer, deadline) = (self.inner.call(request), self.deadline);
+        // Nothing is sent before the future is polled.
+        let lists = matches!(asked.verb, "list" | "watch").then(|| Arc::clone(&self.lists));
         async move {
+            let _turn = match lists {
+                Some(lists) => lists.acquire_owned().await.ok(),
+                None => None,
+            };
             let answer = if asked.verb == "watch" {
                 timeout(deadline, answer).await.map(|answer| answer.map(cut_when_silent))
             } else {
@@ -282,7 +303,7 @@ mod tests {
         F: Future<Output = Result<Response<AnyBody>, BoxError>> + Send + 'static,
     {
         let server = service_fn(move |_: Request<Body>| answer());
-        let guard = GuardLayer { fence: fence.clone(), deadline: DEADLINE };
+        let guard = GuardLayer::new(fence.clone(), DEADLINE);
         Api::default_namespaced(Client::new(guard.layer(server), "default"))
     }
 

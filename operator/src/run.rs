@@ -3,12 +3,16 @@
 
 use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
-use futures::{StreamExt, future::join_all};
+use futures::{
+    StreamExt,
+    future::join_all,
+    stream::{BoxStream, SelectAll},
+};
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::{
     Controller,
     controller::{Action, Config},
-    reflector::Store,
+    reflector::{ObjectRef, Store},
     watcher,
 };
 use service_kit::{Lifecycle, readiness::Gate};
@@ -68,10 +72,16 @@ pub fn start(
         if closing.run_until_cancelled(wait).await.is_none() {
             return;
         }
-        let Some(mut claim) = closing.run_until_cancelled(candidate.become_leader()).await else {
-            return;
+        // Whoever waits for the lead follows everything already, to be of use at once.
+        let mut followed = follow(&equipment.client, scopes);
+        let stand_by = async {
+            tokio::select! {
+                claim = candidate.become_leader() => claim,
+                never = keep_caches(&mut followed) => match never {},
+            }
         };
-        let work = control(equipment, scopes, closing);
+        let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
+        let work = control(equipment, followed, closing);
         tokio::pin!(work);
         tokio::select! {
             // Told to stop: every pass has ended.
@@ -104,16 +114,41 @@ async fn wait_for_definition(client: &Client, gate: Gate) {
     }
 }
 
+/// One scope, and its children, which are followed as long as the stream is polled.
+pub struct Followed {
+    scope: Scope,
+    cache: Cache,
+    moves: BoxStream<'static, ObjectRef<Guarded>>,
+}
+
+/// Starts to follow the children in each scope.
+#[must_use]
+pub fn follow(client: &Client, scopes: Vec<Scope>) -> Vec<Followed> {
+    let follow = |scope| {
+        let (cache, moves) = Cache::watch(client, &scope);
+        Followed { scope, cache, moves: moves.boxed() }
+    };
+    scopes.into_iter().map(follow).collect()
+}
+
+/// Keeps the caches up to date. What moved is not of interest: the leader looks at every portal first.
+async fn keep_caches(followed: &mut [Followed]) -> Infallible {
+    let mut moves: SelectAll<_> = followed.iter_mut().map(|one| &mut one.moves).collect();
+    while moves.next().await.is_some() {}
+    // Without a scope there is nothing to follow.
+    std::future::pending().await
+}
+
 /// Controls every scope until told to close, and then until every pass has ended.
-pub async fn control(equipment: Equipment, scopes: Vec<Scope>, closing: CancellationToken) {
+pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: CancellationToken) {
     let controllers =
-        scopes.into_iter().map(|scope| control_scope(equipment.clone(), scope, closing.clone()));
+        followed.into_iter().map(|one| control_scope(equipment.clone(), one, closing.clone()));
     join_all(controllers).await;
 }
 
-async fn control_scope(equipment: Equipment, scope: Scope, closing: CancellationToken) {
+async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
     let Equipment { client, settings, inquirer, instance, census } = equipment;
-    let (cache, moves) = Cache::watch(&client, &scope);
+    let Followed { scope, cache, moves } = followed;
     let portals: Api<Guarded> = match &scope {
         Scope::Namespace(name) => Api::namespaced(client.clone(), name),
         Scope::Cluster => Api::all(client.clone()),

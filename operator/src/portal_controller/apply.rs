@@ -35,6 +35,10 @@ const MANAGER: &str = "gill-hicks-operator";
 /// would reset the field to 1 by no longer naming it.
 const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
 
+/// Hash of a child as it was rendered when it was written last. By it the next leader knows that a
+/// field it would no longer render is not there either, and need not write everything anew.
+const RENDERED_ANNOTATION: &str = "gill-hicks.dev/rendered";
+
 /// The children as they are after they were applied. Only [`Applier::apply`] makes one.
 #[derive(Debug, Default)]
 pub struct Applied {
@@ -157,8 +161,12 @@ impl Pass<'_> {
     {
         let resource = ApiResource::erase::<K>(&());
         let name = object.meta().name.clone().unwrap_or_default();
-        let rendered = serde_json::to_value(object).expect("children are plain data");
+        let mut rendered = serde_json::to_value(object).expect("children are plain data");
         let hash: [u8; 32] = Sha256::digest(rendered.to_string()).into();
+        // Nothing that is made of a secret is shown.
+        if resource.kind != SECRET {
+            rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hexadecimal(&hash).into();
+        }
         let seen = self.see(&resource.kind, &name);
         let current = match self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref())
         {
@@ -182,22 +190,32 @@ impl Pass<'_> {
         rendered: &Value,
         seen: Option<&Arc<Child>>,
     ) -> Option<Arc<Child>> {
-        self.with_record(kind, name, |record| {
+        let is_up_to_date = |seen: &Child| match kind {
+            // The watch shows no content, but it may be known.
+            SECRET => {
+                let known = self.live.known(seen);
+                known.is_some_and(|known| is_part_of(rendered, &json!(known)))
+            }
+            _ => is_part_of(rendered, &json!(seen.read())),
+        };
+        let settled = self.with_record(kind, name, |record| {
             if record.hash != hash {
                 return None;
             }
             if let Some(settled) = record.settle(seen) {
                 return Some(settled);
             }
-            // Of a Secret the watch shows no content to compare with.
-            let seen = seen.filter(|_| kind != SECRET)?;
-            if !is_part_of(rendered, &as_value(&seen.read())) {
-                return None;
-            }
+            let seen = seen.filter(|seen| is_up_to_date(seen))?;
             record.confirm(seen);
             Some(Arc::clone(seen))
-        })
-        .flatten()
+        });
+        if let Some(settled) = settled {
+            return settled;
+        }
+        // Written by another leader, or by this process's predecessor.
+        let seen = seen.filter(|seen| is_up_to_date(seen))?;
+        self.insert_record(kind, name, Record::found(hash, seen));
+        Some(Arc::clone(seen))
     }
 
     /// A Deployment, and the number of its pods where that is ours to say.
@@ -340,10 +358,13 @@ impl Pass<'_> {
             child.data = Value::Null;
         }
         let child = Arc::new(Child::new(kind, child));
-        let record = Record::new(hash, before, Arc::clone(&child));
-        let key = (kind.to_owned(), child.name.clone());
-        self.applier.written.of(&self.portal.owner.uid, |records| records.insert(key, record));
+        self.insert_record(kind, &child.name, Record::new(hash, before, Arc::clone(&child)));
         child
+    }
+
+    fn insert_record(&self, kind: &str, name: &str, record: Record) {
+        let key = (kind.to_owned(), name.to_owned());
+        self.applier.written.of(&self.portal.owner.uid, |records| records.insert(key, record));
     }
 
     fn forget(&self, kind: &str, name: &str) {
@@ -365,8 +386,12 @@ fn failed<'a>(
     }
 }
 
-fn as_value(object: &DynamicObject) -> Value {
-    serde_json::to_value(object).expect("a stored object is plain data")
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes every text");
+        text
+    })
 }
 
 /// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make

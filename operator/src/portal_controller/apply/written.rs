@@ -40,6 +40,11 @@ impl Record {
         Self { hash, version, pending: Some(Pending { before, answer, at: Instant::now() }) }
     }
 
+    /// A child that was found to hold everything rendered.
+    pub(super) fn found(hash: [u8; 32], seen: &Child) -> Self {
+        Self { hash, version: seen.version.clone(), pending: None }
+    }
+
     /// The child as it is, if what the watch shows is known to hold everything rendered, or to be
     /// older than the write.
     pub(super) fn settle(&mut self, seen: Option<&Arc<Child>>) -> Option<Arc<Child>> {

@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 
-use super::children::{Cache, SECRET};
+use super::children::{Cache, Child, SECRET};
 
 /// The Secrets of one portal.
 pub struct OwnSecrets<'a> {
@@ -37,10 +37,7 @@ impl OwnSecrets<'_> {
     /// One Secret; none if it does not exist.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>, kube::Error> {
         let seen = self.cache.get(self.namespace, self.portal, SECRET, name);
-        let known = self.contents.with(|known| known.get(&self.key(name)).cloned());
-        if let (Some(known), Some(seen)) = (known, seen)
-            && known.resource_version().as_deref() == Some(seen.version.as_str())
-        {
+        if let Some(known) = seen.and_then(|seen| self.known(&seen)) {
             return Ok(Some(known));
         }
         let found = self.api.get_opt(name).await?;
@@ -51,6 +48,13 @@ impl OwnSecrets<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// The content of a Secret as the watch saw it last, if that was read.
+    #[must_use]
+    pub fn known(&self, seen: &Child) -> Option<Secret> {
+        let known = self.contents.with(|known| known.get(&self.key(&seen.name)).cloned());
+        known.filter(|known| known.resource_version().as_deref() == Some(seen.version.as_str()))
     }
 
     /// Takes note of a Secret that was just written.
