@@ -15,7 +15,9 @@ use k8s_openapi::{
 use kube::{Api, Client, CustomResourceExt, api::PostParams};
 use serde_json::Value;
 
-use crate::permissions::{DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission};
+use crate::permissions::{
+    DEFINITION, IN_EVERY_NAMESPACE, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission,
+};
 
 /// What was found, in sentences that say what to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub async fn look(
         let missing = missing_rights(client, place, IN_WATCHED_NAMESPACES, manifest).await?;
         findings.problems.extend(missing);
     }
+    let manifest = "deploy/manifests/cluster-access.yaml";
+    let missing = missing_rights(client, "", IN_EVERY_NAMESPACE, manifest).await?;
+    findings.problems.extend(missing);
     let portals = portals::list(client, places, &mut findings).await?;
     if portals.iter().any(portals::scales_by_itself) {
         findings.note("the metrics for autoscalers", cluster::metrics_problem(client).await)?;
@@ -95,12 +100,12 @@ async fn missing_rights(
                 let Permission { group, resource, .. } = permission;
                 let group = if group.is_empty() { "core" } else { group };
                 problems.push(format!(
-                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest} there"
+                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest}"
                 ));
             }
         }
     }
-    Ok(problems)
+    Ok(missing)
 }
 
 /// Whether the cluster's definition lacks something that this operator knows: the API server would

@@ -64,6 +64,12 @@ pub const IN_OWN_NAMESPACE: &[Permission] = &[
     },
 ];
 
+/// In every namespace, also in one that is being deleted and has lost the role of the ones above: without
+/// it the finalizer of deletionPolicy DropAccounts could not be removed there, and the namespace would
+/// never end.
+pub const IN_EVERY_NAMESPACE: &[Permission] =
+    &[on("gill-hicks.dev", "hardwareportals", &["patch"])];
+
 /// Name of our definition, the one object outside of namespaces that is read.
 pub const DEFINITION: &str = "hardwareportals.gill-hicks.dev";
 
@@ -71,34 +77,54 @@ pub const DEFINITION: &str = "hardwareportals.gill-hicks.dev";
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission};
+    use super::{
+        DEFINITION, IN_EVERY_NAMESPACE, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission,
+    };
 
     #[test]
     fn the_role_manifests_grant_what_the_operator_needs_and_nothing_more() {
-        let watched = include_str!("../../deploy/manifests/watched-namespace.yaml");
-        assert_grants(watched, IN_WATCHED_NAMESPACES);
-        let own = include_str!("../../deploy/manifests/own-namespace.yaml");
-        assert_grants(own, IN_OWN_NAMESPACE);
+        let watched = granted(include_str!("../../deploy/manifests/watched-namespace.yaml"));
+        assert_eq!(watched, needed(IN_WATCHED_NAMESPACES));
+        let own = granted(include_str!("../../deploy/manifests/own-namespace.yaml"));
+        assert_eq!(own, needed(IN_OWN_NAMESPACE));
     }
 
-    fn assert_grants(manifest: &str, permissions: &[Permission]) {
+    #[test]
+    fn outside_of_watched_namespaces_it_may_hardly_do_anything() {
+        let granted = granted(include_str!("../../deploy/manifests/cluster-access.yaml"));
+        let definition =
+            json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], [DEFINITION]]);
+        let mut needed = needed(IN_EVERY_NAMESPACE);
+        needed.push(definition.to_string());
+        needed.sort();
+        assert_eq!(granted, needed);
+    }
+
+    /// What the first document of a manifest grants.
+    fn granted(manifest: &str) -> Vec<String> {
         let role = manifest.split("\n---\n").next().expect("a first document");
         let role: Value = serde_yaml::from_str(role).expect("YAML");
         let mut granted = Vec::new();
         for rule in role["rules"].as_array().expect("rules") {
             for group in rule["apiGroups"].as_array().expect("groups") {
                 for resource in rule["resources"].as_array().expect("resources") {
-                    let names = &rule["resourceNames"];
-                    granted.push(json!([group, resource, rule["verbs"], names[0]]).to_string());
+                    let names = rule["resourceNames"].as_array();
+                    let right = json!([group, resource, rule["verbs"], names]);
+                    granted.push(right.to_string());
                 }
             }
         }
-        let mut needed: Vec<String> = permissions
-            .iter()
-            .map(|it| json!([it.group, it.resource, it.verbs, it.name]).to_string())
-            .collect();
         granted.sort();
+        granted
+    }
+
+    fn needed(permissions: &[Permission]) -> Vec<String> {
+        let right = |it: &Permission| {
+            let names = it.name.map(|name| [name]);
+            json!([it.group, it.resource, it.verbs, names]).to_string()
+        };
+        let mut needed: Vec<String> = permissions.iter().map(right).collect();
         needed.sort();
-        assert_eq!(granted, needed);
+        needed
     }
 }

@@ -40,9 +40,12 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "/services: create delete get list patch watch",
 ];
 
-/// Everywhere else it may read its own definition, by name, and nothing more.
-const ELSEWHERE: &[&str] =
-    &["apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get"];
+/// Everywhere else it may read its own definition, by name, and let go of a portal whose namespace is
+/// being deleted.
+const ELSEWHERE: &[&str] = &[
+    "apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get",
+    "gill-hicks.dev/hardwareportals: patch",
+];
 
 #[tokio::test]
 async fn the_operator_may_do_what_it_needs_and_nothing_more() -> Result<()> {

@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crds::{Reason, RotationMode};
+use crds::{DeletionPolicy, Reason, RotationMode};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
@@ -77,6 +77,15 @@ pub struct Rotator {
     inquirer: Inquirer,
     /// The last try of each portal's login, by the portal's uid.
     tried: Mutex<HashMap<String, Tried>>,
+    /// What the accounts of portals that want that can be dropped with, by the portal's uid.
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+/// The way to a portal's accounts. When a namespace is deleted, everything that it could be read from
+/// is gone before the portal is.
+struct Kept {
+    mysql: ValidatedMysql,
+    root: Option<Candidate>,
 }
 
 /// A try of the pods' login.
@@ -95,13 +104,15 @@ impl Rotator {
         for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
             counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
         }
-        Self { client, inquirer, tried: Mutex::default() }
+        Self { client, inquirer, tried: Mutex::default(), kept: Mutex::default() }
     }
 
     /// Forgets portals that are gone.
     pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         tried.retain(|uid, _| is_alive(uid));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|uid, _| is_alive(uid));
     }
 
     /// Takes the rotation of one portal as far as it goes now, and says what its pods should hold.
@@ -149,6 +160,26 @@ impl Rotator {
             dropped.map_err(|error| of_sql(&error))?;
         }
         Ok(())
+    }
+
+    /// The same with what was known when the portal was last looked at; none if it never was.
+    pub async fn drop_kept_accounts(&self, uid: &str) -> Option<Result<(), Trouble>> {
+        let (mysql, root) = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let Kept { mysql, root } = kept.get(uid)?;
+            (mysql.clone(), root.clone())
+        };
+        Some(self.drop_accounts(&mysql, root).await)
+    }
+
+    fn keep(&self, portal: &ValidatedPortal, mysql: &ValidatedMysql, root: Option<Candidate>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = portal.owner.uid.clone();
+        if mysql.deletion_policy == DeletionPolicy::DropAccounts {
+            kept.insert(uid, Kept { mysql: mysql.clone(), root });
+        } else {
+            kept.remove(&uid);
+        }
     }
 
     /// Whether it is time to try the pods' login again. A change of it by somebody else is noticed
@@ -352,6 +383,7 @@ impl Pass<'_> {
 
     fn conclude(self) -> Result<Credentials, RotatorError> {
         let is_privileged = self.rotator.recall(self.portal).is_privileged;
+        self.rotator.keep(self.portal, self.mysql, self.state.root.clone());
         let Self { state, mysql, trouble, .. } = self;
         let Some(for_pods) = file(&state, state.published.clone()) else {
             let trouble = trouble.unwrap_or_else(|| Trouble {

@@ -68,8 +68,11 @@ pub async fn release(portal: &HardwarePortal, context: &Context) -> Action {
             warn!(namespace, name, why, "the accounts are not dropped yet");
             return Action::requeue(AGAIN);
         }
-        warn!(namespace, name, why, "the accounts are left on the server");
-        context.events.publish_accounts_left(portal, &accounts_of(portal), why).await;
+        let accounts = accounts_of(portal);
+        // Also for the log: a namespace that is being deleted takes no new event.
+        let left = accounts.join(", ");
+        warn!(namespace, name, left, why, "the accounts are left on the server");
+        context.events.publish_accounts_left(portal, &accounts, why).await;
     }
     let mut finalizers = portal.finalizers().to_vec();
     finalizers.retain(|one| one != FINALIZER);
@@ -88,6 +91,20 @@ pub async fn release(portal: &HardwarePortal, context: &Context) -> Action {
 }
 
 async fn drop_accounts(
+    portal: &HardwarePortal,
+    namespace: &str,
+    context: &Context,
+) -> Result<(), String> {
+    let Err(why) = drop_accounts_as_asked(portal, namespace, context).await else { return Ok(()) };
+    // A namespace that is being deleted is empty by now, and the rights to read in it are gone.
+    match context.rotator.drop_kept_accounts(&portal.uid().unwrap_or_default()).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(trouble)) => Err(format!("{why}; {}", trouble.message)),
+        None => Err(why),
+    }
+}
+
+async fn drop_accounts_as_asked(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
