@@ -176,3 +176,26 @@ impl fmt::Display for Reason {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_is_explained_with_what_to_do_and_no_other_is() {
+        let page = include_str!("../../docs/conditions.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let explained: Vec<&str> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.split(" | ").collect();
+                assert_eq!(cells.len(), 3, "reason, meaning, what to do: {row}");
+                cells[0].split('`').next().unwrap_or_default()
+            })
+            .collect();
+        for reason in Reason::ALL {
+            let rows = explained.iter().filter(|name| **name == reason.as_str()).count();
+            assert_eq!(rows, 1, "rows about {reason} in docs/conditions.md");
+        }
+        assert_eq!(explained.len(), Reason::ALL.len(), "{explained:?}");
+    }
+}
