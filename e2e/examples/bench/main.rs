@@ -134,7 +134,7 @@ async fn run(cli: Cli) -> Result<()> {
                 scale::measure(&control_plane, &scale, seconds == 1, &mut found).await?;
             }
             None => {
-                eprintln!("bench: skipped: many portals, as no operator runs on a local cluster")
+                eprintln!("bench: skipped: many portals, as no operator runs on a local cluster");
             }
         }
     }

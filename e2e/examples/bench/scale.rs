@@ -60,7 +60,7 @@ pub(crate) struct ControlPlane {
 /// How many portals, and where
 #[derive(Args, Debug)]
 pub(crate) struct Scale {
-    /// Numbers of portals [default: 1,100,500,1000; with BENCH_SECONDS=1 1,20]
+    /// Numbers of portals [default: 1,100,500,1000; in rounds of one second 1,20]
     #[arg(long = "scale", env = "BENCH_SCALE", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=2000), value_name = "NUMBERS")]
     sizes: Vec<u16>,
     /// Namespace for the portals, which the operator must watch

@@ -1,11 +1,6 @@
 //! CPU time and memory of the operator and of the control plane, as the kernel counts them.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use e2e::operator;
@@ -128,7 +123,7 @@ fn find_in_pod(name: &str, uid: &str) -> Result<u32> {
 }
 
 /// Processes come and go meanwhile: one that cannot be read is not it.
-fn is_in_pod(process: &PathBuf, name: &str, uid: &str) -> bool {
+fn is_in_pod(process: &Path, name: &str, uid: &str) -> bool {
     let read = |file| fs::read_to_string(process.join(file)).unwrap_or_default();
     read("comm").trim_end() == name && read("cgroup").contains(uid)
 }

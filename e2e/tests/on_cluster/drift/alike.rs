@@ -46,8 +46,8 @@ async fn what_only_looks_like_ours_is_never_touched() -> Result<()> {
         portals.patch("drifted", &PatchParams::default(), &Patch::Merge(patch)).await?;
         namespace.wait_until_ready("drifted").await?;
     }
-    let owned = namespace.objects_owned_by(&uid).await?;
-    ensure!(!owned.iter().any(|one| one.starts_with("Ingress/")), "the Ingress was not pruned");
+    let left = namespace.objects_owned_by(&uid).await?;
+    ensure!(!left.iter().any(|one| one.starts_with("Ingress/")), "the Ingress was not pruned");
     ensure!(operator::passes(&namespace.client()).await? >= passes + 3, "there was no pass");
     namespace.delete_portal("drifted").await?;
 

@@ -90,11 +90,11 @@ pub(super) fn is_made_anew(child: &Owned, field: &FieldPath) -> bool {
 /// Whether a person may choose the value of a field, though we have set it first: the number of pods
 /// under an autoscaler, and the token that observations are posted with.
 pub(super) fn is_left_to_people(child: &Owned, field: &FieldPath) -> bool {
-    match (child.to_string().as_str(), field.to_string().as_str()) {
+    matches!(
+        (child.to_string().as_str(), field.to_string().as_str()),
         ("Deployment/drifted-hardware", "spec.replicas")
-        | ("Secret/drifted-observations", "data.token") => true,
-        _ => false,
-    }
+            | ("Secret/drifted-observations", "data.token")
+    )
 }
 
 /// Fields that somebody else adds to a child of this kind.
