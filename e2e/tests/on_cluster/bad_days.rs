@@ -194,7 +194,7 @@ async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_mor
     namespace.delete_portal("neighbour").await
 }
 
-/// A policy of the whole cluster, bound to one namespace, against new disruption budgets.
+/// A policy of the whole cluster, bound to one namespace, against one portal's disruption budgets.
 struct Policy {
     policies: Api<ValidatingAdmissionPolicy>,
     bindings: Api<ValidatingAdmissionPolicyBinding>,
@@ -202,13 +202,16 @@ struct Policy {
 }
 
 impl Policy {
-    async fn enact(namespace: &Namespace) -> Result<Self> {
-        let name = namespace.name().to_owned();
-        let policy = Self {
+    fn of(namespace: &Namespace) -> Self {
+        Self {
             policies: Api::all(namespace.client()),
             bindings: Api::all(namespace.client()),
-            name: name.clone(),
-        };
+            name: namespace.name().to_owned(),
+        }
+    }
+
+    async fn enact(&self) -> Result<()> {
+        let name = &self.name;
         let rules = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
             "metadata": {"name": name},
@@ -219,7 +222,7 @@ impl Policy {
                     "operations": ["CREATE", "UPDATE"], "resources": ["poddisruptionbudgets"],
                 }]},
                 "validations": [{
-                    "expression": "false",
+                    "expression": "!object.metadata.name.startsWith('barred')",
                     "message": "disruption budgets are made by the platform team",
                 }],
             },
@@ -236,9 +239,9 @@ impl Policy {
             },
         });
         let parameters = PatchParams::apply("e2e").force();
-        policy.policies.patch(&name, &parameters, &Patch::Apply(rules)).await?;
-        policy.bindings.patch(&name, &parameters, &Patch::Apply(binding)).await?;
-        Ok(policy)
+        self.policies.patch(name, &parameters, &Patch::Apply(rules)).await?;
+        self.bindings.patch(name, &parameters, &Patch::Apply(binding)).await?;
+        Ok(())
     }
 
     /// Waits until the API server acts on it, or no longer does.
@@ -246,7 +249,7 @@ impl Policy {
         use k8s_openapi::api::policy::v1::PodDisruptionBudget;
         let budgets = namespace.api::<PodDisruptionBudget>();
         let probe: PodDisruptionBudget = serde_json::from_value(json!({
-            "metadata": {"name": "probe"},
+            "metadata": {"name": "barred-probe"},
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"none": "none"}}},
         }))?;
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
@@ -263,8 +266,13 @@ impl Policy {
     }
 
     async fn lift(&self) -> Result<()> {
-        self.bindings.delete(&self.name, &DeleteParams::default()).await?;
-        self.policies.delete(&self.name, &DeleteParams::default()).await?;
+        let parameters = DeleteParams::default();
+        if self.bindings.get_opt(&self.name).await?.is_some() {
+            self.bindings.delete(&self.name, &parameters).await?;
+        }
+        if self.policies.get_opt(&self.name).await?.is_some() {
+            self.policies.delete(&self.name, &parameters).await?;
+        }
         Ok(())
     }
 }
@@ -273,8 +281,11 @@ impl Policy {
 async fn an_admission_policy_that_refuses_one_child_is_explained_and_the_rest_serves() -> Result<()>
 {
     let namespace = Namespace::open("e2e-bad-policy").await?;
+    let policy = Policy::of(&namespace);
+    // An earlier run may have ended half-way.
+    policy.lift().await?;
     let mut neighbour = Neighbour::start(&namespace).await?;
-    let policy = Policy::enact(&namespace).await?;
+    policy.enact().await?;
     policy.wait_until_it_refuses(&namespace, true).await?;
     let mut spec = small();
     // More than one pod may run, so there is to be a disruption budget.
