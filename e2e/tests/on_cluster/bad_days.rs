@@ -254,12 +254,12 @@ impl Policy {
         }))?;
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         eventually("the policy's effect", Duration::from_secs(30), async || {
-            let refused = match budgets.create(&dry_run, &probe).await {
+            let is_refused = match budgets.create(&dry_run, &probe).await {
                 Ok(_) => false,
                 Err(kube::Error::Api(status)) => status.message.contains("platform team"),
                 Err(error) => return Err(error.into()),
             };
-            ensure!(refused == refuses, "it refuses: {refused}");
+            ensure!(is_refused == refuses, "it refuses: {is_refused}");
             Ok(())
         })
         .await

@@ -130,7 +130,8 @@ mod tests {
             "type": "HardwareAvailable", "status": "True", "reason": "AsExpected", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
-        let said = conditions(&object(&[available.clone()]), "no", now).expect("to be said");
+        let said =
+            conditions(&object(std::slice::from_ref(&available)), "no", now).expect("to be said");
         assert_eq!(said.len(), 3);
         assert_eq!(said[0]["type"], "Ready");
         assert_eq!(said[0]["observedGeneration"], 3);

@@ -219,7 +219,7 @@ mod tests {
 
     use super::{Component, Troubles, amiss_for, find, next_look};
 
-    fn pod(name: &str, component: &str, status: Value) -> Pod {
+    fn pod(name: &str, component: &str, status: &Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": name, "labels": {"app.kubernetes.io/component": component}},
             "status": status,
@@ -255,7 +255,7 @@ mod tests {
             ),
         ];
         for (reason, message) in tries {
-            let found = find(&[pod("p-portal-1", "portal", waiting(reason, message))]);
+            let found = find(&[pod("p-portal-1", "portal", &waiting(reason, message))]);
             let trouble = found.of(Component::Portal).expect("a trouble");
             assert_eq!(trouble.reason, Reason::ImagePullBackOff);
             assert_eq!(
@@ -293,7 +293,7 @@ mod tests {
             ),
         ];
         for (status, reason, part) in cases {
-            let found = find(&[pod("p-1", "hardware", status.clone())]);
+            let found = find(&[pod("p-1", "hardware", &status)]);
             let trouble = found.of(Component::Hardware).unwrap_or_else(|| panic!("{status}"));
             assert_eq!(trouble.reason, reason, "{status}");
             assert!(trouble.message.contains(part), "{}", trouble.message);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn pods_that_work_start_or_go_are_no_trouble() {
-        let mut going = pod("p-1", "hardware", waiting("ImagePullBackOff", "m"));
+        let mut going = pod("p-1", "hardware", &waiting("ImagePullBackOff", "m"));
         going.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
         let ready = json!({"containerStatuses": [{
@@ -311,9 +311,9 @@ mod tests {
         }]});
         let pods = [
             going,
-            pod("p-2", "hardware", waiting("ContainerCreating", "")),
-            pod("p-3", "hardware", ready),
-            pod("p-4", "hardware", json!({"phase": "Failed", "reason": "Evicted"})),
+            pod("p-2", "hardware", &waiting("ContainerCreating", "")),
+            pod("p-3", "hardware", &ready),
+            pod("p-4", "hardware", &json!({"phase": "Failed", "reason": "Evicted"})),
         ];
         assert_eq!(find(&pods), Troubles::default());
     }

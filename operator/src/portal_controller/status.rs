@@ -3,22 +3,20 @@
 mod credentials;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use crds::{
     ConditionType, DatabaseKind, HardwarePortal, HardwarePortalStatus, Reason, WorkloadStatus,
 };
-use k8s_openapi::{
-    api::apps::v1::DeploymentCondition,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::Value;
 
+use self::workloads::{availability, is_stuck, progress_of};
 use super::{
     apply::Applied,
     build::{labels::Component, migration, names},
     live::{Live, LiveDeployment, Migration},
     pods::{Trouble, Troubles},
-    refusal,
     validate::{ValidatedDatabase, ValidatedPortal},
 };
 use crate::credentials::Credentials;
@@ -252,82 +250,6 @@ fn database(portal: &ValidatedPortal, live: &Live, trouble: Option<&Trouble>) ->
     }
 }
 
-/// A component is available when its Deployment's own controller says so of its latest spec. Counting
-/// replicas instead would call a surge an outage.
-fn availability(
-    component: Component,
-    name: &str,
-    live: Option<&LiveDeployment>,
-    troubles: &Troubles,
-) -> Finding {
-    let kind = match component {
-        Component::Portal => ConditionType::PortalAvailable,
-        Component::Hardware | Component::Migration => ConditionType::HardwareAvailable,
-    };
-    let Some(live) = live else {
-        return Finding::new(
-            kind,
-            false,
-            Reason::NotCreated,
-            format!("Deployment {name} does not exist yet"),
-        );
-    };
-    if live.status.observed_generation.unwrap_or_default() < live.generation {
-        return Finding::new(
-            kind,
-            false,
-            Reason::RollingOut,
-            format!("Deployment {name} has a new spec that its controller has not seen yet"),
-        );
-    }
-    let is_available = condition(live, "Available").is_some_and(|it| it.status == "True");
-    let stuck = condition(live, "Progressing").filter(|it| it.status == "False");
-    if is_available && stuck.is_none() {
-        let message = format!("Deployment {name} is available");
-        return Finding::new(kind, true, Reason::AsExpected, message);
-    }
-    let count = format!(
-        "Deployment {name} has {} of {} pods available",
-        live.status.available_replicas.unwrap_or_default(),
-        live.replicas
-    );
-    let (reason, why) = match (obstacle(live, troubles.of(component)), stuck) {
-        (Some(Trouble { reason, message }), _) => (reason, message),
-        (None, Some(stuck)) => {
-            (Reason::ProgressDeadlineExceeded, stuck.message.clone().unwrap_or_default())
-        }
-        (None, None) => {
-            return Finding::new(kind, false, Reason::MinimumReplicasUnavailable, count);
-        }
-    };
-    Finding::new(kind, false, reason, format!("{count}: {why}"))
-}
-
-fn condition<'a>(live: &'a LiveDeployment, wanted: &str) -> Option<&'a DeploymentCondition> {
-    live.status.conditions.iter().flatten().find(|condition| condition.type_ == wanted)
-}
-
-/// What keeps a Deployment's pods from being made, or those that were made from their work.
-fn obstacle(live: &LiveDeployment, trouble: Option<&Trouble>) -> Option<Trouble> {
-    let refused = condition(live, "ReplicaFailure").filter(|it| it.status == "True");
-    let refused = refused.map(|refused| {
-        let message = refused.message.clone().unwrap_or_default();
-        // What comes before names the pod, which is another one at each try.
-        let why = message.split_once("is forbidden: ").map_or(&*message, |(_, why)| why);
-        let advice = refusal::advice(&message).map(|advice| format!("; {advice}"));
-        Trouble {
-            reason: Reason::Refused,
-            message: format!("its pods are refused: {why}{}", advice.unwrap_or_default()),
-        }
-    });
-    refused.or_else(|| trouble.cloned())
-}
-
-/// Whether pods with such a trouble are not merely on their way.
-fn is_stuck(reason: Reason) -> bool {
-    reason != Reason::MinimumReplicasUnavailable
-}
-
 fn progress(
     portal: &ValidatedPortal,
     hardware: Option<&LiveDeployment>,
@@ -348,38 +270,6 @@ fn progress(
         );
     }
     progress_of([(Component::Hardware, hardware), (Component::Portal, page)], troubles)
-}
-
-/// How far the rollouts of Deployments are.
-fn progress_of<const N: usize>(
-    deployments: [(Component, Option<&LiveDeployment>); N],
-    troubles: &Troubles,
-) -> Finding {
-    let kind = ConditionType::Progressing;
-    let is_rolling = |live: Option<&LiveDeployment>| {
-        live.is_none_or(|live| {
-            live.status.observed_generation.unwrap_or_default() < live.generation
-                || live.status.updated_replicas.unwrap_or_default() < live.replicas
-                || live.status.available_replicas.unwrap_or_default() < live.replicas
-                || live.status.replicas.unwrap_or_default() > live.replicas
-        })
-    };
-    let rolling: Vec<(Component, Option<&LiveDeployment>)> =
-        deployments.into_iter().filter(|(_, live)| is_rolling(*live)).collect();
-    if rolling.is_empty() {
-        return Finding::new(kind, false, Reason::AsExpected, "everything is as the spec asks");
-    }
-    let stuck = rolling.iter().find_map(|(component, live)| {
-        let found = obstacle((*live)?, troubles.of(*component))?;
-        is_stuck(found.reason).then_some((*component, found))
-    });
-    if let Some((component, Trouble { reason, message })) = stuck {
-        let message = format!("{} makes no progress: {message}", component.as_str());
-        return Finding::new(kind, false, reason, message);
-    }
-    let names: Vec<&str> = rolling.iter().map(|(component, _)| component.as_str()).collect();
-    let message = format!("pods of {} are being started, replaced or ended", names.join(" and "));
-    Finding::new(kind, true, Reason::RollingOut, message)
 }
 
 fn autoscaling(applied: &Applied) -> Finding {

@@ -3,7 +3,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, availability, progress_of, report};
+use super::{
+    Failure, Outcome, report,
+    workloads::{availability, progress_of},
+};
 use crate::portal_controller::{
     build::labels::Component,
     live::{Live, LiveDeployment},
