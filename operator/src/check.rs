@@ -105,7 +105,7 @@ async fn missing_rights(
             }
         }
     }
-    Ok(missing)
+    Ok(problems)
 }
 
 /// Whether the cluster's definition lacks something that this operator knows: the API server would
