@@ -120,7 +120,7 @@ impl Candidate {
             sleep(self.times.period).await;
             let end = claim.sent + self.times.fence;
             match timeout_at(end, self.renew(claim)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) | Err(_) => {}
                 Ok(Err(Lost::ToAnother(holder))) => {
                     warn!(holder, "somebody else has taken the Lease");
                     break;
@@ -128,7 +128,6 @@ impl Candidate {
                 Ok(Err(Lost::Unwritten(error))) => {
                     warn!(%error, "the Lease is not renewed yet");
                 }
-                Err(_) => {}
             }
             if Instant::now() >= claim.sent + self.times.fence {
                 warn!("the Lease could not be renewed in time");
@@ -163,13 +162,12 @@ impl Candidate {
     async fn claim(&self, seen: Option<&Lease>) -> Result<Claim, kube::Error> {
         let sent = Instant::now();
         let spec = claim::claim(seen, &self.identity, self.times.claim, jiff::Timestamp::now());
-        let written = match seen {
-            Some(seen) => self.replace(seen.clone(), spec).await?,
-            None => {
-                let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
-                let lease = Lease { metadata, spec: Some(spec) };
-                self.leases.create(&PostParams::default(), &lease).await?
-            }
+        let written = if let Some(seen) = seen {
+            self.replace(seen.clone(), spec).await?
+        } else {
+            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(spec) };
+            self.leases.create(&PostParams::default(), &lease).await?
         };
         self.fence.open_until(sent + self.times.fence);
         Ok(Claim { lease: written, sent })

@@ -65,7 +65,7 @@ pub const IN_OWN_NAMESPACE: &[Permission] = &[
 ];
 
 /// In every namespace, also in one that is being deleted and has lost the role of the ones above: without
-/// it the finalizer of deletionPolicy DropAccounts could not be removed there, and the namespace would
+/// it the finalizer of `DropAccounts` could not be removed there, and the namespace would
 /// never end.
 pub const IN_EVERY_NAMESPACE: &[Permission] =
     &[on("gill-hicks.dev", "hardwareportals", &["patch"])];

@@ -168,14 +168,13 @@ impl Pass<'_> {
             rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hexadecimal(&hash).into();
         }
         let seen = self.see(&resource.kind, &name);
-        let current = match self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref())
-        {
-            Some(current) => current,
-            None => {
-                let written = self.write(&resource, &name, MANAGER, rendered).await?;
-                let before = seen.map(|seen| seen.version.clone());
-                self.remember(&resource.kind, hash, before, written)
-            }
+        let settled = self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref());
+        let current = if let Some(settled) = settled {
+            settled
+        } else {
+            let written = self.write(&resource, &name, MANAGER, rendered).await?;
+            let before = seen.map(|seen| seen.version.clone());
+            self.remember(&resource.kind, hash, before, written)
         };
         self.applied.children.push(current);
         Ok(())

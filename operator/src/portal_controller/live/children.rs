@@ -104,14 +104,16 @@ impl Child {
 /// Every object that carries our label. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    /// By namespace and name of the portal, then by kind and name.
-    children: Arc<RwLock<HashMap<PortalKey, HashMap<ChildKey, Arc<Child>>>>>,
+    children: Arc<RwLock<HashMap<PortalKey, Children>>>,
     /// Kinds that have been listed.
     filled: watch::Sender<HashSet<String>>,
 }
 
+/// Namespace and name.
 type PortalKey = ObjectRef<Guarded>;
+/// Kind and name.
 type ChildKey = (String, String);
+type Children = HashMap<ChildKey, Arc<Child>>;
 
 impl Cache {
     /// Starts the watches. The stream names the portal of each object that moves; it must be polled,
