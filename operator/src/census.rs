@@ -99,6 +99,7 @@ mod tests {
 
     use super::Count;
 
+    #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
     fn portal(ready: &str, credentials: Value) -> HardwarePortal {
         serde_json::from_value(json!({
             "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",

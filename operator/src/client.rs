@@ -338,7 +338,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_is_an_error_at_the_deadline() {
         let started = Instant::now();
-        let maps = config_maps(&Fence::default(), || std::future::pending());
+        let maps = config_maps(&Fence::default(), std::future::pending);
         let error = maps.get("a").await.expect_err("nobody answers");
         assert!(error.to_string().contains("no answer within 5 s"), "{error}");
         let maps = config_maps(&Fence::default(), async || {

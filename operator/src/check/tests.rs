@@ -27,6 +27,7 @@ struct Cluster {
 }
 
 impl Cluster {
+    #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
     fn with_portal(spec: Value) -> Self {
         let portal = json!({
             "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",

@@ -309,7 +309,7 @@ fn portal_of(object: &DynamicObject) -> Option<PortalKey> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, sync::Arc};
 
     use kube::api::DynamicObject;
     use kube_runtime::watcher::Event;
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn cache() -> Cache {
-        Cache { children: Default::default(), filled: watch::Sender::default() }
+        Cache { children: Arc::default(), filled: watch::Sender::default() }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) fn settings() -> Settings {
 }
 
 /// A portal named `demo` in the namespace `team`, as the definition's own rules admit it.
+#[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
 pub(super) fn portal(spec: Value) -> HardwarePortal {
     let portal: HardwarePortal = serde_json::from_value(json!({
         "apiVersion": "gill-hicks.dev/v1alpha1",

@@ -1,6 +1,6 @@
 //! Who may connect to whom: the rendered policies, asked about every pair of pods and every port.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::fmt::Write;
 
 use k8s_openapi::api::{apps::v1::Deployment, networking::v1::NetworkPolicy};
 use serde_json::{Value, json};
@@ -79,9 +79,10 @@ impl World {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
-    BTreeMap::from_iter(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())))
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
 fn assert_flows(spec: Value, expected: &str) {
     let found = World::around(spec.clone()).table();
     let lines = |text: &str| -> Vec<String> {

@@ -146,6 +146,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
     fn policy(spec: Value) -> NetworkPolicy {
         let object = json!({"metadata": {"name": "p", "namespace": "a"}, "spec": spec});
         serde_json::from_value(object).expect("a policy")
