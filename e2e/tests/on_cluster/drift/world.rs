@@ -30,6 +30,8 @@ pub(super) async fn start_portal(namespace: &str, schema: &str) -> Result<(Names
     let password = database.create_schema(schema).await?;
     source::offer(&namespace, &database, schema, &password, source::allow("drifted")).await?;
     let mut spec = source::spec();
+    // What an earlier portal of this name has read from its source is not repeated for long.
+    spec["database"]["mysql"]["rotation"]["pollInterval"] = json!("2s");
     spec["hardware"] = json!({
         "scheduling": fake_nodes::scheduling(),
         "autoscaling": {"minReplicas": 2, "maxReplicas": 4},
