@@ -45,7 +45,6 @@ impl ServiceType {
     validation = Rule::new("!has(self.externalDns) || has(self.host)").message("portal.ingress.externalDns: it needs portal.ingress.host, the name to register"),
     validation = Rule::new("!has(self.tlsSecretName) || has(self.host)").message("portal.ingress.tlsSecretName: it needs portal.ingress.host, the name in the certificate"),
     validation = Rule::new("!has(self.tlsSecretName) || !has(self.alb)").message("portal.ingress.tlsSecretName: a load balancer of AWS takes no certificate from a Secret; write alb.certificateArn instead"),
-    // Without maxLength the values count as megabytes, so the API server would refuse a longer expression.
     validation = Rule::new("!has(self.annotations) || !('alb.ingress.kubernetes.io/target-group-attributes' in self.annotations) || self.annotations['alb.ingress.kubernetes.io/target-group-attributes'].matches('^([^,]*,)*deregistration_delay[.]timeout_seconds=[0-9](,[^,]*)*$') && !self.annotations['alb.ingress.kubernetes.io/target-group-attributes'].matches('timeout_seconds=[0-9]{2}')").message("portal.ingress.annotations: pods that end go on serving for 10 s, so target-group-attributes must say deregistration_delay.timeout_seconds=N with N from 0 to 9; add it")
 )]
 pub struct Ingress {

@@ -31,7 +31,7 @@ mod tests {
     use crds::HardwarePortal;
     use k8s_openapi::api::apps::v1::Deployment;
     use kube::ResourceExt;
-    use proptest::prelude::{Strategy, prop, proptest};
+    use proptest::prelude::{ProptestConfig, Strategy, prop, proptest};
     use secrecy::SecretString;
     use serde_json::{Value, json};
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_delay_is_taken_from_the_user_exactly_if_it_is_over_before_the_pod_stops_serving() {
-        for seconds in 0..=3600 {
+        for seconds in [0, 1, 5, 8, 9, 10, 11, 19, 20, 90, 99, 100, 300, 3600] {
             for attributes in [
                 format!("{DELAY}{seconds}"),
                 format!("stickiness.enabled=true,{DELAY}{seconds},slow_start.duration_seconds=30"),
@@ -180,6 +180,8 @@ mod tests {
     }
 
     proptest! {
+        // Each case reads every rule of the definition anew.
+        #![proptest_config(ProptestConfig::with_cases(24))]
         /// Whatever is accepted keeps the promise.
         #[test]
         fn no_accepted_attributes_let_a_load_balancer_send_to_a_pod_that_is_gone(
