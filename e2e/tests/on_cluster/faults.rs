@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::{fault::Fault, wait::eventually};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
 use tokio::time::sleep;
 
 use self::{
@@ -64,4 +67,38 @@ async fn a_fault_that_lasts_makes_no_hot_loop_and_heals() -> Result<()> {
         walker.remove(&name).await?;
     }
     Ok(())
+}
+
+/// A user's own object has the name that a child would have. It is left alone, and the portal says so.
+#[tokio::test]
+async fn a_name_that_is_taken_is_explained_and_what_has_it_is_left_alone() -> Result<()> {
+    let walker = Walker::open("e2e-fault-taken").await?;
+    let account: ServiceAccount = serde_json::from_value(json!({
+        "metadata": {"name": "taken-hardware", "annotations": {"whose": "mine"}},
+    }))?;
+    let accounts = walker.api::<ServiceAccount>();
+    let before = match accounts.create(&PostParams::default(), &account).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            accounts.get("taken-hardware").await?
+        }
+        other => other?,
+    };
+    let (operator, _) = walker.start().await?;
+    walker.apply("taken", &Scenario::New.after()).await?;
+    eventually("the reason", walk::SETTLED, async || {
+        let message = walker.why_not_ready("taken").await?;
+        ensure!(message.contains("taken-hardware: an object of this name is there"), "{message}");
+        Ok(())
+    })
+    .await?;
+    let after = accounts.get("taken-hardware").await?;
+    assert_eq!(before.metadata.resource_version, after.metadata.resource_version, "untouched");
+
+    accounts.delete("taken-hardware", &DeleteParams::default()).await?;
+    eventually("the portal heals by itself", walk::SETTLED, async || {
+        walker.expect_ready("taken").await
+    })
+    .await?;
+    operator.stop().await?;
+    walker.remove("taken").await
 }

@@ -195,8 +195,8 @@ impl SourceError {
 pub struct Sources {
     client: Client,
     secrets_manager: SecretsManager,
-    /// The last good readings, by namespace and name of the portal.
-    recent: Mutex<HashMap<(String, String), Recent>>,
+    /// The last good readings, by the portal's uid: one that is made anew may find another source.
+    recent: Mutex<HashMap<String, Recent>>,
 }
 
 /// A reading that need not be repeated for a while.
@@ -225,15 +225,15 @@ impl Sources {
         &self,
         source: &MysqlSource,
         request: &Request<'_>,
+        uid: &str,
         poll_interval: Duration,
     ) -> Result<Reading, SourceError> {
-        let key = (request.namespace.to_owned(), request.portal.to_owned());
         let now = Instant::now();
         {
             // Those of portals that are gone expire too.
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.retain(|_, known| known.expires > now);
-            if let Some(known) = recent.get(&key).filter(|known| known.source == *source) {
+            if let Some(known) = recent.get(uid).filter(|known| known.source == *source) {
                 return Ok(known.reading.clone());
             }
         }
@@ -243,7 +243,7 @@ impl Sources {
             reading: reading.clone(),
             expires: now + poll_interval,
         };
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, known);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), known);
         Ok(reading)
     }
 
@@ -384,7 +384,8 @@ mod tests {
         let api = FakeApi::default();
         let sources = Sources::new(api.client(), None);
         for _ in 0..2 {
-            let missing = sources.read_recent(&source, &request, Duration::from_mins(1)).await;
+            let missing =
+                sources.read_recent(&source, &request, "uid", Duration::from_mins(1)).await;
             assert!(matches!(missing, Err(SourceError::NotFound { .. })), "{missing:?}");
         }
         assert_eq!(api.requests().len(), 2, "a failure is looked at again");
@@ -401,11 +402,14 @@ mod tests {
             }),
         );
         for _ in 0..3 {
-            let read = sources.read_recent(&source, &request, Duration::from_mins(1)).await;
+            let read = sources.read_recent(&source, &request, "uid", Duration::from_mins(1)).await;
             assert_eq!(read.expect("a good Secret").version, "1/1");
         }
         assert_eq!(api.requests().len(), 4, "metadata and object, once");
-        let read = sources.read_recent(&source, &request, Duration::ZERO).await;
+        let read = sources.read_recent(&source, &request, "uid", Duration::ZERO).await;
         assert_eq!(read.expect("kept from before").version, "1/1");
+        let read = sources.read_recent(&source, &request, "another", Duration::ZERO).await;
+        assert_eq!(read.expect("a good Secret").version, "1/1");
+        assert_eq!(api.requests().len(), 6, "a portal that was made anew reads anew");
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+    core::Status,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ use super::{
         own_secrets::OwnSecrets,
     },
     refusal,
+    retry::TAKEN,
     validate::{Scaling, ValidatedPortal},
 };
 
@@ -172,6 +174,9 @@ impl Pass<'_> {
         let current = if let Some(settled) = settled {
             settled
         } else {
+            if self.current(&resource.kind, &name).is_none() {
+                self.expect_free(&resource, &name).await?;
+            }
             let written = self.write(&resource, &name, MANAGER, rendered).await?;
             let before = seen.map(|seen| seen.version.clone());
             self.remember(&resource.kind, hash, before, written)
@@ -282,6 +287,22 @@ impl Pass<'_> {
             self.delete(resource, &child).await?;
         }
         Ok(())
+    }
+
+    /// An apply takes over whatever has the name. What the watches do not show carries no label of ours,
+    /// if it is there: it is somebody else's, unless only the label was taken off.
+    async fn expect_free(&self, resource: &ApiResource, name: &str) -> Result<(), ApplyError> {
+        let found = self.api(resource).get_metadata_opt(name).await;
+        let Some(found) = found.map_err(failed("read", &resource.kind, name))? else {
+            return Ok(());
+        };
+        let portal = &self.portal.owner.uid;
+        if found.owner_references().iter().any(|owner| owner.uid == *portal) {
+            return Ok(());
+        }
+        let taken = "an object of this name is there already and is not this portal's; delete it, or give the portal another name";
+        let status = Status::failure(taken, TAKEN).with_code(409).boxed();
+        Err(failed("apply", &resource.kind, name)(kube::Error::Api(status)))
     }
 
     async fn write(

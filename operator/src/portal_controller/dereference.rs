@@ -138,7 +138,8 @@ impl Reader<'_> {
         let rotation = mysql.rotation.clone().unwrap_or_default();
         let poll = humantime::parse_duration(&rotation.poll_interval).unwrap_or_default();
         // The futures of the AWS SDK are large.
-        let source = Box::pin(sources.read_recent(&mysql.source, &request, poll)).await;
+        let uid = portal.uid().unwrap_or_default();
+        let source = Box::pin(sources.read_recent(&mysql.source, &request, &uid, poll)).await;
         let authorities = match mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
             Some(reference) => Some(self.read_authorities(reference).await?),
             None => None,

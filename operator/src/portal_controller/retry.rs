@@ -7,6 +7,9 @@ use std::{
     time::Duration,
 };
 
+/// The reason by which the API server, and the operator as well, says that a name is taken.
+pub const TAKEN: &str = "AlreadyExists";
+
 /// What a failure asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retry {

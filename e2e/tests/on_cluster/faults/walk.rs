@@ -8,6 +8,7 @@ use e2e::{
     Namespace,
     fault::{Fault, Faults},
     in_process::Operator,
+    namespace::expect_condition,
     program::run_in_shell,
     setting,
     wait::eventually,
@@ -22,7 +23,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{DeleteParams, ListParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -113,6 +114,25 @@ impl Walker {
         );
         run_in_shell(&script)?;
         Ok(Self { namespace: Namespace::open(name).await? })
+    }
+
+    /// The objects of one kind in it.
+    pub(super) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        self.namespace.api()
+    }
+
+    /// What a portal says of why it is not ready.
+    pub(super) async fn why_not_ready(&self, portal: &str) -> Result<String> {
+        let portal: HardwarePortal = self.namespace.api().get(portal).await?;
+        Ok(expect_condition(&portal, "Ready", "False")?.message)
+    }
+
+    pub(super) async fn expect_ready(&self, portal: &str) -> Result<()> {
+        let portal: HardwarePortal = self.namespace.api().get(portal).await?;
+        expect_condition(&portal, "Ready", "True").map(drop)
     }
 
     /// Starts an operator for it.
