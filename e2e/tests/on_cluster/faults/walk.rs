@@ -316,9 +316,11 @@ fn without_chance(mut object: Value) -> Value {
     for key in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
         metadata.as_object_mut().and_then(|metadata| metadata.remove(key));
     }
-    // How many steps a Deployment took to where it is, its controller may see or miss.
     if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        // How many steps a Deployment took to where it is, its controller may see or miss.
         annotations.remove("deployment.kubernetes.io/revision");
+        // Of the child with its names.
+        annotations.remove("gill-hicks.dev/rendered");
     }
     // A retained volume claim has no owner.
     if let Some(owner) = metadata.pointer_mut("/ownerReferences/0/uid") {
