@@ -42,6 +42,10 @@ const CONCURRENCY: u16 = 16;
 /// Several moves of a portal's children within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// Time that passes under way get to end when the process is told to stop. One may be waiting for a
+/// database that does not answer, and the next leader can repeat every step.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What every scope's controller works with.
 #[derive(Clone)]
 pub struct Equipment {
@@ -81,11 +85,22 @@ pub fn start(
             }
         };
         let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
+        let stopped = closing.clone();
         let work = control(equipment, followed, closing);
-        tokio::pin!(work);
+        let grace = async {
+            stopped.cancelled().await;
+            sleep(GRACE).await;
+        };
+        // A branch that is not taken is dropped, and nothing of it goes on.
+        let work = async {
+            tokio::select! {
+                () = work => {}
+                () = grace => {}
+            }
+        };
         tokio::select! {
-            // Told to stop: every pass has ended.
-            () = &mut work => candidate.resign(claim).await,
+            // Told to stop, and nothing is under way any more.
+            () = work => candidate.resign(claim).await,
             // What is under way ends with the process; the fence lets nothing through.
             () = candidate.stay_leader(&mut claim) => {}
         }
