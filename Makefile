@@ -60,6 +60,10 @@ unit: ## Run the tests that need no cluster (but a MariaDB and an AWS stand-in, 
 e2e: ## Run the end-to-end tests on the cluster of `make up`
 	@e2e/run
 
+.PHONY: e2e-mysql
+e2e-mysql: ## Run the tests of accounts and store on the MySQL of MYSQL_URL (mysql://USER:PASSWORD@HOST)
+	@e2e/with-mysql cargo test --release --workspace --test accounts --test suite
+
 .PHONY: bench
 bench: ## Measure, side by side, and print one line per figure (also target/bench.json)
 	@e2e/bench

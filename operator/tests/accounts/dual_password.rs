@@ -1,8 +1,7 @@
-//! One account with two passwords, as MariaDB does it.
+//! One account with two passwords, as the server at hand does it.
 
 use operator::credentials::accounts::{
-    Flavour, Rights, discard_old_password, ensure_application_account, is_refused, retain_password,
-    verify,
+    Rights, discard_old_password, ensure_application_account, is_refused, retain_password, verify,
 };
 
 use crate::support::{Portal, candidate, is_alive};
@@ -10,7 +9,6 @@ use crate::support::{Portal, candidate, is_alive};
 #[tokio::test]
 async fn both_passwords_are_let_in_until_the_old_one_is_discarded() {
     let mut portal = Portal::new().await;
-    assert_eq!(portal.root.flavour(), Flavour::MariaDb);
     let name = portal.a.clone();
     let (old, new) = (portal.password(), portal.password());
     ensure_application_account(&mut portal.root, &name, &old).await.expect("made");

@@ -37,7 +37,8 @@ async fn rights_on_a_schema_of_any_name_are_rights_on_that_schema_alone() {
         let lookalike = own.replace('_', "x").replace('%', "yy");
         assert_ne!(own, lookalike);
         let lookalike = quoted(&lookalike);
-        portal.administer(&format!("CREATE OR REPLACE DATABASE {lookalike}")).await;
+        portal.administer(&format!("DROP DATABASE IF EXISTS {lookalike}")).await;
+        portal.administer(&format!("CREATE DATABASE {lookalike}")).await;
         let mut pod = portal.pod(&name, &password).await;
         let entered = pod.query_drop(format!("USE {lookalike}")).await;
         portal.administer(&format!("DROP DATABASE {lookalike}")).await;

@@ -112,7 +112,12 @@ impl Portal {
         let environment = Environment::read();
         let server = environment.server(&name(&number));
         let schema = quoted(server.schema.as_str());
-        environment.administer(&[format!("CREATE OR REPLACE DATABASE {schema}")]).await;
+        environment
+            .administer(&[
+                format!("DROP DATABASE IF EXISTS {schema}"),
+                format!("CREATE DATABASE {schema}"),
+            ])
+            .await;
         let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
         let [a, b, owner] = [Slot::A, Slot::B, Slot::Owner]
             .map(|slot| AccountName::for_portal(&number, slot).expect("hexadecimal digits"));

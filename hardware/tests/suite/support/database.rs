@@ -178,9 +178,8 @@ impl Mysql {
         let Self { server, schema, .. } = self;
         server
             .administer(&[
-                format!(
-                    "CREATE OR REPLACE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"
-                ),
+                format!("DROP USER IF EXISTS '{user}'@'%'"),
+                format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
                 // What the administrator has to give: not ALL, as on RDS.
                 format!(
                     "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER \
