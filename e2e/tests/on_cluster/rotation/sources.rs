@@ -72,14 +72,7 @@ async fn a_source_that_is_wrong_or_gone_leaves_the_pods_alone_and_is_explained()
 async fn a_portal_on_a_hand_made_account_moves_to_accounts_of_its_own() -> Result<()> {
     let (namespace, database) = (Namespace::open("e2e-adopted").await?, Database::from_settings()?);
     let root = database.create_root("e2e_adopted").await?;
-    let by_hand = random_password()?;
-    database.execute("DROP USER IF EXISTS 'e2e_by_hand'@'%'").await?;
-    database
-        .execute(&format!("CREATE USER 'e2e_by_hand'@'%' IDENTIFIED BY '{by_hand}' REQUIRE SSL"))
-        .await?;
-    database
-        .execute("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON e2e_adopted.* TO 'e2e_by_hand'@'%'")
-        .await?;
+    let by_hand = make_by_hand(&database, "e2e_by_hand", "e2e_adopted").await?;
     source::offer(&namespace, &database, "e2e_adopted", &root, source::allow("moved")).await?;
     let data = source::data(&database, "e2e_adopted", "e2e_by_hand", &by_hand)?;
     namespace.apply_secret("db", source::allow("moved"), data).await?;
@@ -104,6 +97,51 @@ async fn a_portal_on_a_hand_made_account_moves_to_accounts_of_its_own() -> Resul
     // Somebody else's account is theirs to end.
     database.connect("e2e_by_hand", &by_hand).await?.disconnect().await?;
     namespace.delete_portal("moved").await
+}
+
+/// And back, to an account that others rotate and that may change no other.
+#[tokio::test]
+async fn an_account_that_is_left_for_a_hand_made_one_is_locked() -> Result<()> {
+    let (namespace, database) =
+        (Namespace::open("e2e-handover").await?, Database::from_settings()?);
+    let spec = source::rotating("AlternatingUsers");
+    start_portal(&namespace, &database, "left", "e2e_handover", spec).await?;
+    let (_, before) = published(&namespace, "left").await?;
+    let (user, password) = &before[0];
+    let last = last_rotation(&namespace, "left").await?;
+
+    let load = StoreLoad::start(&namespace, "left", &database).await?;
+    let by_hand = make_by_hand(&database, "e2e_by_others", "e2e_handover").await?;
+    let data = source::data(&database, "e2e_handover", "e2e_by_others", &by_hand)?;
+    namespace.apply_secret("db-by-others", source::allow("left"), data).await?;
+    // Both at once: as a root this account would be of no use.
+    let mut spec = source::rotating("Follow");
+    spec["database"]["mysql"]["source"]["secret"]["name"] = json!("db-by-others");
+    namespace.apply_portal("left", spec).await?;
+    wait_for_rotation(&namespace, "left", last.generation).await?;
+    let figures = load.stop(&database).await?;
+    println!("from its own account to a hand-made one: {figures}");
+    figures.expect_no_failure()?;
+    let (_, after) = published(&namespace, "left").await?;
+    assert_eq!(after, [("e2e_by_others".to_owned(), by_hand)]);
+    ensure!(database.connect(user, password).await.is_err(), "the account is still open");
+    assert_eq!(database.accounts(user).await?.get(user), Some(&true), "it is locked");
+    namespace.delete_portal("left").await
+}
+
+/// An account with rights on one schema, as a person makes it for a portal; gives its password.
+async fn make_by_hand(database: &Database, user: &str, schema: &str) -> Result<String> {
+    let password = random_password()?;
+    for statement in [
+        format!("DROP USER IF EXISTS '{user}'@'%'"),
+        format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}' REQUIRE SSL"),
+        format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP, REFERENCES ON {schema}.* TO '{user}'@'%'"
+        ),
+    ] {
+        database.execute(&statement).await?;
+    }
+    Ok(password)
 }
 
 /// The root's password is changed on the server and then in Secrets Manager.
