@@ -103,16 +103,16 @@ async fn a_portal_on_a_hand_made_account_moves_to_accounts_of_its_own() -> Resul
 #[tokio::test]
 async fn an_account_that_is_left_for_a_hand_made_one_is_locked() -> Result<()> {
     let (namespace, database) =
-        (Namespace::open("e2e-handover").await?, Database::from_settings()?);
+        (Namespace::open("e2e-left").await?, Database::from_settings()?);
     let spec = source::rotating("AlternatingUsers");
-    start_portal(&namespace, &database, "left", "e2e_handover", spec).await?;
+    start_portal(&namespace, &database, "left", "e2e_left", spec).await?;
     let (_, before) = published(&namespace, "left").await?;
     let (user, password) = &before[0];
     let last = last_rotation(&namespace, "left").await?;
 
     let load = StoreLoad::start(&namespace, "left", &database).await?;
-    let by_hand = make_by_hand(&database, "e2e_by_others", "e2e_handover").await?;
-    let data = source::data(&database, "e2e_handover", "e2e_by_others", &by_hand)?;
+    let by_hand = make_by_hand(&database, "e2e_by_others", "e2e_left").await?;
+    let data = source::data(&database, "e2e_left", "e2e_by_others", &by_hand)?;
     namespace.apply_secret("db-by-others", source::allow("left"), data).await?;
     // Both at once: as a root this account would be of no use.
     let mut spec = source::rotating("Follow");
