@@ -1,6 +1,6 @@
 //! Where the root comes from: a Secret that is wrong, gone or another one, and Secrets Manager.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use crds::RotationCause;
@@ -12,7 +12,7 @@ use e2e::{
     },
     secrets_manager, source,
     store_load::StoreLoad,
-    wait::eventually,
+    wait::{eventually, throughout},
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
@@ -102,8 +102,7 @@ async fn a_portal_on_a_hand_made_account_moves_to_accounts_of_its_own() -> Resul
 /// And back, to an account that others rotate and that may change no other.
 #[tokio::test]
 async fn an_account_that_is_left_for_a_hand_made_one_is_locked() -> Result<()> {
-    let (namespace, database) =
-        (Namespace::open("e2e-left").await?, Database::from_settings()?);
+    let (namespace, database) = (Namespace::open("e2e-left").await?, Database::from_settings()?);
     let spec = source::rotating("AlternatingUsers");
     start_portal(&namespace, &database, "left", "e2e_left", spec).await?;
     let (_, before) = published(&namespace, "left").await?;
@@ -119,6 +118,13 @@ async fn an_account_that_is_left_for_a_hand_made_one_is_locked() -> Result<()> {
     spec["database"]["mysql"]["source"]["secret"]["name"] = json!("db-by-others");
     namespace.apply_portal("left", spec).await?;
     wait_for_rotation(&namespace, "left", last.generation).await?;
+    // The whole takes a second or two, in which a load proves little.
+    throughout("the pods have the new login", Duration::from_secs(3), async || {
+        let (_, logins) = published(&namespace, "left").await?;
+        ensure!(logins[0].0 == "e2e_by_others", "they have {}", logins[0].0);
+        Ok(())
+    })
+    .await?;
     let figures = load.stop(&database).await?;
     println!("from its own account to a hand-made one: {figures}");
     figures.expect_no_failure()?;
