@@ -10,6 +10,7 @@ mod footprint;
 mod images;
 mod node;
 mod process;
+mod rotation;
 mod rounds;
 mod scale;
 mod services;
@@ -56,6 +57,10 @@ struct Cli {
     control_plane: Option<ControlPlane>,
     #[command(flatten)]
     scale: Scale,
+    /// Namespace in which the operator works, to rotate a credential in. Needs the variables that say
+    /// where cluster and database of the end-to-end tests are
+    #[arg(long, value_name = "NAMESPACE")]
+    rotation_namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,6 +69,7 @@ enum Part {
     Footprint,
     Fit,
     Throughput,
+    Rotation,
     Scale,
 }
 
@@ -96,7 +102,8 @@ async fn interrupted() {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let Cli { seconds, programs, output, only, node, control_plane, scale } = cli;
+    let Cli { seconds, programs, output, only, node, control_plane, scale, rotation_namespace } =
+        cli;
     // The figures of an earlier run must not be taken for those of one that failed.
     if output.exists() {
         fs::remove_file(&output)?;
@@ -127,6 +134,20 @@ async fn run(cli: Cli) -> Result<()> {
         let throughput = Throughput::new(&programs, &client, Duration::from_secs(seconds))?;
         throughput.of_hardware(&mut found).await?;
         throughput.of_portal(&mut found).await?;
+    }
+    if is_wanted(Part::Rotation) {
+        match rotation_namespace {
+            Some(namespace) => {
+                eprintln!(
+                    "bench: rotating a credential in {namespace}, by the operator and the usual way"
+                );
+                rotation::measure(&namespace, &mut found).await?;
+            }
+            None => eprintln!(
+                "bench: skipped: rotation, as the local cluster, its operator or its MariaDB is not up \
+                 (`make e2e` leaves them all)"
+            ),
+        }
     }
     if is_wanted(Part::Scale) {
         match control_plane {
