@@ -20,9 +20,8 @@ const SELDOM: SignedDuration = SignedDuration::from_mins(2);
 const PODS: u32 = 50;
 
 /// Reasons, besides those of the Deployments, that the pods can explain or that came from them.
-const ABOUT_PODS: [Reason; 6] = [
+const ABOUT_PODS: [Reason; 5] = [
     Reason::Migrating,
-    Reason::Refused,
     Reason::ImagePullBackOff,
     Reason::CrashLoopBackOff,
     Reason::ContainerNotCreated,
@@ -345,6 +344,8 @@ mod tests {
             ("CredentialsReady", "False", "RootRejected", false),
             ("DatabaseReady", "False", "HostNotAllowed", false),
             ("Progressing", "False", "SourceNotFound", false),
+            // By the Deployment's own word, or of another child: no pod knows more.
+            ("Progressing", "False", "Refused", false),
             ("DatabaseReady", "False", "Migrating", true),
             ("Progressing", "True", "RollingOut", true),
             ("Progressing", "False", "ImagePullBackOff", true),
