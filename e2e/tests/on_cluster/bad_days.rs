@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use crds::HardwarePortal;
 use e2e::{
     Namespace,
@@ -31,6 +31,9 @@ use tokio::time::sleep;
 /// How long the operator is watched while a cause lasts.
 const LOOK: Duration = Duration::from_secs(20);
 
+/// How many looks: an operator that starts meanwhile, as other tests make it, reads everything anew.
+const LOOKS: usize = 4;
+
 /// What the operator asked of the API server about one namespace while a cause lasted.
 async fn requests_while_it_lasts(namespace: &Namespace) -> Result<Vec<Request>> {
     let mut witness = Witness::of_local_cluster(namespace.client()).await?;
@@ -44,15 +47,18 @@ async fn requests_while_it_lasts(namespace: &Namespace) -> Result<Vec<Request>> 
 }
 
 /// Half a request per second and portal in trouble: a poll each 15 s with what it reads, and a moved
-/// child now and then.
-fn expect_no_hot_loop(what: &str, requests: &[Request]) -> Result<()> {
-    println!("{what}: {} requests of the operator within {LOOK:?}", requests.len());
-    ensure!(
-        requests.len() <= 10,
-        "{what} keeps the operator busy: {}",
-        requests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    );
-    Ok(())
+/// child now and then. A loop is there at every look, a start of the operator at one or two.
+async fn expect_no_hot_loop(what: &str, namespace: &Namespace) -> Result<()> {
+    let mut requests = Vec::new();
+    for _ in 0..LOOKS {
+        requests = requests_while_it_lasts(namespace).await?;
+        println!("{what}: {} requests of the operator within {LOOK:?}", requests.len());
+        if requests.len() <= 10 {
+            return Ok(());
+        }
+    }
+    let requests: Vec<String> = requests.iter().map(ToString::to_string).collect();
+    bail!("{what} keeps the operator busy: {}", requests.join(", "))
 }
 
 #[tokio::test]
@@ -113,7 +119,7 @@ async fn an_image_that_cannot_be_pulled_is_named_and_what_runs_goes_on() -> Resu
     expect_explained(&namespace, "pictured", "Ready", "ImagePullBackOff", &words).await?;
     let took = neighbour.expect_to_go_on().await?;
     println!("an edit beside an image that cannot be pulled: in the child after {took:?}");
-    expect_no_hot_loop("a missing image", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("a missing image", &namespace).await?;
     namespace.apply_portal("pictured", small()).await?;
     namespace.wait_until_ready("pictured").await?;
 
@@ -176,7 +182,7 @@ async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_mor
     ensure!(!ready.message.contains("Status {"), "not in words: {}", ready.message);
     expect_explained(&namespace, "squeezed", "Progressing", "Refused", &words).await?;
     neighbour.expect_to_go_on().await?;
-    expect_no_hot_loop("a refused child", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("a refused child", &namespace).await?;
     let told = warnings(&namespace, "squeezed").await?;
     assert_eq!(told.len(), 1, "told once, not at each try: {told:?}");
 
@@ -186,7 +192,7 @@ async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_mor
     expect_explained(&namespace, "squeezed", "PortalAvailable", "Refused", &words).await?;
     expect_explained(&namespace, "squeezed", "Ready", "Refused", &words).await?;
     neighbour.expect_to_go_on().await?;
-    expect_no_hot_loop("refused pods", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("refused pods", &namespace).await?;
 
     quotas.delete("tight", &DeleteParams::default()).await?;
     namespace.wait_until_ready("squeezed").await?;
@@ -302,7 +308,7 @@ async fn an_admission_policy_that_refuses_one_child_is_explained_and_the_rest_se
     namespace.wait_until_ready("barred").await?;
     let took = neighbour.expect_to_go_on().await?;
     println!("an edit beside a refused child: in the child after {took:?}");
-    expect_no_hot_loop("a policy", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("a policy", &namespace).await?;
 
     policy.lift().await?;
     policy.wait_until_it_refuses(&namespace, false).await?;
@@ -356,7 +362,7 @@ async fn an_object_that_cannot_be_read_is_told_so_and_stops_nobody() -> Result<(
     namespace.apply_portal("latecomer", small()).await?;
     namespace.wait_until_ready("latecomer").await?;
     namespace.delete_portal("latecomer").await?;
-    expect_no_hot_loop("an unreadable object", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("an unreadable object", &namespace).await?;
     let told = warnings(&namespace, "riddle").await?;
     assert_eq!(told.len(), 1, "told once: {told:?}");
 
@@ -413,7 +419,7 @@ async fn a_namespace_that_others_keep_from_ending_costs_nothing_and_may_come_bac
         Ok(())
     })
     .await?;
-    expect_no_hot_loop("a namespace at its end", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("a namespace at its end", &namespace).await?;
 
     hold(&namespace, json!(null)).await?;
     eventually("the end of the namespace", SETTLED, async || {
@@ -422,7 +428,7 @@ async fn a_namespace_that_others_keep_from_ending_costs_nothing_and_may_come_bac
         Ok(())
     })
     .await?;
-    expect_no_hot_loop("a namespace that is gone", &requests_while_it_lasts(&namespace).await?)?;
+    expect_no_hot_loop("a namespace that is gone", &namespace).await?;
 
     // Somebody makes it anew, and the operator, which was not restarted, works in it again.
     give_to_the_operator(NAME)?;
