@@ -12,3 +12,4 @@ pub mod permissions;
 pub mod portal_controller;
 pub mod run;
 pub mod settings;
+pub mod watch_backoff;

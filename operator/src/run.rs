@@ -35,6 +35,7 @@ use crate::{
         retry::Retries,
     },
     settings::Settings,
+    watch_backoff::WatchBackoff,
 };
 
 /// Passes of one scope at the same time: each waits for the API server most of its time.
@@ -184,6 +185,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
     info!(?scope, "watching");
     let controller = Controller::new(portals, watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .trigger_backoff(WatchBackoff::default())
         .reconcile_on(moves)
         .graceful_shutdown_on(closing.clone().cancelled_owned());
     let upkeep = keep_up(scope, controller.store(), Arc::clone(&context), census, closing);

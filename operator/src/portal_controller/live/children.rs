@@ -33,7 +33,10 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::Scope;
-use crate::portal_controller::{Guarded, build::labels};
+use crate::{
+    portal_controller::{Guarded, build::labels},
+    watch_backoff::WatchBackoff,
+};
 
 /// Objects in one answer of the first list: a thousand portals should not have to fit into memory
 /// twice.
@@ -181,7 +184,7 @@ impl Cache {
         let config = watcher::Config::default().labels(labels::MANAGED_SELECTOR).page_size(PAGE);
         let (cache, kind) = (self.clone(), kind.to_owned());
         let mut listed = HashSet::new();
-        watcher(objects, config).default_backoff().flat_map(move |event| {
+        watcher(objects, config).backoff(WatchBackoff::default()).flat_map(move |event| {
             let moved = match event {
                 Ok(event) => cache.note(&kind, event, &convert, &mut listed),
                 Err(error) => {
