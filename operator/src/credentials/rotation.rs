@@ -578,7 +578,11 @@ impl Turn<'_> {
         }
         match (&self.change.old, self.change.next.first()) {
             // In mode Follow the operator may have lost the right to do so, and a person did.
-            (Some(_), _) if !self.rotates() && self.seen.old == Some(LoginSeen::Denied) => {
+            (Some(old), _)
+                if !self.rotates()
+                    && self.revokes(old)
+                    && self.seen.old == Some(LoginSeen::Denied) =>
+            {
                 self.enter(next, Phase::Revoked);
             }
             (Some(old), Some(new)) if self.revokes(old) => {

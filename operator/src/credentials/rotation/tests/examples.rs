@@ -548,6 +548,19 @@ fn an_account_of_ours_that_cannot_be_locked_stops_nobody_from_following() {
 }
 
 #[test]
+fn a_dead_login_that_the_source_still_gives_is_nobodys_to_revoke() {
+    let mut world = at_rest(Follow);
+    world.happen(Event::ChangeRoot);
+    world.happen(Event::Source(SourceEvent::TellTruth));
+    go_to(&mut world, Phase::Drained);
+    // So late that the old login is tried as well.
+    world.pass(60);
+    finish(&mut world);
+    assert_eq!(world.remember().history[0].outcome, Outcome::Adopted);
+    assert_eq!(world.remember().published.len(), 2, "yesterday's is given as well");
+}
+
+#[test]
 fn a_move_is_followed_though_a_rotation_waits_for_pods() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.servers[0].is_down = true;
