@@ -89,9 +89,9 @@ async fn missing_rights(
     permissions: &[Permission],
     manifest: &str,
 ) -> Result<Vec<String>, kube::Error> {
-    let place = match namespace {
-        "" => "all namespaces".to_owned(),
-        name => format!("namespace {name}"),
+    let (place, there) = match namespace {
+        "" => ("all namespaces".to_owned(), ""),
+        name => (format!("namespace {name}"), " there"),
     };
     let mut problems = Vec::new();
     for permission in permissions {
@@ -100,7 +100,7 @@ async fn missing_rights(
                 let Permission { group, resource, .. } = permission;
                 let group = if group.is_empty() { "core" } else { group };
                 problems.push(format!(
-                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest}"
+                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest}{there}"
                 ));
             }
         }
