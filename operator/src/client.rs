@@ -204,7 +204,7 @@ impl Asked {
 /// The resource in a path of the API, with its subresource, and whether one object is named. Names of
 /// objects are no part of it: as labels they would never end.
 fn kind_of(path: &str) -> (String, bool) {
-    let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
     let skipped = if parts.next() == Some("apis") { 2 } else { 1 };
     let mut parts = parts.skip(skipped).peekable();
     let mut resource = parts.next().unwrap_or("none");

@@ -77,7 +77,7 @@ impl Candidate {
         let mut changes = self.watch();
         let mut observed: Option<Observed> = None;
         loop {
-            let claimable = observed.as_ref().map(|it| it.claimable_at(&self.identity));
+            let claimable = observed.as_ref().map(Observed::claimable_at);
             let wait = async {
                 match claimable {
                     Some(instant) => sleep_until(instant).await,
@@ -143,11 +143,8 @@ impl Candidate {
     pub async fn resign(&self, claim: Claim) {
         self.fence.close();
         gauge!("leader").set(0.0);
-        let mut lease = claim.lease;
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        match self.leases.replace(LEASE, &PostParams::default(), &lease).await {
+        let spec = claim::release(&claim.lease);
+        match self.replace(claim.lease, spec).await {
             Ok(_) => info!("the Lease is released"),
             Err(error) => {
                 warn!(%error, "the Lease was not released; it ends by itself");

@@ -39,23 +39,17 @@ enum Command {
     /// Print the definition of HardwarePortal, for kubectl apply --server-side
     Crd,
     /// Say what is wrong with this installation; exit status 1 if anything is
-    Check(CheckArgs),
+    Check(PlaceArgs),
 }
 
 #[derive(Args)]
-struct ScopeArgs {
+struct PlaceArgs {
     /// Namespaces to watch, separated by commas
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
     /// Watch all namespaces instead; the operator's account must then be able to read every Secret
     #[arg(long, env = "CLUSTER_WIDE", conflicts_with = "watch_namespaces")]
     cluster_wide: bool,
-}
-
-#[derive(Args)]
-struct CheckArgs {
-    #[command(flatten)]
-    scope: ScopeArgs,
     /// The operator's own namespace
     #[arg(
         long,
@@ -69,7 +63,7 @@ struct CheckArgs {
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
-    scope: ScopeArgs,
+    place: PlaceArgs,
     /// Image of hardware for portals that name none
     #[arg(long, env = "OPERATOR_HARDWARE_IMAGE", value_name = "IMAGE")]
     hardware_image: String,
@@ -93,14 +87,6 @@ struct RunArgs {
     /// Address of AWS Secrets Manager [default: that of the region]
     #[arg(long, env = "AWS_ENDPOINT_URL_SECRETS_MANAGER", value_name = "URL")]
     aws_endpoint: Option<String>,
-    /// The operator's own namespace
-    #[arg(
-        long,
-        env = "POD_NAMESPACE",
-        default_value = "gill-hicks-system",
-        value_name = "NAMESPACE"
-    )]
-    pod_namespace: String,
     /// Name of the operator's pod, for events and as its name among the replicas
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
     pod_name: String,
@@ -112,7 +98,7 @@ struct RunArgs {
     shutdown: ShutdownArgs,
 }
 
-impl ScopeArgs {
+impl PlaceArgs {
     fn scopes(&self) -> Option<Vec<Scope>> {
         let namespaces = self.watch_namespaces.iter().filter(|name| !name.is_empty());
         match (self.cluster_wide, namespaces.clone().count()) {
@@ -139,13 +125,13 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Crd => print(&crds::crd_yaml()),
-        Command::Check(args) => runtime.block_on(check_installation(&args)),
+        Command::Check(place) => runtime.block_on(check_installation(&place)),
         Command::Run(args) => runtime.block_on(run_until_stopped(&args)),
     }
 }
 
 async fn run_until_stopped(args: &RunArgs) -> ExitCode {
-    let Some(scopes) = args.scope.scopes() else {
+    let Some(scopes) = args.place.scopes() else {
         return fail(
             EXIT_BAD_CONFIGURATION,
             "bad configuration: WATCH_NAMESPACES is not set, expected namespaces separated by commas, or --cluster-wide",
@@ -180,7 +166,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         portal_image: args.portal_image.clone(),
         image_pull_policy: args.image_pull_policy.clone(),
         allowed_database_hosts: args.allowed_database_hosts.clone(),
-        namespace: args.pod_namespace.clone(),
+        namespace: args.place.pod_namespace.clone(),
         rds_authorities: rds_authorities.into(),
         aws_endpoint: args.aws_endpoint.clone(),
     };
@@ -191,7 +177,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
     gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-    let leases: Api<Lease> = Api::namespaced(leases, &args.pod_namespace);
+    let leases: Api<Lease> = Api::namespaced(leases, &args.place.pod_namespace);
     let candidate = Candidate::new(leases, identity(&args.pod_name), fence, Times::default());
     let equipment = Equipment {
         client,
@@ -226,13 +212,13 @@ fn identity(pod_name: &str) -> String {
     format!("{pod_name}_{:08x}", rand::random::<u32>())
 }
 
-async fn check_installation(args: &CheckArgs) -> ExitCode {
+async fn check_installation(place: &PlaceArgs) -> ExitCode {
     let client = match connect(&Fence::always_open()).await {
         Ok(client) => client,
         Err(error) => return fail(EXIT_FAILED, &error),
     };
-    let namespaces = &args.scope.watch_namespaces;
-    let findings = match check::look(&client, &args.pod_namespace, namespaces).await {
+    let PlaceArgs { watch_namespaces, pod_namespace, .. } = place;
+    let findings = match check::look(&client, pod_namespace, watch_namespaces).await {
         Ok(findings) => findings,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
     };

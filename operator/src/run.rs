@@ -165,10 +165,7 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
     let Equipment { client, settings, inquirer, instance, census } = equipment;
     let Followed { scope, cache, moves } = followed;
-    let portals: Api<Guarded> = match &scope {
-        Scope::Namespace(name) => Api::namespaced(client.clone(), name),
-        Scope::Cluster => Api::all(client.clone()),
-    };
+    let portals: Api<Guarded> = scope.api(&client);
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),

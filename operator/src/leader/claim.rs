@@ -29,16 +29,11 @@ impl Observed {
         }
     }
 
-    /// From when on a replica may claim it. Immediately if nobody has it; a claim of its own name is
-    /// that of a predecessor, which may still be at work.
-    pub(super) fn claimable_at(&self, identity: &str) -> Instant {
-        let Some(lease) = &self.lease else { return self.since };
-        match holder(lease) {
-            None => self.since,
-            Some(holder) => {
-                debug_assert_ne!(holder, identity, "identities are made anew with each process");
-                self.since + duration(lease)
-            }
+    /// From when on a replica may claim it. Immediately if nobody has it.
+    pub(super) fn claimable_at(&self) -> Instant {
+        match &self.lease {
+            Some(lease) if holder(lease).is_some() => self.since + duration(lease),
+            _ => self.since,
         }
     }
 }
@@ -77,4 +72,10 @@ pub(super) fn claim(
 pub(super) fn renew(held: &Lease, now: Timestamp) -> LeaseSpec {
     let spec = held.spec.clone().unwrap_or_default();
     LeaseSpec { renew_time: Some(MicroTime(now)), ..spec }
+}
+
+/// A claim that is given up, as client-go writes it.
+pub(super) fn release(held: &Lease) -> LeaseSpec {
+    let spec = held.spec.clone().unwrap_or_default();
+    LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec }
 }

@@ -30,22 +30,22 @@ fn seconds(count: u64) -> Duration {
 async fn a_claim_expires_once_it_was_seen_unchanged_for_its_duration() {
     let start = Instant::now();
     let seen = Observed::update(None, Some(lease("1", "other")), start);
-    assert_eq!(seen.claimable_at("me"), start + seconds(15));
+    assert_eq!(seen.claimable_at(), start + seconds(15));
     let again = Observed::update(Some(seen), Some(lease("1", "other")), start + seconds(10));
-    assert_eq!(again.claimable_at("me"), start + seconds(15), "seeing it again renews nothing");
+    assert_eq!(again.claimable_at(), start + seconds(15), "seeing it again renews nothing");
     let renewed = Observed::update(Some(again), Some(lease("2", "other")), start + seconds(14));
-    assert_eq!(renewed.claimable_at("me"), start + seconds(29));
+    assert_eq!(renewed.claimable_at(), start + seconds(29));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_missing_or_released_is_claimable_at_once() {
     let start = Instant::now();
-    assert_eq!(Observed::update(None, None, start).claimable_at("me"), start);
+    assert_eq!(Observed::update(None, None, start).claimable_at(), start);
     let held = Observed::update(None, Some(lease("1", "other")), start);
     let released = Observed::update(Some(held), Some(lease("2", "")), start + seconds(3));
-    assert_eq!(released.claimable_at("me"), start + seconds(3));
+    assert_eq!(released.claimable_at(), start + seconds(3));
     let deleted = Observed::update(Some(released), None, start + seconds(4));
-    assert_eq!(deleted.claimable_at("me"), start + seconds(4));
+    assert_eq!(deleted.claimable_at(), start + seconds(4));
 }
 
 #[test]

@@ -30,6 +30,7 @@ use super::{
     retry::TAKEN,
     validate::{Scaling, ValidatedPortal},
 };
+use crate::hexadecimal::hexadecimal;
 
 /// Owner of every field that we render.
 const MANAGER: &str = "gill-hicks-operator";
@@ -404,14 +405,6 @@ fn failed<'a>(
         name: name.to_owned(),
         source: Box::new(source),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes every text");
-        text
-    })
 }
 
 /// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make

@@ -13,9 +13,12 @@ use super::{
     live::{Live, own_secrets::OwnSecrets},
     refusal,
 };
-use crate::credentials::{
-    memory::{Memory, MemoryError},
-    source::{Reading, Request, SourceError, Sources},
+use crate::{
+    credentials::{
+        memory::{Memory, MemoryError},
+        source::{Reading, Request, SourceError, Sources},
+    },
+    hexadecimal::hexadecimal,
 };
 
 /// What was read.
@@ -200,13 +203,7 @@ impl Reader<'_> {
 
 /// 256 bits from the operating system, as 64 hexadecimal digits.
 fn new_token() -> SecretString {
-    use std::fmt::Write;
-    let bytes: [u8; 32] = rand::random();
-    let mut text = String::with_capacity(64);
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a String takes every text");
-    }
-    text.into()
+    hexadecimal(&rand::random::<[u8; 32]>()).into()
 }
 
 fn reading(what: &'static str) -> impl Fn(kube::Error) -> DereferenceError {

@@ -5,8 +5,8 @@ pub mod own_secrets;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::DeploymentStatus;
-use kube::api::DynamicObject;
+use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DeploymentStatus};
+use kube::{Api, Client, Resource, api::DynamicObject};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,6 +20,20 @@ pub enum Scope {
     Namespace(String),
     /// Every namespace.
     Cluster,
+}
+
+impl Scope {
+    /// The objects of one kind in this scope.
+    #[must_use]
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
+    {
+        match self {
+            Self::Namespace(name) => Api::namespaced(client.clone(), name),
+            Self::Cluster => Api::all(client.clone()),
+        }
+    }
 }
 
 /// What decisions need to know of a portal's children.

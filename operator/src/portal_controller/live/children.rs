@@ -134,16 +134,12 @@ impl Cache {
             };
             moves.push(cache.follow(&resource.kind, objects, |object| object).boxed());
         }
-        let secrets = match scope {
-            Scope::Namespace(name) => Api::namespaced(client.clone(), name),
-            Scope::Cluster => Api::all(client.clone()),
-        };
         let without_content = |secret: PartialObjectMeta<Secret>| DynamicObject {
             types: secret.types,
             metadata: secret.metadata,
             data: serde_json::Value::Null,
         };
-        moves.push(cache.follow(SECRET, secrets, without_content).boxed());
+        moves.push(cache.follow(SECRET, scope.api(client), without_content).boxed());
         (cache, moves)
     }
 
@@ -289,12 +285,6 @@ fn placed(kind: &str, object: DynamicObject) -> Option<(PortalKey, Child)> {
 #[must_use]
 pub fn resource_of(kind: &str) -> Option<&'static ApiResource> {
     WHOLE.iter().find(|resource| resource.kind == kind)
-}
-
-/// The kinds that are pruned: all but Secrets, which the operator may not delete.
-#[must_use]
-pub fn watched_kinds() -> &'static [ApiResource] {
-    &WHOLE
 }
 
 fn is_portal(owner: &OwnerReference) -> bool {
