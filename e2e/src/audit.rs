@@ -21,6 +21,9 @@ pub const OPERATOR: &str = "system:serviceaccount:gill-hicks-system:gill-hicks-o
 /// A line that is not written by then never will be.
 const LAG: Duration = Duration::from_secs(10);
 
+/// Time between two looks for the end of somebody's work.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// One request, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -103,6 +106,29 @@ impl Witness {
     pub async fn requests_of(&mut self, user: &str) -> Result<Vec<Request>> {
         let mut requests = Vec::new();
         self.catch_up(&mut requests, &|request| request.user == user).await?;
+        Ok(requests)
+    }
+
+    /// The requests of one user until none came for a while that is work, by the word of `is_work`. Fails
+    /// if that takes longer than `deadline`.
+    pub async fn until_quiet(
+        &mut self,
+        user: &str,
+        quiet: Duration,
+        deadline: Duration,
+        is_work: impl Fn(&Request) -> bool,
+    ) -> Result<Vec<Request>> {
+        let (started, mut last) = (Instant::now(), Instant::now());
+        let mut requests = Vec::new();
+        while last.elapsed() < quiet {
+            ensure!(started.elapsed() < deadline, "{user} does not come to rest");
+            sleep(LOOK_EVERY).await;
+            let new = self.requests_of(user).await?;
+            if new.iter().any(&is_work) {
+                last = Instant::now();
+            }
+            requests.extend(new);
+        }
         Ok(requests)
     }
 

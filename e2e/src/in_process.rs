@@ -16,10 +16,8 @@ use operator::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{fault::Faults, namespace::configuration, setting};
+use crate::{fault::Faults, namespace::configuration_of_operator, setting};
 
-/// Whom the operator is on this cluster.
-const ACCOUNT: &str = "system:serviceaccount:gill-hicks-system:gill-hicks-operator";
 /// Short, so that a request without an answer does not take up the test's time.
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -32,8 +30,7 @@ pub struct Operator {
 impl Operator {
     /// Starts one for a single namespace, whose requests pass `faults`.
     pub async fn start(namespace: &str, faults: &Faults) -> Result<Self> {
-        let mut config = configuration().await?;
-        config.auth_info.impersonate = Some(ACCOUNT.to_owned());
+        let mut config = configuration_of_operator().await?;
         config.connect_timeout = Some(DEADLINE);
         config.default_retry = false;
         let guard = GuardLayer::new(Fence::always_open(), DEADLINE);

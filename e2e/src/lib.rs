@@ -6,7 +6,7 @@
 pub mod audit;
 pub mod browser;
 pub mod database;
-pub mod disturbance;
+pub mod eviction;
 pub mod fake_nodes;
 pub mod fault;
 pub mod in_process;

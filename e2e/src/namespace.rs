@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{setting, wait::eventually};
+use crate::{audit, setting, wait::eventually};
 
 /// Long enough for images that are already on the node, a migration and two rollouts on a busy
 /// two-core machine.
@@ -237,14 +237,29 @@ pub async fn connect_without_retries() -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// The same with the operator's rights.
+pub async fn configuration_of_operator() -> Result<Config> {
+    let mut config = configuration().await?;
+    config.auth_info.impersonate = Some(audit::OPERATOR.to_owned());
+    Ok(config)
+}
+
 /// The cluster that `KUBECONFIG` names, with the rights of its administrator.
-pub async fn configuration() -> Result<Config> {
+async fn configuration() -> Result<Config> {
     // Fails only if a provider is installed already, by another test of this process.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     }
     let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// Whether a pod is ready, and not on its way out.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.flatten().any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 /// The condition of the portal's latest spec, if it has the status.

@@ -13,21 +13,21 @@ use crate::program::run;
 /// nobody.
 #[derive(Debug)]
 pub struct Hung {
-    process: String,
+    process: u32,
 }
 
 impl Hung {
     /// Stops the process in a pod of one container.
     pub fn hang(pod: &Pod) -> Result<Self> {
         let hung = Self { process: process_of(pod)? };
-        signal("-STOP", &hung.process)?;
+        signal("-STOP", hung.process)?;
         Ok(hung)
     }
 }
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        if let Err(error) = signal("-CONT", &self.process) {
+        if let Err(error) = signal("-CONT", self.process) {
             eprintln!("process {} stays stopped: {error:#}", self.process);
         }
     }
@@ -36,7 +36,7 @@ impl Drop for Hung {
 /// Ends the process in a pod of one container as the end of its machine does. The kubelet starts it
 /// anew.
 pub fn kill(pod: &Pod) -> Result<()> {
-    signal("-KILL", &process_of(pod)?)
+    signal("-KILL", process_of(pod)?)
 }
 
 /// A pod that cannot reach the API server until this is dropped. What it sends is swallowed, as on a
@@ -72,11 +72,12 @@ impl Drop for Partition {
     }
 }
 
-fn signal(signal: &str, process: &str) -> Result<()> {
-    run(Command::new("kill").args([signal, process]), "").map(drop)
+fn signal(signal: &str, process: u32) -> Result<()> {
+    run(Command::new("kill").args([signal, &process.to_string()]), "").map(drop)
 }
 
-fn process_of(pod: &Pod) -> Result<String> {
+/// The number of the process in a pod of one container.
+pub fn process_of(pod: &Pod) -> Result<u32> {
     let containers = pod.status.iter().flat_map(|status| &status.container_statuses);
     let id = containers.flatten().find_map(|container| container.container_id.as_deref());
     let id = id.and_then(|id| id.strip_prefix("containerd://")).context("a container runs")?;
@@ -84,14 +85,14 @@ fn process_of(pod: &Pod) -> Result<String> {
 }
 
 /// The one process whose cgroup is named after the container.
-fn find_process(container: &str) -> Result<String> {
+fn find_process(container: &str) -> Result<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         // Most entries are no process, and some end meanwhile.
         let Ok(groups) = fs::read_to_string(path.join("cgroup")) else { continue };
         if groups.contains(container) {
-            found.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            found.extend(path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()));
         }
     }
     ensure!(found.len() == 1, "container {container} has the processes {found:?}");

@@ -1,17 +1,16 @@
 //! What the running operator says about itself on its admin port.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{ListParams, ObjectList},
 };
 
+use crate::scrape;
+
 /// Where `deploy/install` puts it.
 pub const NAMESPACE: &str = "gill-hicks-system";
-
-/// Its admin port, as deploy/manifests/operator.yaml has it.
-const ADMIN_PORT: u16 = 8081;
 
 /// The operator's pods.
 pub async fn pods(client: &Client) -> Result<ObjectList<Pod>> {
@@ -26,34 +25,8 @@ pub async fn pods(client: &Client) -> Result<ObjectList<Pod>> {
 pub async fn passes(client: &Client) -> Result<u64> {
     let mut passes = 0;
     for pod in pods(client).await? {
-        let address = pod.status.and_then(|status| status.pod_ip).context("no pod address")?;
-        let url = format!("http://{address}:{ADMIN_PORT}/metrics");
-        let text = reqwest::get(&url).await?.error_for_status()?.text().await?;
-        passes += sum(&text, "reconcile_total");
+        let series = scrape::admin_port(&pod).await?;
+        passes += scrape::count(&series, "reconcile_total", &[]);
     }
     Ok(passes)
-}
-
-/// The sum of a counter over all its labels, in Prometheus' text format.
-fn sum(text: &str, name: &str) -> u64 {
-    let of_name = |line: &str| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        let is_it = labels.is_empty() || labels.starts_with('{');
-        if is_it { value.parse::<u64>().ok() } else { None }
-    };
-    text.lines().filter_map(of_name).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sum;
-
-    #[test]
-    fn a_counter_is_summed_over_its_labels() {
-        let text = "# TYPE reconcile_total counter\nreconcile_total{outcome=\"applied\"} 40\n\
-                    reconcile_total{outcome=\"a b\"} 2\nreconcile_total_other 7\n";
-        assert_eq!(sum(text, "reconcile_total"), 42);
-        assert_eq!(sum(text, "portals"), 0);
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
 
 /// Labels by name.
 pub type Labels = BTreeMap<String, String>;
@@ -16,6 +17,31 @@ pub struct Series {
     pub labels: Labels,
     /// Its value now.
     pub value: f64,
+}
+
+/// The port of every pod of ours that only those who watch it reach.
+const ADMIN_PORT: u16 = 8081;
+
+/// Reads what a pod of ours exposes.
+pub async fn admin_port(pod: &Pod) -> Result<Vec<Series>> {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+    let url = format!("http://{}:{ADMIN_PORT}/metrics", address.context("a pod has an address")?);
+    parse(&reqwest::get(&url).await?.error_for_status()?.text().await?)
+}
+
+/// A counter, summed over all its series with these labels.
+#[must_use]
+pub fn count(series: &[Series], name: &str, labels: &[(&str, &str)]) -> u64 {
+    let has_labels = |one: &Series| {
+        labels.iter().all(|(key, value)| one.labels.get(*key).is_some_and(|it| it == value))
+    };
+    let found = series.iter().filter(|one| one.name == name && has_labels(one));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what happened is counted in whole numbers, from 0 on"
+    )]
+    found.map(|one| one.value as u64).sum()
 }
 
 /// Reads the text format.
@@ -67,7 +93,7 @@ fn unquote(text: &str) -> Result<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Labels, parse};
+    use super::{Labels, count, parse};
 
     #[test]
     fn the_text_format_is_read() {
@@ -82,5 +108,15 @@ mod tests {
         for wrong in ["a", "a{x=\"1\" 2", "a{x} 1", "a one"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let text = "# TYPE reconcile_total counter\nreconcile_total{outcome=\"applied\"} 40\n\
+                    reconcile_total{outcome=\"a b\"} 2\nreconcile_total_other 7\n";
+        let series = parse(text).expect("the format");
+        assert_eq!(count(&series, "reconcile_total", &[]), 42);
+        assert_eq!(count(&series, "reconcile_total", &[("outcome", "a b")]), 2);
+        assert_eq!(count(&series, "portals", &[]), 0);
     }
 }

@@ -18,6 +18,21 @@ pub fn spec() -> Value {
     }}})
 }
 
+/// The components of a portal.
+pub const COMPONENTS: [&str; 2] = ["hardware", "portal"];
+
+/// The same with both components scaled like this, in small pods.
+#[must_use]
+pub fn scaled(scaling: &Value) -> Value {
+    let mut spec = spec();
+    for component in COMPONENTS {
+        let mut workload = scaling.clone();
+        workload["resources"] = json!({"requests": {"cpu": "50m", "memory": "40Mi"}});
+        spec[component] = workload;
+    }
+    spec
+}
+
 /// The label by which a Secret's owner lets a portal read it.
 #[must_use]
 pub fn allow(portal: &str) -> Value {

@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::future::join_all;
 use kube::ResourceExt;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{Namespace, database::Database};
+use crate::{Namespace, database::Database, scrape};
 
 /// Clients that write at the same time.
 const WRITERS: usize = 4;
@@ -267,18 +267,10 @@ async fn watch_operations(
 async fn read_operations(namespace: &Namespace, portal: &str) -> Result<Vec<(String, (u64, u64))>> {
     let mut found = Vec::new();
     for pod in namespace.running_pods(portal, "hardware").await? {
-        let name = pod.name_any();
-        let address =
-            pod.status.and_then(|status| status.pod_ip).context("a pod has an address")?;
-        let text = reqwest::get(format!("http://{address}:8081/metrics")).await?.text().await?;
-        let succeeded = counter(&text, r#"hardware_store_operations_total{outcome="ok"}"#);
-        let failed = counter(&text, r#"hardware_store_operations_total{outcome="failed"}"#);
-        found.push((name, (succeeded, failed)));
+        let series = scrape::admin_port(&pod).await?;
+        let outcome =
+            |word| scrape::count(&series, "hardware_store_operations_total", &[("outcome", word)]);
+        found.push((pod.name_any(), (outcome("ok"), outcome("failed"))));
     }
     Ok(found)
-}
-
-fn counter(text: &str, series: &str) -> u64 {
-    let value = text.lines().find_map(|line| line.strip_prefix(series));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
 }

@@ -4,13 +4,9 @@ mod fleet;
 mod reaction;
 mod usage;
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use e2e::{
     Namespace,
@@ -144,17 +140,10 @@ impl Rig<'_> {
 
     /// The operator's requests in the namespace until it has asked for nothing for a while.
     async fn wait_until_quiet(&self, witness: &mut Witness) -> Result<Vec<Request>> {
-        let (started, mut last) = (Instant::now(), Instant::now());
-        let mut requests = Vec::new();
-        while last.elapsed() < self.plan.quiet {
-            ensure!(started.elapsed() < QUIET_DEADLINE, "the operator does not come to rest");
-            let new = self.requests(witness).await?;
-            if new.iter().any(|request| request.verb != "watch") {
-                last = Instant::now();
-            }
-            requests.extend(new);
-            sleep(Duration::from_millis(500)).await;
-        }
+        let is_work = |one: &Request| one.namespace == self.namespace.name() && one.verb != "watch";
+        let quiet = self.plan.quiet;
+        let mut requests = witness.until_quiet(OPERATOR, quiet, QUIET_DEADLINE, is_work).await?;
+        requests.retain(|request| request.namespace == self.namespace.name());
         Ok(requests)
     }
 

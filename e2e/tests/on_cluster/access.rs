@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, setting};
+use e2e::{Namespace, namespace::configuration_of_operator};
 use k8s_openapi::api::{
     authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec},
     core::v1::{Namespace as NamespaceObject, Pod},
 };
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{ListParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
 
@@ -72,12 +71,7 @@ fn elsewhere_and(rights: &[&str]) -> BTreeSet<String> {
 
 /// Asks the API server as the operator's own account, less what every account may do.
 async fn rights_of_the_operator(namespace: &str) -> Result<BTreeSet<String>> {
-    e2e::namespace::connect().await?;
-    let kubeconfig = Kubeconfig::read_from(setting("KUBECONFIG")?)?;
-    let mut config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    config.auth_info.impersonate =
-        Some("system:serviceaccount:gill-hicks-system:gill-hicks-operator".to_owned());
+    let config = configuration_of_operator().await?;
     let reviews: Api<SelfSubjectRulesReview> = Api::all(Client::try_from(config)?);
     let review = SelfSubjectRulesReview {
         spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },

@@ -7,32 +7,21 @@ use anyhow::{Result, ensure};
 use e2e::{
     Namespace,
     database::Database,
-    disturbance::{Eviction, evict, kill_process},
+    eviction::{Eviction, evict},
     load::{Connections, Load, Report},
-    namespace::SETTLED,
-    source,
+    namespace::{SETTLED, is_ready},
+    node::kill,
+    source::{self, COMPONENTS, scaled},
     wait::eventually,
 };
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
-const COMPONENTS: [&str; 2] = ["hardware", "portal"];
 const PORTAL: &str = "shaken";
 
-/// Both components with this many pods each.
-fn spec(scaling: &Value) -> Value {
-    let mut spec = source::spec();
-    for component in COMPONENTS {
-        let mut workload = scaling.clone();
-        workload["resources"] = json!({"requests": {"cpu": "50m", "memory": "40Mi"}});
-        spec[component] = workload;
-    }
-    spec
-}
-
 fn fixed(replicas: i32) -> Value {
-    spec(&json!({"autoscaling": {"disabled": true}, "replicas": replicas}))
+    scaled(&json!({"autoscaling": {"disabled": true}, "replicas": replicas}))
 }
 
 /// Waits until exactly so many pods of a component exist, and all are ready.
@@ -41,12 +30,7 @@ async fn wait_for_pods(namespace: &Namespace, component: &str, count: usize) -> 
     eventually(&what, SETTLED, async || {
         let mut pods = namespace.pods(PORTAL, component).await?;
         pods.sort_by_key(ResourceExt::name_any);
-        let is_ready = |pod: &&Pod| {
-            let conditions = pod.status.iter().flat_map(|status| &status.conditions).flatten();
-            pod.metadata.deletion_timestamp.is_none()
-                && conditions.clone().any(|it| it.type_ == "Ready" && it.status == "True")
-        };
-        let ready = pods.iter().filter(is_ready).count();
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         ensure!(ready == count && pods.len() == count, "{ready} of {} are ready", pods.len());
         Ok(pods)
     })
@@ -167,12 +151,12 @@ async fn pods_that_are_taken_away_gracefully_fail_no_request() -> Result<()> {
         wait_for_pods(&namespace, component, 2).await?;
     }
     // So many percent of so little CPU that one pod is enough.
-    let scaled = json!({"autoscaling": {
+    let automatic = json!({"autoscaling": {
         "minReplicas": 1, "maxReplicas": 2, "cpuUtilization": 1000,
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
     }});
     let reports = under_load(&namespace, "an autoscaler's way down", async || {
-        namespace.apply_portal(PORTAL, spec(&scaled)).await?;
+        namespace.apply_portal(PORTAL, scaled(&automatic)).await?;
         for component in COMPONENTS {
             wait_for_pods(&namespace, component, 1).await?;
         }
@@ -189,7 +173,7 @@ async fn pods_that_are_taken_away_gracefully_fail_no_request() -> Result<()> {
     let reports = under_load(&namespace, "killed processes", async || {
         for component in COMPONENTS {
             let pods = wait_for_pods(&namespace, component, 2).await?;
-            kill_process(&pods[0], component)?;
+            kill(&pods[0])?;
             let name = pods[0].name_any();
             eventually(&format!("a restart of {name}"), SETTLED, async || {
                 let pod: Pod = namespace.api().get(&name).await?;

@@ -12,7 +12,7 @@ use e2e::{
     database::Database,
     load::{Connections, Load},
     namespace::SETTLED,
-    source,
+    source::{self, COMPONENTS, scaled},
     wait::{eventually, throughout},
 };
 use futures::{StreamExt, TryStreamExt};
@@ -24,18 +24,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-const COMPONENTS: [&str; 2] = ["hardware", "portal"];
 const PORTAL: &str = "handed";
-
-fn spec(scaling: &Value) -> Value {
-    let mut spec = source::spec();
-    for component in COMPONENTS {
-        let mut workload = scaling.clone();
-        workload["resources"] = json!({"requests": {"cpu": "50m", "memory": "40Mi"}});
-        spec[component] = workload;
-    }
-    spec
-}
 
 /// One stored version of a Deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +112,7 @@ async fn switching_autoscaling_on_and_off_under_load_never_takes_a_pod_away() ->
     source::offer(&namespace, &database, "e2e_handover", &password, source::allow(PORTAL)).await?;
     let off = json!({"autoscaling": {"disabled": true}});
     let names = COMPONENTS.map(|component| format!("{PORTAL}-{component}"));
-    namespace.apply_portal(PORTAL, spec(&off)).await?;
+    namespace.apply_portal(PORTAL, scaled(&off)).await?;
     namespace.wait_until_ready(PORTAL).await?;
     let (mut loads, mut records) = (Vec::new(), Vec::new());
     for (name, path) in names.iter().zip(["/hardware/", "/"]) {
@@ -135,12 +124,12 @@ async fn switching_autoscaling_on_and_off_under_load_never_takes_a_pod_away() ->
 
     // Its least is more than what runs, so that the number is the autoscaler's own doing.
     let on = json!({"autoscaling": {"minReplicas": 3, "maxReplicas": 4, "cpuUtilization": 1000}});
-    namespace.apply_portal(PORTAL, spec(&on)).await?;
+    namespace.apply_portal(PORTAL, scaled(&on)).await?;
     for name in &names {
         wait_for_ready_replicas(&namespace, name, 3).await?;
         assert_eq!(managers_of_replicas(&namespace, name).await?, ["kube-controller-manager"]);
     }
-    namespace.apply_portal(PORTAL, spec(&off)).await?;
+    namespace.apply_portal(PORTAL, scaled(&off)).await?;
     eventually("the end of the autoscalers", SETTLED, async || {
         for name in &names {
             let scaler = namespace.api::<HorizontalPodAutoscaler>().get_opt(name).await?;
@@ -202,7 +191,7 @@ async fn a_foreign_scaler_is_respected(namespace: &Namespace, names: &[String]) 
         records.push(Record::start(namespace, name).await?);
     }
     // The operator writes both Deployments, and not the number in them.
-    let mut edited = spec(&json!({
+    let mut edited = scaled(&json!({
         "autoscaling": {"disabled": true}, "podAnnotations": {"e2e.example/edited": "yes"},
     }));
     edited["portal"]["title"] = json!("Scaled by somebody else");

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     Namespace,
     audit::{OPERATOR, Request, Witness},
+    namespace::is_ready,
     node::{Hung, Partition, kill},
     operator,
     wait::eventually,
@@ -197,10 +198,4 @@ async fn holder(namespace: &Namespace) -> Result<String> {
     let leases: Api<Lease> = Api::namespaced(namespace.client(), operator::NAMESPACE);
     let lease = leases.get("gill-hicks-operator").await?;
     Ok(lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| &status.conditions);
-    let is_running = pod.metadata.deletion_timestamp.is_none();
-    is_running && conditions.flatten().any(|it| it.type_ == "Ready" && it.status == "True")
 }

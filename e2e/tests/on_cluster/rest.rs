@@ -1,9 +1,6 @@
 //! Nothing to do means nothing asked: the API server's audit log is the witness.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use crds::{HardwarePortal, HardwarePortalStatus};
@@ -19,7 +16,6 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::time::sleep;
 
 const NAMESPACE: &str = "e2e-rest";
 const PORTALS: u64 = 50;
@@ -40,7 +36,8 @@ async fn passes_over_fifty_portals_at_rest_ask_for_nothing_and_move_nothing() ->
         namespace.wait_until_ready(name).await?;
     }
     let mut witness = Witness::of_local_cluster(namespace.client()).await?;
-    wait_until_quiet(&mut witness).await?;
+    let is_work = |one: &Request| one.namespace == NAMESPACE && !is_expected_at_rest(one);
+    witness.until_quiet(OPERATOR, QUIET, Duration::from_mins(3), is_work).await?;
 
     let before = Picture::take(&namespace).await?;
     let mut versions = before.portals.clone();
@@ -89,19 +86,6 @@ fn concerns_the_portals(request: &Request) -> bool {
 fn is_expected_at_rest(request: &Request) -> bool {
     let is_lease = request.namespace == operator::NAMESPACE && request.resource == "leases";
     request.verb == "watch" || is_lease
-}
-
-async fn wait_until_quiet(witness: &mut Witness) -> Result<()> {
-    let (started, mut last) = (Instant::now(), Instant::now());
-    while last.elapsed() < QUIET {
-        ensure!(started.elapsed() < Duration::from_mins(3), "the operator goes on asking");
-        sleep(Duration::from_millis(500)).await;
-        let asked = witness.requests_of(OPERATOR).await?;
-        if asked.iter().any(|one| one.namespace == NAMESPACE && !is_expected_at_rest(one)) {
-            last = Instant::now();
-        }
-    }
-    Ok(())
 }
 
 /// Every change of a portal makes the operator look at it.

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use e2e::operator;
-use kube::{Client, ResourceExt};
+use anyhow::{Context, Result};
+use e2e::{node, operator};
+use kube::Client;
 
 use crate::process::{parse_cpu_ticks, parse_memory};
 
@@ -37,8 +37,7 @@ impl Machine {
     pub(crate) async fn find(client: &Client, pids: &Path) -> Result<Self> {
         let mut operator = Vec::new();
         for pod in operator::pods(client).await? {
-            let uid = pod.uid().context("a stored object has a uid")?;
-            operator.push(find_in_pod("operator", &uid)?);
+            operator.push(node::process_of(&pod)?);
         }
         let mut control_plane = BTreeMap::new();
         for name in CONTROL_PLANE {
@@ -104,28 +103,6 @@ impl Usage {
     pub(crate) fn operator_peak_megabytes(&self) -> f64 {
         self.operator_peak as f64 / 1e6
     }
-}
-
-/// The process of this name in a pod: the kubelet puts the pod's uid into the names of its cgroups.
-fn find_in_pod(name: &str, uid: &str) -> Result<u32> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let pid = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
-        if let Some(pid) = pid
-            && is_in_pod(&path, name, uid)
-        {
-            found.push(pid);
-        }
-    }
-    ensure!(found.len() == 1, "processes called {name} in pod {uid}: {found:?}, not one");
-    Ok(found[0])
-}
-
-/// Processes come and go meanwhile: one that cannot be read is not it.
-fn is_in_pod(process: &Path, name: &str, uid: &str) -> bool {
-    let read = |file| fs::read_to_string(process.join(file)).unwrap_or_default();
-    read("comm").trim_end() == name && read("cgroup").contains(uid)
 }
 
 fn cpu_time(pid: u32) -> Result<Duration> {

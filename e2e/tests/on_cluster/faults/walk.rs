@@ -9,24 +9,17 @@ use e2e::{
     fault::{Fault, Faults},
     in_process::Operator,
     namespace::expect_condition,
+    owned,
     program::run_in_shell,
     setting,
     wait::eventually,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
-    events::v1::Event,
-    networking::v1::{Ingress, NetworkPolicy},
-    policy::v1::PodDisruptionBudget,
-};
+use k8s_openapi::api::{core::v1::PersistentVolumeClaim, events::v1::Event};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, ListParams},
+    api::{ApiResource, DeleteParams, ListParams},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{sync::Mutex, time::sleep};
 
@@ -266,16 +259,9 @@ impl Walker {
         );
         let conditions = status.conditions.into_iter().map(|it| (it.type_, it.status, it.reason));
         let mut objects = BTreeMap::new();
-        objects.extend(self.children::<ConfigMap>(name).await?);
-        objects.extend(self.children::<Deployment>(name).await?);
-        objects.extend(self.children::<HorizontalPodAutoscaler>(name).await?);
-        objects.extend(self.children::<Ingress>(name).await?);
-        objects.extend(self.children::<NetworkPolicy>(name).await?);
-        objects.extend(self.children::<PersistentVolumeClaim>(name).await?);
-        objects.extend(self.children::<PodDisruptionBudget>(name).await?);
-        objects.extend(self.children::<Secret>(name).await?);
-        objects.extend(self.children::<Service>(name).await?);
-        objects.extend(self.children::<ServiceAccount>(name).await?);
+        for kind in owned::kinds() {
+            objects.extend(self.children(&kind, name).await?);
+        }
         let events = self.namespace.api::<Event>().list(&ListParams::default()).await?;
         let of_portal = |event: &&Event| {
             event.regarding.as_ref().and_then(|it| it.uid.as_ref()) == portal.metadata.uid.as_ref()
@@ -285,20 +271,14 @@ impl Walker {
     }
 
     /// The children of one kind, as they would be called if the portal was called "NAME".
-    async fn children<K>(&self, portal: &str) -> Result<Vec<(String, Value)>>
-    where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Serialize,
-    {
+    async fn children(&self, kind: &ApiResource, portal: &str) -> Result<Vec<(String, Value)>> {
         let labels = format!(
             "app.kubernetes.io/instance={portal},app.kubernetes.io/managed-by=gill-hicks-operator"
         );
-        let found = self.namespace.api::<K>().list(&ListParams::default().labels(&labels)).await?;
+        let all = self.namespace.api_of(kind);
+        let found = all.list(&ListParams::default().labels(&labels)).await?;
         let children = found.items.into_iter().map(|child| {
-            let name = format!("{}/{}", K::kind(&()), child.name_any());
+            let name = format!("{}/{}", kind.kind, child.name_any());
             let text = serde_json::to_string(&without_chance(serde_json::to_value(&child)?))?;
             let text = text.replace(portal, "NAME").replace(self.namespace.name(), "NAMESPACE");
             Ok((name.replace(portal, "NAME"), serde_json::from_str(&text)?))
