@@ -9,6 +9,7 @@ use std::{
     ops::{Deref, DerefMut},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -19,7 +20,7 @@ use diesel::{
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
-use service_kit::credentials::{Candidate, CredentialSet};
+use service_kit::credentials::{Candidate, CredentialSet, DENIED};
 use tokio::sync::watch;
 
 use super::{
@@ -30,9 +31,9 @@ use super::{
 /// What queries run on.
 pub(super) type Connection = AsyncMysqlConnection;
 
-/// Access denied; the same as MariaDB says it of some accounts that do not exist; account locked on
-/// MySQL; account locked on MariaDB. Another account may do better.
-const DENIED: [u16; 4] = [1045, 1698, 3118, 4151];
+/// How long a connection is kept that another candidate than the first opened. The first may be let in
+/// again by then, and whoever rotates waits for the sessions of the others to end.
+const SECOND_CHOICE: Duration = Duration::from_secs(15);
 
 /// Milliseconds between probes of an idle connection, so that a dead peer is noticed.
 const KEEPALIVE_MS: u32 = 30_000;
@@ -101,7 +102,7 @@ impl Opener {
                         reason: error.to_string(),
                     })?;
                     connection.batch_execute(SESSION_SETUP).await?;
-                    return Ok(Session { connection, counted });
+                    return Ok(Session { connection, counted, is_first_choice: index == 0 });
                 }
                 Err(mysql_async::Error::Server(error)) if DENIED.contains(&error.code) => {
                     tracing::debug!(candidate = index, code = error.code, "login denied");
@@ -153,11 +154,14 @@ impl Manager for Opener {
         self.open().await
     }
 
-    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<StoreError> {
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<StoreError> {
         // A connection that was opened by this very call is not recycled, so refusing an older
         // generation cannot loop.
         if session.counted.generation() != self.generation() {
             return Err(RecycleError::message("logged in with an older credential"));
+        }
+        if !session.is_first_choice && metrics.age() >= SECOND_CHOICE {
+            return Err(RecycleError::message("logged in as a second choice"));
         }
         // Without this query, sessions that the server killed are handed out for ever: measured,
         // 870 failures of 2 900 requests without it, 5 (those in flight) with it.
@@ -170,6 +174,8 @@ impl Manager for Opener {
 pub struct Session {
     connection: Connection,
     counted: CountedSession,
+    /// Whether the first candidate was let in.
+    is_first_choice: bool,
 }
 
 impl Session {

@@ -143,6 +143,27 @@ async fn a_locked_account_makes_the_next_candidate_log_in() {
     assert_eq!(db.session_report().expect("MySQL").candidate, Some(1));
 }
 
+/// Whoever rotates waits for the sessions of the second one to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_candidate_that_is_let_in_again_is_used_again() {
+    let database = TestDatabase::mysql().await;
+    let mysql = database.mysql_details();
+    let (first, second) = (mysql.user.clone(), mysql.other_user());
+    mysql.create_account(&second, NEXT_PASSWORD).await;
+    mysql.server.administer(&[format!("ALTER USER '{first}'@'%' ACCOUNT LOCK")]).await;
+    mysql.announce(2, vec![candidate(&first, PASSWORD), candidate(&second, NEXT_PASSWORD)]);
+    let db = database.connect();
+    db.ping().await.expect("the second account is let in");
+    assert_eq!(mysql.sessions_of(&second).await, 1);
+    mysql.server.administer(&[format!("ALTER USER '{first}'@'%' ACCOUNT UNLOCK")]).await;
+    eventually("the session of the second account ends", async || {
+        db.ping().await.expect("one of them is let in");
+        (mysql.sessions_of(&second).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(db.session_report().expect("MySQL").candidate, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_everybody_is_denied_says_so_without_names() {
     let database = TestDatabase::mysql().await;

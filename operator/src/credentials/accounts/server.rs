@@ -4,21 +4,12 @@ use std::time::Duration;
 
 use mysql_async::{Conn, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
-use service_kit::credentials::Candidate;
+use service_kit::credentials::{Candidate, DENIED, LOCKED_ON_MARIADB, LOCKED_ON_MYSQL};
 
 use super::SchemaName;
 
 /// Time in which a login is over: connection, TLS, password and the session's settings.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(5);
-
-/// What the server answers to a login that it refuses for who it is:
-/// 1045 access denied; 1698 the same, if the account it looked at has no password, which MariaDB also
-/// answers for accounts that do not exist (measured: for some names 1045, for others 1698);
-/// 3118 (MySQL) and 4151 (MariaDB) account locked. MariaDB also answers 1045 to a right password
-/// without TLS where the account or the server requires TLS (measured).
-const DENIED: [u16; 4] = [1045, 1698, LOCKED_ON_MYSQL, LOCKED_ON_MARIADB];
-const LOCKED_ON_MYSQL: u16 = 3118;
-const LOCKED_ON_MARIADB: u16 = 4151;
 
 /// Whether and how logins are encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
