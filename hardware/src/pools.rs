@@ -67,7 +67,10 @@ impl Pools {
         let known = self.by_id.remove(&row.id);
         self.matches.is_outdated |= known.is_none();
         let past = match (history, known) {
-            (Some(runs), _) => runs.iter().map(segment).collect(),
+            // The runs are read after the pools: another process may have ended the current one since.
+            (Some(runs), _) => {
+                runs.iter().filter(|run| run.started_at < row.started_at).map(segment).collect()
+            }
             (None, Some(pool)) => pool.past,
             (None, None) => Vec::new(),
         };
@@ -205,8 +208,21 @@ mod tests {
         for pool in pools {
             known.update(pool, Some(Vec::<Run>::new()), 60);
         }
+        level(&mut known, row, minute)
+    }
+
+    fn level(known: &mut Pools, row: &str, minute: i64) -> Availability {
         let row = HardwareRow { id: 1, provider: "Amazon".to_owned(), name: row.to_owned() };
         known.levels(&[row], Timestamp::from_millis(minute * 60_000))[0]
+    }
+
+    #[test]
+    fn a_run_that_ends_between_two_reads_is_not_counted_twice() {
+        let row = pool(1, "c5", counts(3));
+        let ended = Run::new(row.started_at, row.last_seen_at, Some(8), 3);
+        let mut known = Pools::default();
+        known.update(row, Some(vec![ended]), 60);
+        assert_eq!(level(&mut known, "c5", 0), High);
     }
 
     #[test]
