@@ -119,8 +119,9 @@ impl Portal {
             ])
             .await;
         let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
+        let uid = number.repeat(2);
         let [a, b, owner] = [Slot::A, Slot::B, Slot::Owner]
-            .map(|slot| AccountName::for_portal(&number, slot).expect("hexadecimal digits"));
+            .map(|slot| AccountName::for_portal(&uid, slot).expect("hexadecimal digits"));
         let random = StdRng::from_rng(&mut rand::rng());
         Self { environment, server, root, a, b, owner, random }
     }

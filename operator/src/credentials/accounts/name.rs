@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// Hexadecimal digits of the portal's uid that are part of its accounts' names. The first twelve
-/// digits of a Kubernetes uid (a version 4 UUID) are random, so ten of them are 40 bits: of a
-/// thousand portals on one database server, two share a name with a probability of 1 in 2 million
-/// (n² / 2⁴¹). The digits are those of the uid and no hash, so that a database administrator finds
-/// an account's portal with `kubectl get hardwareportals -A -o custom-columns=…,UID:.metadata.uid`.
-const UID_DIGITS: usize = 10;
+/// Hexadecimal digits of the portal's uid that are part of its accounts' names. Six bits of the first
+/// twenty digits of a Kubernetes uid (a version 4 UUID) are constant, so 74 are random: no two portals
+/// on one server share a name (of a million, with a probability of 1 in 4 · 10¹⁰, n² / 2⁷⁵). The
+/// digits are those of the uid and no hash, so that a database administrator finds an account's portal
+/// with `kubectl get hardwareportals -A -o custom-columns=…,UID:.metadata.uid`.
+const UID_DIGITS: usize = 20;
 
 const PREFIX: &str = "hw_";
 
@@ -42,8 +42,8 @@ impl Slot {
     }
 }
 
-/// The name of an account that the operator made: `hw_`, ten digits of the portal's uid, and which
-/// one. 15 characters, of the 32 that RDS allows.
+/// The name of an account that the operator made: `hw_`, twenty digits of the portal's uid, and which
+/// one. 25 characters, of the 32 that RDS allows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountName {
     text: String,
@@ -58,7 +58,7 @@ pub enum NameError {
     Uid(String),
     /// Not the name of an account of ours.
     #[error(
-        "expected the name of an account as the operator makes them (hw_0123456789_a), found \
+        "expected the name of an account as the operator makes them (hw_01234567890123456789_a), found \
          \"{0}\""
     )]
     Account(String),
@@ -109,7 +109,7 @@ impl AccountName {
         &self.text
     }
 
-    /// The server-wide lock of all accounts of this portal; 30 of the 64 characters that MySQL allows.
+    /// The server-wide lock of all accounts of this portal; 40 of the 64 characters that MySQL allows.
     pub(super) fn lock_name(&self) -> String {
         format!("gill-hicks.accounts.{}", self.portal_digits())
     }
@@ -179,9 +179,9 @@ mod tests {
 
     #[test]
     fn an_account_is_named_after_its_portal_and_slot() {
-        assert_eq!(name(Slot::A).as_str(), "hw_0a1b2c3d4e_a");
-        assert_eq!(name(Slot::B).as_str(), "hw_0a1b2c3d4e_b");
-        assert_eq!(name(Slot::Owner).as_str(), "hw_0a1b2c3d4e_o");
+        assert_eq!(name(Slot::A).as_str(), "hw_0a1b2c3d4e5f46078899_a");
+        assert_eq!(name(Slot::B).as_str(), "hw_0a1b2c3d4e5f46078899_b");
+        assert_eq!(name(Slot::Owner).as_str(), "hw_0a1b2c3d4e5f46078899_o");
         assert_eq!(name(Slot::A).in_slot(Slot::A.other()), name(Slot::B));
     }
 
@@ -200,12 +200,12 @@ mod tests {
             "",
             "root",
             "hw_",
-            "hw_0a1b2c3d4e",
-            "hw_0a1b2c3d4e_c",
-            "hw_0A1B2C3D4E_a",
-            "hw_0a1b2c3d4_a",
-            "hw_0a1b2c3d4'_a",
-            "hw_0a1b2c3d4e_a ",
+            "hw_0a1b2c3d4e5f46078899",
+            "hw_0a1b2c3d4e5f46078899_c",
+            "hw_0A1B2C3D4E5F46078899_a",
+            "hw_0a1b2c3d4e_a",
+            "hw_0a1b2c3d4e5f4607889'_a",
+            "hw_0a1b2c3d4e5f46078899_a ",
         ] {
             assert_eq!(AccountName::parse(text), Err(NameError::Account(text.to_owned())));
         }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn all_accounts_of_a_portal_share_its_lock() {
-        assert_eq!(name(Slot::A).lock_name(), "gill-hicks.accounts.0a1b2c3d4e");
+        assert_eq!(name(Slot::A).lock_name(), "gill-hicks.accounts.0a1b2c3d4e5f46078899");
         assert_eq!(name(Slot::A).lock_name(), name(Slot::Owner).lock_name());
     }
 

@@ -214,11 +214,11 @@ mod tests {
         Dialect { flavour: Flavour::MariaDb, folds_schema_names: false, partial_revokes: false };
 
     /// MariaDB 10.11 shows the hash of the password; MySQL 8.4 does not.
-    const USAGE_ON_MARIADB: &str = "GRANT USAGE ON *.* TO `hw_0a1b2c3d4e_a`@`%` IDENTIFIED BY PASSWORD \
+    const USAGE_ON_MARIADB: &str = "GRANT USAGE ON *.* TO `hw_0a1b2c3d4e5f46078899_a`@`%` IDENTIFIED BY PASSWORD \
          '*02489EA326129A0D442E8342E0A44A9BF5FC2331' REQUIRE SSL";
-    const USAGE_ON_MYSQL: &str = "GRANT USAGE ON *.* TO `hw_0a1b2c3d4e_a`@`%`";
+    const USAGE_ON_MYSQL: &str = "GRANT USAGE ON *.* TO `hw_0a1b2c3d4e5f46078899_a`@`%`";
     const ISSUED: &str =
-        r"GRANT SELECT, INSERT, UPDATE, DELETE ON `team\_a`.* TO `hw_0a1b2c3d4e_a`@`%`";
+        r"GRANT SELECT, INSERT, UPDATE, DELETE ON `team\_a`.* TO `hw_0a1b2c3d4e5f46078899_a`@`%`";
 
     fn repair(lines: &[&str]) -> Repair {
         repair_on(MARIADB, lines)
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_named_and_granted() {
-        let line = r"GRANT SELECT, UPDATE ON `team\_a`.* TO `hw_0a1b2c3d4e_a`@`%`";
+        let line = r"GRANT SELECT, UPDATE ON `team\_a`.* TO `hw_0a1b2c3d4e5f46078899_a`@`%`";
         let repair = repair(&[USAGE_ON_MYSQL, line]);
         assert_eq!(words(&repair), r"lacks INSERT, DELETE on `team\_a`.*");
         assert_eq!(repair.grant, ["INSERT", "DELETE"]);

@@ -187,10 +187,13 @@ mod tests {
         let retain = retain_password(Flavour::MySql, &name(), &password("new"), &password("old"));
         assert_eq!(
             sql(&retain),
-            "ALTER USER 'hw_0a1b2c3d4e_a'@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD"
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD"
         );
         let discard = discard_old_password(Flavour::MySql, &name(), &password("new"));
-        assert_eq!(sql(&discard), "ALTER USER 'hw_0a1b2c3d4e_a'@'%' DISCARD OLD PASSWORD");
+        assert_eq!(
+            sql(&discard),
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+        );
     }
 
     #[test]
@@ -198,13 +201,13 @@ mod tests {
         let retain = retain_password(Flavour::MariaDb, &name(), &password("new"), &password("old"));
         assert_eq!(
             sql(&retain),
-            "ALTER USER 'hw_0a1b2c3d4e_a'@'%' IDENTIFIED VIA mysql_native_password USING \
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED VIA mysql_native_password USING \
              PASSWORD('new') OR mysql_native_password USING PASSWORD('old')"
         );
         let discard = discard_old_password(Flavour::MariaDb, &name(), &password("new"));
         assert_eq!(
             sql(&discard),
-            "ALTER USER 'hw_0a1b2c3d4e_a'@'%' IDENTIFIED VIA mysql_native_password USING \
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED VIA mysql_native_password USING \
              PASSWORD('new')"
         );
     }
@@ -219,14 +222,17 @@ mod tests {
                 .collect()
         };
         let shared = [
-            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
+            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
              PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
-            "CREATE USER IF NOT EXISTS 'hw_0a1b2c3d4e_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
+            "CREATE USER IF NOT EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
              PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
         ];
         assert_eq!(of(Flavour::MariaDb), shared);
         assert_eq!(of(Flavour::MySql)[..2], shared);
-        assert_eq!(of(Flavour::MySql)[2], "ALTER USER 'hw_0a1b2c3d4e_a'@'%' DISCARD OLD PASSWORD");
+        assert_eq!(
+            of(Flavour::MySql)[2],
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+        );
     }
 
     #[test]
@@ -239,18 +245,21 @@ mod tests {
     fn the_other_statements_are_the_same_for_both() {
         assert_eq!(
             sql(&lock_account(&name())),
-            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e_a'@'%' ACCOUNT LOCK"
+            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' ACCOUNT LOCK"
         );
-        assert_eq!(sql(&drop_account(&name())), "DROP USER IF EXISTS 'hw_0a1b2c3d4e_a'@'%'");
+        assert_eq!(
+            sql(&drop_account(&name())),
+            "DROP USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
         assert_eq!(
             sql(&grant(&["SELECT", "INSERT"], r"`team\_a`.*", &name())),
-            r"GRANT SELECT, INSERT ON `team\_a`.* TO 'hw_0a1b2c3d4e_a'@'%'"
+            r"GRANT SELECT, INSERT ON `team\_a`.* TO 'hw_0a1b2c3d4e5f46078899_a'@'%'"
         );
         assert_eq!(
             sql(&revoke("GRANT OPTION ON *.*", &name())),
-            "REVOKE GRANT OPTION ON *.* FROM 'hw_0a1b2c3d4e_a'@'%'"
+            "REVOKE GRANT OPTION ON *.* FROM 'hw_0a1b2c3d4e5f46078899_a'@'%'"
         );
-        assert_eq!(show_grants(&name()), "SHOW GRANTS FOR 'hw_0a1b2c3d4e_a'@'%'");
+        assert_eq!(show_grants(&name()), "SHOW GRANTS FOR 'hw_0a1b2c3d4e5f46078899_a'@'%'");
     }
 
     #[test]
