@@ -38,6 +38,9 @@ const MANAGER: &str = "gill-hicks-operator";
 /// would reset the field to 1 by no longer naming it.
 const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
 
+/// Pods of a Deployment that names no number.
+const INITIAL_REPLICAS: i32 = 1;
+
 /// Hash of a child as it was rendered when it was written last. By it the next leader knows that a
 /// field it would no longer render is not there either, and need not write everything anew.
 const RENDERED_ANNOTATION: &str = "gill-hicks.dev/rendered";
@@ -421,18 +424,20 @@ fn has_failed_and_rested(job: &DynamicObject) -> bool {
     })
 }
 
-/// The number of pods that we have to write now, if any.
+/// The number of pods that we have to write now, if any. `live` is none for a Deployment that was just
+/// made, which the API server has given [`INITIAL_REPLICAS`].
 #[must_use]
 pub fn replicas_to_set(scaling: &Scaling, live: Option<i32>, was_automatic: bool) -> Option<i32> {
-    match (scaling, live) {
+    let wanted = match (scaling, live) {
         // An autoscaler leaves a Deployment with no pods alone.
         (Scaling::Automatic(chosen), None | Some(0)) => Some(chosen.min_replicas),
-        (Scaling::Automatic(_), Some(_)) => None,
-        (Scaling::Fixed(wanted), live) => (live != Some(*wanted)).then_some(*wanted),
+        (Scaling::Fixed(wanted), _) => Some(*wanted),
         (Scaling::Kept { initial }, None) => Some(*initial),
         // What the autoscaler had reached is kept, and is ours from now on.
-        (Scaling::Kept { .. }, Some(live)) => was_automatic.then_some(live),
-    }
+        (Scaling::Kept { .. }, Some(live)) if was_automatic => return Some(live),
+        (Scaling::Automatic(_) | Scaling::Kept { .. }, Some(_)) => None,
+    };
+    wanted.filter(|wanted| *wanted != live.unwrap_or(INITIAL_REPLICAS))
 }
 
 /// Whether everything rendered is in the live object with the same value. The rest of the live object
@@ -472,6 +477,8 @@ mod tests {
             (&Scaling::Fixed(4), Some(7), true, Some(4), "switched to a number"),
             (&Scaling::Fixed(4), Some(4), false, None, "as it should be"),
             (&Scaling::Fixed(4), None, false, Some(4), "at creation"),
+            (&Scaling::Fixed(1), None, false, None, "what the API server gives by itself"),
+            (&Scaling::Fixed(1), Some(4), false, Some(1), "less than there are"),
             (&Scaling::Fixed(0), Some(2), false, Some(0), "stopped"),
         ];
         for (scaling, live, was_automatic, expected, why) in cases {

@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     core::v1::{Container, PodSpec, PodTemplateSpec},
 };
 use kube::api::ObjectMeta;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -48,13 +49,7 @@ pub fn job(portal: &ValidatedPortal) -> Option<Job> {
                 metadata: Some(ObjectMeta { labels: Some(pod_labels), ..ObjectMeta::default() }),
                 spec: Some(PodSpec {
                     restart_policy: Some("Never".to_owned()),
-                    image_pull_secrets: portal
-                        .hardware
-                        .spec
-                        .image_pull_secrets
-                        .clone()
-                        .and_then(pod::some),
-                    ..pod::pod(names::hardware(&portal.name), container, volumes)
+                    ..pod::pod(&portal.hardware, names::hardware(&portal.name), container, volumes)
                 }),
             },
             ..JobSpec::default()
@@ -69,15 +64,19 @@ pub fn job(portal: &ValidatedPortal) -> Option<Job> {
 pub fn name(portal: &ValidatedPortal) -> Option<String> {
     let ValidatedDatabase::Mysql(mysql) = &portal.database else { return None };
     let place = mysql.place();
-    let identity = serde_json::json!([
-        portal.hardware.image,
-        place.host,
-        place.port,
-        place.database,
-        mysql.tls,
-        portal.hardware.resources,
-        has_owner(portal),
-    ]);
+    let hardware = &portal.hardware;
+    let mut identity = vec![
+        json!(hardware.image),
+        json!(place.host),
+        json!(place.port),
+        json!(place.database),
+        json!(mysql.tls),
+        json!(hardware.resources),
+        json!(has_owner(portal)),
+    ];
+    // Only then, so that the Jobs of portals without it keep the names that they have.
+    identity.extend(hardware.spec.scheduling.as_ref().map(|scheduling| json!(scheduling)));
+    let identity = Value::Array(identity);
     let digest = Sha256::digest(identity.to_string());
     let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
     Some(format!("{}-migrate-{hash:08x}", portal.name))

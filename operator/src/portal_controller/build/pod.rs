@@ -92,7 +92,6 @@ fn template(
     pod_labels.extend(labels::selecting(portal, parts.component));
     let annotations = workload.spec.pod_annotations.clone().filter(|all| !all.is_empty());
     let topology_spread = spread(portal, workload, parts.component);
-    let scheduling = workload.spec.scheduling.clone().unwrap_or_default();
     let mut env = parts.env;
     env.push(variable("DRAIN_DELAY", &seconds(shutdown::DRAIN_DELAY)));
     env.push(variable("SHUTDOWN_DEADLINE", &seconds(shutdown::DEADLINE)));
@@ -127,20 +126,26 @@ fn template(
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            node_selector: scheduling.node_selector.filter(|all| !all.is_empty()),
-            tolerations: scheduling.tolerations.map(as_stored).and_then(some),
-            affinity: affinity(scheduling.affinity.map(as_stored), scheduling.spot),
             topology_spread_constraints: topology_spread,
-            image_pull_secrets: workload.spec.image_pull_secrets.clone().and_then(some),
-            ..pod(parts.name, container, parts.volumes)
+            ..pod(workload, parts.name, container, parts.volumes)
         }),
     }
 }
 
-/// A pod that the *restricted* Pod Security standard admits.
+/// A pod of a workload, that the *restricted* Pod Security standard admits.
 #[must_use]
-pub fn pod(service_account: String, container: Container, volumes: Vec<Volume>) -> PodSpec {
+pub fn pod(
+    workload: &ValidatedWorkload,
+    service_account: String,
+    container: Container,
+    volumes: Vec<Volume>,
+) -> PodSpec {
+    let scheduling = workload.spec.scheduling.clone().unwrap_or_default();
     PodSpec {
+        node_selector: scheduling.node_selector.filter(|all| !all.is_empty()),
+        tolerations: scheduling.tolerations.map(as_stored).and_then(some),
+        affinity: affinity(scheduling.affinity.map(as_stored), scheduling.spot),
+        image_pull_secrets: workload.spec.image_pull_secrets.clone().and_then(some),
         service_account_name: Some(service_account),
         automount_service_account_token: Some(false),
         // The environment of every Service in the namespace is of no use here.
