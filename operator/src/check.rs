@@ -62,9 +62,12 @@ pub async fn look(
     let missing = missing_rights(client, own_namespace, IN_OWN_NAMESPACE, manifest).await?;
     findings.problems.extend(missing);
     let everywhere = [String::new()];
-    let places = if namespaces.is_empty() { &everywhere } else { namespaces };
+    let (places, manifest) = if namespaces.is_empty() {
+        (everywhere.as_slice(), "deploy/manifests/every-namespace.yaml")
+    } else {
+        (namespaces, "deploy/manifests/watched-namespace.yaml")
+    };
     for place in places {
-        let manifest = "deploy/manifests/watched-namespace.yaml";
         let missing = missing_rights(client, place, IN_WATCHED_NAMESPACES, manifest).await?;
         findings.problems.extend(missing);
     }

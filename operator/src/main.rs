@@ -47,7 +47,7 @@ struct PlaceArgs {
     /// Namespaces to watch, separated by commas
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
-    /// Watch all namespaces instead; the operator's account must then be able to read every Secret
+    /// Watch all namespaces instead, with the rights of deploy/manifests/every-namespace.yaml
     #[arg(long, env = "CLUSTER_WIDE", conflicts_with = "watch_namespaces")]
     cluster_wide: bool,
     /// The operator's own namespace

@@ -85,6 +85,8 @@ mod tests {
     fn the_role_manifests_grant_what_the_operator_needs_and_nothing_more() {
         let watched = granted(include_str!("../../deploy/manifests/watched-namespace.yaml"));
         assert_eq!(watched, needed(IN_WATCHED_NAMESPACES));
+        let every = granted(include_str!("../../deploy/manifests/every-namespace.yaml"));
+        assert_eq!(every, watched, "the same, in every namespace");
         let own = granted(include_str!("../../deploy/manifests/own-namespace.yaml"));
         assert_eq!(own, needed(IN_OWN_NAMESPACE));
     }

@@ -7,6 +7,7 @@ mod bad_days;
 mod disruption;
 mod drift;
 mod embedded;
+mod everywhere;
 mod faults;
 mod handover;
 mod leadership;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crds::{Autoscaling, HardwarePortal, Workload};
+use futures::{StreamExt, future, stream};
 use k8s_openapi::api::{
     core::v1::{Pod, Secret},
     networking::v1::IngressClass,
@@ -25,6 +26,9 @@ use crate::{
         build::{labels, names, pod::ADMIN_PORT},
     },
 };
+
+/// Pods that are asked at the same time.
+const AT_ONCE: usize = 16;
 
 /// The portals of all places. One that cannot be read as such is a problem of its own.
 pub(super) async fn list(
@@ -127,17 +131,14 @@ impl Reach {
             labels::INSTANCE,
             portal.name_any()
         );
-        let mut silent = Vec::new();
-        for pod in pods.list(&ListParams::default().labels(&selector)).await? {
-            let status = pod.status.as_ref();
-            let is_running = status.and_then(|it| it.phase.as_deref()) == Some("Running")
-                && pod.metadata.deletion_timestamp.is_none();
-            let address = status.and_then(|it| it.pod_ip.clone());
-            let Some(address) = address.filter(|_| is_running) else { continue };
-            if let Err(why) = self.connect(&address, self.admin_port).await {
-                silent.push(format!("{} ({why})", pod.name_any()));
-            }
-        }
+        let pods = pods.list(&ListParams::default().labels(&selector)).await?;
+        // A few at once: each that is silent takes the whole patience.
+        let silent: Vec<String> = stream::iter(&pods)
+            .map(|pod| self.silence(pod))
+            .buffered(AT_ONCE)
+            .filter_map(future::ready)
+            .collect()
+            .await;
         Ok((!silent.is_empty()).then(|| {
             format!(
                 "{what}: port {} of {} cannot be reached from here, and rotations wait for whoever cannot be asked; run this check in the operator's pod, and look for a NetworkPolicy of somebody else in {namespace}",
@@ -145,6 +146,16 @@ impl Reach {
                 silent.join(", ")
             )
         }))
+    }
+
+    /// A running pod that does not answer, and why.
+    async fn silence(&self, pod: &Pod) -> Option<String> {
+        let status = pod.status.as_ref()?;
+        let is_running =
+            status.phase.as_deref() == Some("Running") && pod.metadata.deletion_timestamp.is_none();
+        let address = status.pod_ip.as_ref().filter(|_| is_running)?;
+        let why = self.connect(address, self.admin_port).await.err()?;
+        Some(format!("{} ({why})", pod.name_any()))
     }
 
     /// The server that the operator used last. One that it never found is described by the portal.

@@ -1,0 +1,73 @@
+//! One operator for the whole cluster.
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    Namespace, operator,
+    program::{read_page, run_in_shell},
+};
+use k8s_openapi::api::{apps::v1::Deployment, rbac::v1::ClusterRoleBinding};
+use kube::Api;
+use serde_json::json;
+
+/// Nobody has named it to the operator, and it has no Role there.
+const UNNAMED: &str = "everywhere";
+
+const MAY_READ_SECRETS: &str = "kubectl auth can-i list secrets --namespace everywhere --as system:serviceaccount:gill-hicks-system:gill-hicks-operator || true";
+
+/// `deploy/install --all-namespaces` as docs/prepare-a-cluster.md shows it, and the way back.
+#[tokio::test]
+async fn an_operator_of_all_namespaces_works_where_nobody_has_named_it() -> Result<()> {
+    run_in_shell(&format!(
+        "kubectl create namespace {UNNAMED} --dry-run=client --output yaml | kubectl apply --server-side --filename -"
+    ))?;
+    let namespace = Namespace::open(UNNAMED).await?;
+    let named = named_namespaces(&namespace).await?;
+    let page = read_page("prepare-a-cluster.md")?;
+    let command = page.split('`').find(|code| code.ends_with("--all-namespaces"));
+    let command = command.context("the page shows how")?.to_owned();
+    ensure!(may_read_secrets()? == "no", "its rights end at the namespaces that it was given");
+
+    let outcome = work_everywhere(&namespace, &command).await;
+    // Whatever came of it: the other tests need the operator as it was.
+    let said = run_in_root(&format!("deploy/install {}", named.replace(',', " ")))?;
+    println!("{}", said.lines().next_back().unwrap_or_default());
+    outcome?;
+    assert_eq!(named_namespaces(&namespace).await?, named);
+    let bindings: Api<ClusterRoleBinding> = Api::all(namespace.client());
+    ensure!(bindings.get_opt("gill-hicks-operator").await?.is_none(), "the ClusterRole is held");
+    ensure!(may_read_secrets()? == "no", "it kept the right to read every Secret");
+    Ok(())
+}
+
+async fn work_everywhere(namespace: &Namespace, command: &str) -> Result<()> {
+    run_in_root(command)?;
+    ensure!(may_read_secrets()? == "yes", "the ClusterRole lets it");
+    namespace.apply_portal("anywhere", json!({})).await?;
+    namespace.wait_until_ready("anywhere").await?;
+    let check = format!(
+        "kubectl --namespace {} exec deploy/gill-hicks-operator -- /operator check",
+        operator::NAMESPACE
+    );
+    let said = run_in_shell(&check)?;
+    ensure!(said.contains("everything that the operator needs is there"), "it said: {said}");
+    namespace.delete_portal("anywhere").await
+}
+
+fn may_read_secrets() -> Result<String> {
+    Ok(run_in_shell(MAY_READ_SECRETS)?.trim().to_owned())
+}
+
+fn run_in_root(command: &str) -> Result<String> {
+    run_in_shell(&format!("cd {}/.. && {command}", env!("CARGO_MANIFEST_DIR")))
+}
+
+/// Those that the operator is set to work in.
+async fn named_namespaces(namespace: &Namespace) -> Result<String> {
+    let deployments: Api<Deployment> = Api::namespaced(namespace.client(), operator::NAMESPACE);
+    let deployment = deployments.get("gill-hicks-operator").await?;
+    let spec = deployment.spec.and_then(|spec| spec.template.spec);
+    let container = spec.and_then(|pod| pod.containers.into_iter().next());
+    let environment = container.and_then(|container| container.env).unwrap_or_default();
+    let named = environment.into_iter().find(|variable| variable.name == "WATCH_NAMESPACES");
+    named.and_then(|variable| variable.value).context("it works in named namespaces")
+}
