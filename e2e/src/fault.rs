@@ -1,4 +1,5 @@
-//! A layer between the operator's client and the API server that lets one request go wrong.
+//! A plan of what goes wrong between the operator and a server, and the layer that lets a request to the
+//! API server go wrong. [`crate::proxy`] does it to connections.
 
 use std::{
     fmt,
@@ -49,6 +50,10 @@ impl Fault {
         Self::CrashBefore,
         Self::CrashAfter,
     ];
+
+    /// Those that befall connections, whatever is said on them.
+    pub const OF_CONNECTIONS: [Self; 4] =
+        [Self::Hang, Self::Cut, Self::CrashBefore, Self::CrashAfter];
 }
 
 impl fmt::Display for Fault {
@@ -57,7 +62,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The plan of what goes wrong, and the count of what was asked. Cloning shares it.
+/// The plan of what goes wrong, and the count of what was asked: of requests in the layer, of pieces in
+/// a proxy. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     shared: Arc<Shared>,
@@ -84,7 +90,7 @@ enum Plan {
 }
 
 impl Faults {
-    /// Lets the k-th request from now on go wrong, counted from 1; none without a plan.
+    /// Lets the k-th request or piece from now on go wrong, counted from 1; none without a plan.
     pub fn arm(&self, plan: Option<(Fault, usize)>) {
         self.set(plan.map_or(Plan::Nothing, |(fault, k)| Plan::Once(fault, k)));
         self.shared.armed.store(0, Ordering::SeqCst);
@@ -101,13 +107,13 @@ impl Faults {
         self.set(Plan::Nothing);
     }
 
-    /// Requests since [`Faults::arm`].
+    /// Requests or pieces since [`Faults::arm`].
     #[must_use]
     pub fn requests(&self) -> usize {
         self.shared.armed.load(Ordering::SeqCst)
     }
 
-    /// Requests since the beginning.
+    /// Requests or pieces since the beginning.
     #[must_use]
     pub fn all_requests(&self) -> usize {
         self.shared.all.load(Ordering::SeqCst)
@@ -122,14 +128,19 @@ impl Faults {
         *self.shared.plan.lock().expect("nobody panics while holding it") = plan;
     }
 
-    /// Counts a request, and tells what becomes of it.
-    fn next(&self, request: &Request) -> Option<Fault> {
+    /// Tells whoever waits that the operator is to die.
+    pub(crate) fn crash(&self) {
+        self.shared.crashed.notify_one();
+    }
+
+    /// Counts a request or a piece, and tells what becomes of it.
+    pub(crate) fn next(&self, is_write: bool) -> Option<Fault> {
         self.shared.all.fetch_add(1, Ordering::SeqCst);
         let armed = self.shared.is_armed.load(Ordering::SeqCst);
         let count = if armed { self.shared.armed.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
         match *self.shared.plan.lock().expect("nobody panics while holding it") {
             Plan::Once(fault, k) if count == k => Some(fault),
-            Plan::EveryWrite(fault) if request.method() != Method::GET => Some(fault),
+            Plan::EveryWrite(fault) if is_write => Some(fault),
             _ => None,
         }
     }
@@ -165,15 +176,15 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let shared = Arc::clone(&self.faults.shared);
-        let fault = self.faults.next(&request);
+        let faults = self.faults.clone();
+        let fault = faults.next(request.method() != Method::GET);
         match fault {
             Some(Fault::ServerError) => answer(StatusCode::INTERNAL_SERVER_ERROR),
             Some(Fault::Conflict) => answer(StatusCode::CONFLICT),
             Some(Fault::TooManyRequests) => answer(StatusCode::TOO_MANY_REQUESTS),
             Some(Fault::Hang) => futures::future::pending().boxed(),
             Some(Fault::CrashBefore) => {
-                shared.crashed.notify_one();
+                faults.crash();
                 futures::future::pending().boxed()
             }
             Some(Fault::Cut) => {
@@ -188,7 +199,7 @@ where
                 let done = self.inner.call(request);
                 async move {
                     done.await?;
-                    shared.crashed.notify_one();
+                    faults.crash();
                     futures::future::pending().await
                 }
                 .boxed()

@@ -1,10 +1,10 @@
 //! The operator inside of the test's own process, with its own ServiceAccount's rights, so that what
 //! lies between it and the API server can be made to fail.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result};
-use kube::client::ClientBuilder;
+use kube::{Config, client::ClientBuilder};
 use operator::{
     census::Census,
     client::{Fence, GuardLayer},
@@ -16,7 +16,7 @@ use operator::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{fault::Faults, namespace::configuration_of_operator, setting};
+use crate::{fault::Faults, namespace::configuration_of_operator, proxy::Proxy, setting};
 
 /// Short, so that a request without an answer does not take up the test's time.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -25,12 +25,34 @@ const DEADLINE: Duration = Duration::from_secs(1);
 pub struct Operator {
     task: JoinHandle<()>,
     closing: CancellationToken,
+    /// Its way to the API server, if it has one of its own.
+    _proxy: Option<Proxy>,
 }
 
 impl Operator {
     /// Starts one for a single namespace, whose requests pass `faults`.
     pub async fn start(namespace: &str, faults: &Faults) -> Result<Self> {
+        Self::run(namespace, configuration_of_operator().await?, faults, None)
+    }
+
+    /// Starts one for a single namespace, whose connections to the API server pass `faults`.
+    pub async fn start_behind_proxy(namespace: &str, faults: &Faults) -> Result<Self> {
         let mut config = configuration_of_operator().await?;
+        let host = config.cluster_url.host().context("the API server has an address")?.to_owned();
+        let server = format!("{host}:{}", config.cluster_url.port_u16().unwrap_or(443));
+        let proxy = Proxy::start(Ipv4Addr::LOCALHOST.into(), &server, faults).await?;
+        config.cluster_url = format!("https://{}", proxy.address()).parse()?;
+        // It is still the server's own certificate.
+        config.tls_server_name = Some(host);
+        Self::run(namespace, config, &Faults::default(), Some(proxy))
+    }
+
+    fn run(
+        namespace: &str,
+        mut config: Config,
+        faults: &Faults,
+        proxy: Option<Proxy>,
+    ) -> Result<Self> {
         config.connect_timeout = Some(DEADLINE);
         config.default_retry = false;
         let guard = GuardLayer::new(Fence::always_open(), DEADLINE);
@@ -55,7 +77,7 @@ impl Operator {
         let scopes = vec![Scope::Namespace(namespace.to_owned())];
         let followed = follow(&equipment.client, scopes);
         let task = tokio::spawn(control(equipment, followed, closing.clone()));
-        Ok(Self { task, closing })
+        Ok(Self { task, closing, _proxy: proxy })
     }
 
     /// Ends it as a signal does.

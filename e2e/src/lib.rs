@@ -20,6 +20,7 @@ pub mod operator;
 pub mod owned;
 pub mod program;
 pub mod promql;
+pub mod proxy;
 pub mod rotation;
 pub mod scrape;
 pub mod secrets_manager;

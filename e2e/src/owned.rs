@@ -12,8 +12,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
+use serde_json::json;
 
 use crate::{Namespace, namespace::SETTLED, wait::eventually};
 
@@ -76,6 +77,16 @@ impl Namespace {
         let mut owned = self.owned().await?;
         owned.retain(|one| one.object.owner_references().iter().any(|owner| owner.uid == uid));
         Ok(owned)
+    }
+
+    /// Takes every finalizer off portals that an interrupted run has left without an operator.
+    pub async fn release_portals(&self) -> Result<()> {
+        let portals = self.api::<HardwarePortal>();
+        for portal in portals.list_metadata(&ListParams::default()).await? {
+            let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            portals.patch_metadata(&portal.name_any(), &PatchParams::default(), &patch).await?;
+        }
+        Ok(())
     }
 
     /// Deletes all portals at once and waits until nothing in the namespace has an owner.

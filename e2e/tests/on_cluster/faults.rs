@@ -4,13 +4,14 @@
 //! portals have no pods, or pods that no node takes, so that many can be walked through at once.
 #![expect(clippy::print_stdout, reason = "the figures of a walk are part of its proof")]
 
+mod rotations;
 mod scenario;
 mod walk;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use e2e::{fault::Fault, wait::eventually};
+use anyhow::{Context, Result, ensure};
+use e2e::{fault::Fault, node::kill, operator, wait::eventually};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
@@ -18,25 +19,102 @@ use tokio::time::sleep;
 
 use self::{
     scenario::Scenario,
-    walk::{Walker, walk},
+    walk::{Server, Site, Walker, walk},
 };
 
 #[tokio::test]
 async fn a_fault_at_any_request_of_a_new_portal_changes_nothing_of_what_comes_about() -> Result<()>
 {
-    walk(Scenario::New).await
+    walk(Scenario::New, Site::Request).await
 }
 
 #[tokio::test]
 async fn a_fault_at_any_request_of_a_changed_portal_changes_nothing_of_what_comes_about()
 -> Result<()> {
-    walk(Scenario::Changed).await
+    walk(Scenario::Changed, Site::Request).await
 }
 
 #[tokio::test]
 async fn a_fault_at_any_request_of_a_scaled_portal_changes_nothing_of_what_comes_about()
 -> Result<()> {
-    walk(Scenario::Scaled).await
+    walk(Scenario::Scaled, Site::Request).await
+}
+
+#[tokio::test]
+async fn a_fault_at_any_request_of_a_portal_that_gets_another_database_changes_nothing_of_what_comes_about()
+-> Result<()> {
+    walk(Scenario::Switched, Site::Request).await
+}
+
+#[tokio::test]
+async fn a_fault_at_any_request_of_a_deleted_portal_leaves_neither_objects_nor_accounts()
+-> Result<()> {
+    walk(Scenario::Deleted, Site::Request).await
+}
+
+/// Beneath the requests: whatever is sent to the API server, handshakes of TLS included.
+#[tokio::test]
+async fn a_connection_that_breaks_at_any_piece_of_a_new_portal_changes_nothing_of_what_comes_about()
+-> Result<()> {
+    walk(Scenario::New, Site::Piece).await
+}
+
+/// The operator dies, among others, before and after every write to the API server.
+#[tokio::test]
+async fn a_fault_at_any_request_of_a_rotation_leaves_one_login() -> Result<()> {
+    rotations::walk("AlternatingUsers", Site::Request).await
+}
+
+/// And before and after everything that it says to the database.
+#[tokio::test]
+async fn a_connection_to_the_database_that_breaks_at_any_piece_leaves_one_login() -> Result<()> {
+    rotations::walk("AlternatingUsers", Site::Piece).await
+}
+
+#[tokio::test]
+async fn a_connection_to_the_database_that_breaks_at_any_piece_leaves_one_of_two_passwords()
+-> Result<()> {
+    rotations::walk("DualPassword", Site::Piece).await
+}
+
+/// The real process of the operator that is installed, in the middle of each change.
+#[tokio::test]
+async fn a_leader_that_is_killed_in_the_middle_of_a_change_leaves_the_rest_to_the_next()
+-> Result<()> {
+    let server = Server::prepare("e2e_fault_killed").await?;
+    let model = Walker::open("e2e-fault-model").await?.on(server.clone());
+    let walker = Walker::open("e2e-killed-in-the-middle").await?.on(server);
+    let client = walker.namespace().client();
+    for scenario in Scenario::ALL {
+        let expected = model.run("model", scenario).await?;
+        let name = format!("{scenario:?}").to_lowercase();
+        let mut uid = String::new();
+        if let (Some(spec), Some(before)) = (scenario.before(), &expected.before) {
+            uid = walker.apply(&name, &spec).await?;
+            eventually(&format!("{name} as it is before"), walk::SETTLED, async || {
+                walker.expect_outcome(&name, &uid, before).await
+            })
+            .await?;
+        }
+        let leader = eventually("a leader and one to follow it", walk::SETTLED, async || {
+            operator::leader(&client).await
+        })
+        .await?;
+        match scenario.after() {
+            Some(spec) => uid = walker.apply(&name, &spec).await?,
+            None => walker.delete(&name).await?,
+        }
+        sleep(Duration::from_millis(100)).await;
+        kill(&leader)?;
+        let started = Instant::now();
+        eventually(&format!("{name} after the leader was killed"), walk::SETTLED, async || {
+            walker.expect_outcome(&name, &uid, &expected.after).await
+        })
+        .await?;
+        println!("{scenario:?}: as it should be {} s after a kill", started.elapsed().as_secs());
+        walker.remove(&name).await?;
+    }
+    Ok(())
 }
 
 /// Writes of all kinds fail for a while. What is tried meanwhile is bounded, and the portal heals when
@@ -45,11 +123,12 @@ async fn a_fault_at_any_request_of_a_scaled_portal_changes_nothing_of_what_comes
 async fn a_fault_that_lasts_makes_no_hot_loop_and_heals() -> Result<()> {
     const LASTS: Duration = Duration::from_secs(10);
     let walker = Walker::open("e2e-fault-lasting").await?;
-    let expected = walker.run("expected", Scenario::New, None).await?;
+    let spec = Scenario::New.after().context("a portal comes about")?;
+    let expected = walker.run("expected", Scenario::New).await?.after;
     for fault in [Fault::ServerError, Fault::Conflict, Fault::TooManyRequests, Fault::Hang] {
         let name = format!("lasting-{}", fault.to_string().to_lowercase());
         let (operator, faults) = walker.start().await?;
-        walker.apply(&name, &Scenario::New.after()).await?;
+        let uid = walker.apply(&name, &spec).await?;
         faults.fail_every_write(fault);
         let (before, started) = (faults.all_requests(), Instant::now());
         sleep(LASTS).await;
@@ -60,11 +139,11 @@ async fn a_fault_that_lasts_makes_no_hot_loop_and_heals() -> Result<()> {
         ensure!(tried <= 60, "{tried} requests within {} s of {fault}", LASTS.as_secs());
         faults.heal();
         eventually(&format!("{name} after {fault}"), walk::SETTLED, async || {
-            walker.expect_outcome(&name, &expected).await
+            walker.expect_outcome(&name, &uid, &expected).await
         })
         .await?;
-        operator.stop().await?;
         walker.remove(&name).await?;
+        operator.stop().await?;
     }
     Ok(())
 }
@@ -84,7 +163,7 @@ async fn a_name_that_is_taken_is_explained_and_what_has_it_is_left_alone() -> Re
         other => other?,
     };
     let (operator, _) = walker.start().await?;
-    walker.apply("taken", &Scenario::New.after()).await?;
+    walker.apply("taken", &Scenario::New.after().context("a portal comes about")?).await?;
     eventually("the reason", walk::SETTLED, async || {
         let message = walker.why_not_ready("taken").await?;
         ensure!(message.contains("taken-hardware: an object of this name is there"), "{message}");
@@ -99,6 +178,6 @@ async fn a_name_that_is_taken_is_explained_and_what_has_it_is_left_alone() -> Re
         walker.expect_ready("taken").await
     })
     .await?;
-    operator.stop().await?;
-    walker.remove("taken").await
+    walker.remove("taken").await?;
+    operator.stop().await
 }

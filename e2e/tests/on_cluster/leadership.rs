@@ -8,13 +8,12 @@ use anyhow::{Context, Result, ensure};
 use e2e::{
     Namespace,
     audit::{OPERATOR, Request, Witness},
-    namespace::is_ready,
     node::{Hung, Partition, kill},
     operator,
     wait::eventually,
 };
 use k8s_openapi::{
-    api::{coordination::v1::Lease, core::v1::Pod, networking::v1::Ingress},
+    api::{core::v1::Pod, networking::v1::Ingress},
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{Api, ResourceExt, api::DeleteParams};
@@ -62,7 +61,7 @@ async fn a_leader_that_wakes_up_after_its_claim_has_expired_writes_nothing_more(
     // It wakes up while the other one is at work.
     let figures = change.observe_while("paused", async || {
         eventually("another leader", TAKEN_OVER, async || {
-            let holder = holder(&namespace).await?;
+            let holder = operator::holder(&namespace.client()).await?;
             ensure!(!holder.starts_with(&asleep), "it is still {holder}");
             Ok(())
         })
@@ -97,12 +96,7 @@ impl Change {
         namespace.wait_until_ready("edited").await?;
         // Both replicas are up, one of them leads.
         let leader = eventually("two ready replicas", TAKEN_OVER * 2, async || {
-            let pods = operator::pods(&namespace.client()).await?.items;
-            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-            ensure!(ready == 2 && pods.len() == 2, "{ready} of {} replicas are ready", pods.len());
-            let holder = holder(&namespace).await?;
-            let mut pods = pods.into_iter();
-            pods.find(|pod| holder.starts_with(&pod.name_any())).context(holder)
+            operator::leader(&namespace.client()).await
         })
         .await?;
         let witness = Witness::of_local_cluster(namespace.client()).await?;
@@ -126,7 +120,7 @@ impl Change {
             let started = Instant::now();
             meanwhile().await?;
             eventually("another leader", TAKEN_OVER, async || {
-                let holder = holder(&namespace).await?;
+                let holder = operator::holder(&namespace.client()).await?;
                 ensure!(!holder.is_empty() && !holder.starts_with(&format!("{old}_")), "{holder}");
                 Ok(())
             })
@@ -192,10 +186,4 @@ fn spec(edit: u32) -> serde_json::Value {
             "ingress": {"host": format!("edit-{edit}.example.com")},
         },
     })
-}
-
-async fn holder(namespace: &Namespace) -> Result<String> {
-    let leases: Api<Lease> = Api::namespaced(namespace.client(), operator::NAMESPACE);
-    let lease = leases.get("gill-hicks-operator").await?;
-    Ok(lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
 }

@@ -1,5 +1,6 @@
-//! What happens to a portal while a request goes wrong.
+//! What happens to a portal while something goes wrong.
 
+use e2e::{fake_nodes, source};
 use serde_json::{Value, json};
 
 /// A change, from one spec to another.
@@ -11,19 +12,28 @@ pub(super) enum Scenario {
     Changed,
     /// The number of pods is handed over to an autoscaler.
     Scaled,
+    /// The database inside of the pod is given up for one on a server.
+    Switched,
+    /// The portal is deleted, and its accounts on the server are to be dropped.
+    Deleted,
 }
 
 impl Scenario {
+    /// Every scenario.
+    pub(super) const ALL: [Self; 5] =
+        [Self::New, Self::Changed, Self::Scaled, Self::Switched, Self::Deleted];
+
     /// The spec at rest before; none if there is no portal.
     pub(super) fn before(self) -> Option<Value> {
         match self {
             Self::New => None,
-            Self::Changed | Self::Scaled => Some(spec()),
+            Self::Changed | Self::Scaled | Self::Switched => Some(spec()),
+            Self::Deleted => Some(on_mysql()),
         }
     }
 
-    /// The spec that has to come about.
-    pub(super) fn after(self) -> Value {
+    /// The spec that has to come about; none if no portal is to be left.
+    pub(super) fn after(self) -> Option<Value> {
         let mut spec = spec();
         match self {
             Self::New => {}
@@ -38,8 +48,15 @@ impl Scenario {
                 spec["portal"]["replicas"] = Value::Null;
                 spec["portal"]["autoscaling"] = json!({"minReplicas": 1, "maxReplicas": 3});
             }
+            Self::Switched => spec = on_mysql(),
+            Self::Deleted => return None,
         }
-        spec
+        Some(spec)
+    }
+
+    /// Whether there are accounts on the server.
+    pub(super) fn has_accounts(self) -> bool {
+        matches!(self, Self::Switched | Self::Deleted)
     }
 }
 
@@ -54,4 +71,17 @@ fn spec() -> Value {
             "scheduling": {"nodeSelector": {"gill-hicks.dev/nowhere": "true"}},
         },
     })
+}
+
+/// The same on the server, with accounts of the operator's own. The migration's pod is one that is only
+/// said to run, as a hundred real ones would take the machine's time.
+pub(super) fn on_mysql() -> Value {
+    let mut spec = spec();
+    spec["hardware"]["scheduling"] = fake_nodes::scheduling();
+    spec["database"] = source::rotating("AlternatingUsers")["database"].clone();
+    let mysql = &mut spec["database"]["mysql"];
+    // What a look at the source asks for is no part of a scenario.
+    mysql["rotation"]["pollInterval"] = json!("1h");
+    mysql["deletionPolicy"] = json!("DropAccounts");
+    spec
 }

@@ -1,17 +1,19 @@
-//! Lets each request of a scenario go wrong in turn, and compares what comes about.
+//! Lets each request of a scenario, or each piece of what is said to the API server, go wrong in turn,
+//! and compares what comes about.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use crds::HardwarePortal;
 use e2e::{
     Namespace,
+    database::Database,
     fault::{Fault, Faults},
     in_process::Operator,
     namespace::expect_condition,
     owned,
     program::run_in_shell,
-    setting,
+    setting, source,
     wait::eventually,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,7 +22,8 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, ListParams},
 };
-use serde_json::Value;
+use operator::credentials::accounts::{AccountName, Slot};
+use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::sleep};
 
 use super::scenario::Scenario;
@@ -44,16 +47,24 @@ pub(super) struct Outcome {
     conditions: Vec<(String, String, String)>,
 }
 
-/// Walks through every request of a scenario: with every fault if `E2E_FAULTS` is "all", otherwise
-/// with one fault each, in turn.
-pub(super) async fn walk(scenario: Scenario) -> Result<()> {
-    let prefix = format!("e2e-fault-{scenario:?}").to_lowercase();
+/// Walks through every request of a scenario, or every piece of what is said.
+pub(super) async fn walk(scenario: Scenario, site: Site) -> Result<()> {
+    let prefix = format!("e2e-fault-{scenario:?}-{site}").to_lowercase();
+    let server =
+        if scenario.has_accounts() { Some(Server::prepare("e2e_fault").await?) } else { None };
     let walkers = stream::iter(0..WALKERS)
-        .then(async |number| Walker::open(&format!("{prefix}-{number}")).await)
+        .then(async |number| {
+            let namespace = format!("{prefix}-{number}");
+            let walker = Walker { site, ..Walker::open(&namespace).await? };
+            Ok::<_, anyhow::Error>(match &server {
+                Some(server) => walker.on(server.clone()),
+                None => walker,
+            })
+        })
         .try_collect::<Vec<_>>()
         .await?;
-    let expected = walkers[0].run("expected", scenario, None).await?;
-    let cases = cases(expected.requests);
+    let expected = walkers[0].run("expected", scenario).await?.after;
+    let cases = cases(site, expected.requests);
     let count = cases.len();
     let free = Mutex::new(walkers);
     let results: Vec<Result<usize>> = stream::iter(cases)
@@ -61,7 +72,7 @@ pub(super) async fn walk(scenario: Scenario) -> Result<()> {
             let walker = free.lock().await.pop().context("as many walkers as cases at once")?;
             let result = walker.try_case(scenario, fault, k, &expected).await;
             free.lock().await.push(walker);
-            result.with_context(|| format!("{scenario:?}: {fault} at request {k}"))
+            result.with_context(|| format!("{scenario:?}: {fault} at {site} {k}"))
         })
         .buffer_unordered(WALKERS)
         .collect()
@@ -73,7 +84,7 @@ pub(super) async fn walk(scenario: Scenario) -> Result<()> {
         .collect();
     let most = results.iter().flatten().max().copied().unwrap_or_default();
     println!(
-        "{scenario:?}: {count} faults over {} requests, {} failed; at most {most} requests to come about",
+        "{scenario:?}: {count} faults over {} {site}s, {} failed; at most {most} {site}s to come about",
         expected.requests,
         failures.len(),
     );
@@ -81,19 +92,91 @@ pub(super) async fn walk(scenario: Scenario) -> Result<()> {
     Ok(())
 }
 
-fn cases(requests: usize) -> Vec<(Fault, usize)> {
+/// Every fault at each place if `E2E_FAULTS` is "all", otherwise one fault each, in turn.
+pub(super) fn cases(site: Site, places: usize) -> Vec<(Fault, usize)> {
     let every = setting("E2E_FAULTS").is_ok_and(|which| which == "all");
-    let all = (1..=requests).flat_map(|k| {
-        let one = [Fault::ALL[k % Fault::ALL.len()]];
-        let faults = if every { Fault::ALL.to_vec() } else { one.to_vec() };
-        faults.into_iter().map(move |fault| (fault, k))
-    });
-    all.collect()
+    let faults = site.faults();
+    let at = |k: usize| {
+        let one = &faults[k % faults.len()..][..1];
+        let faults = if every { faults } else { one };
+        faults.iter().map(move |fault| (*fault, k))
+    };
+    (1..=places).flat_map(at).collect()
+}
+
+/// Where something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Site {
+    /// At a request to the API server.
+    Request,
+    /// At a piece of what is sent over a connection.
+    Piece,
+}
+
+impl Site {
+    fn faults(self) -> &'static [Fault] {
+        match self {
+            Self::Request => &Fault::ALL,
+            Self::Piece => &Fault::OF_CONNECTIONS,
+        }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Piece => "piece",
+        })
+    }
+}
+
+/// The database server, with a root account for all portals of a walk.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) database: Database,
+    /// Of the schema and the root account.
+    pub(super) name: String,
+    pub(super) password: String,
+}
+
+impl Server {
+    pub(super) async fn prepare(name: &str) -> Result<Self> {
+        let database = Database::from_settings()?;
+        let password = database.create_root(name).await?;
+        Ok(Self { database, name: name.to_owned(), password })
+    }
+
+    /// The accounts of a portal, and which of them nobody can log in as.
+    pub(super) async fn accounts(&self, uid: &str) -> Result<BTreeMap<String, bool>> {
+        let account = AccountName::for_portal(uid, Slot::A)?.to_string();
+        let prefix = account.trim_end_matches('a');
+        let found = self.database.accounts(prefix).await?.into_iter();
+        Ok(found.map(|(name, is_locked)| (name.replace(prefix, ""), is_locked)).collect())
+    }
 }
 
 /// A namespace in which the operator has its rights.
 pub(super) struct Walker {
     namespace: Namespace,
+    site: Site,
+    server: Option<Server>,
+}
+
+/// A scenario that is under way.
+struct Case {
+    portal: String,
+    uid: String,
+    operator: Operator,
+    faults: Faults,
+    /// What was there at rest before it began.
+    before: Option<Outcome>,
+}
+
+/// A scenario in which nothing goes wrong.
+pub(super) struct Model {
+    pub(super) before: Option<Outcome>,
+    pub(super) after: Outcome,
 }
 
 impl Walker {
@@ -106,7 +189,19 @@ impl Walker {
              kubectl --namespace {name} apply --server-side --filename {role}"
         );
         run_in_shell(&script)?;
-        Ok(Self { namespace: Namespace::open(name).await? })
+        let namespace = Namespace::keep(name).await?;
+        namespace.release_portals().await?;
+        namespace.delete_portals().await?;
+        Ok(Self { namespace, site: Site::Request, server: None })
+    }
+
+    /// The same with portals on a database server.
+    pub(super) fn on(self, server: Server) -> Self {
+        Self { server: Some(server), ..self }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// The objects of one kind in it.
@@ -131,36 +226,57 @@ impl Walker {
     /// Starts an operator for it.
     pub(super) async fn start(&self) -> Result<(Operator, Faults)> {
         let faults = Faults::default();
-        Ok((Operator::start(self.namespace.name(), &faults).await?, faults))
+        Ok((self.start_with(&faults).await?, faults))
     }
 
-    pub(super) async fn apply(&self, portal: &str, spec: &Value) -> Result<()> {
-        self.namespace.apply_portal(portal, spec.clone()).await?;
+    async fn start_with(&self, faults: &Faults) -> Result<Operator> {
+        match self.site {
+            Site::Request => Operator::start(self.namespace.name(), faults).await,
+            Site::Piece => Operator::start_behind_proxy(self.namespace.name(), faults).await,
+        }
+    }
+
+    /// Applies a portal, and gives its uid.
+    pub(super) async fn apply(&self, portal: &str, spec: &Value) -> Result<String> {
+        if let Some(Server { database, name, password }) = &self.server {
+            source::offer(&self.namespace, database, name, password, source::allow(portal)).await?;
+        }
+        let annotations = json!({"gill-hicks.dev/abandon-embedded-data": "true"});
+        let applied =
+            self.namespace.apply_annotated_portal(portal, annotations, spec.clone()).await?;
+        applied.uid().context("a stored object has a uid")
+    }
+
+    /// Lets the garbage collector have it, once the operator has let it go.
+    pub(super) async fn delete(&self, portal: &str) -> Result<()> {
+        let portals = self.namespace.api::<HardwarePortal>();
+        portals.delete(portal, &DeleteParams::background()).await?;
         Ok(())
     }
 
-    /// Lets the garbage collector have it.
+    /// The same, to its end, with what it leaves behind.
     pub(super) async fn remove(&self, portal: &str) -> Result<()> {
         let portals = self.namespace.api::<HardwarePortal>();
-        portals.delete(portal, &DeleteParams::background()).await?;
+        if portals.get_opt(portal).await?.is_some() {
+            self.delete(portal).await?;
+        }
         let labels = ListParams::default().labels(&format!("app.kubernetes.io/instance={portal}"));
         let claims = self.namespace.api::<PersistentVolumeClaim>();
         claims.delete_collection(&DeleteParams::default(), &labels).await?;
-        Ok(())
+        eventually(&format!("the end of {portal}"), SETTLED, async || {
+            ensure!(portals.get_opt(portal).await?.is_none(), "it is still there");
+            Ok(())
+        })
+        .await
     }
 
-    /// Runs a scenario without a fault, or with one, up to rest.
-    pub(super) async fn run(
-        &self,
-        portal: &str,
-        scenario: Scenario,
-        plan: Option<(Fault, usize)>,
-    ) -> Result<Outcome> {
-        let faults = self.begin(portal, scenario, plan).await?;
-        let outcome = self.await_rest(portal, &faults.1).await?;
-        faults.0.stop().await?;
+    /// Runs a scenario without a fault, up to rest.
+    pub(super) async fn run(&self, portal: &str, scenario: Scenario) -> Result<Model> {
+        let case = self.begin(portal, scenario, None).await?;
+        let after = self.await_rest(&case).await?;
         self.remove(portal).await?;
-        Ok(outcome)
+        case.operator.stop().await?;
+        Ok(Model { before: case.before, after })
     }
 
     /// Runs a scenario with a fault and gives the requests that it took.
@@ -172,25 +288,25 @@ impl Walker {
         expected: &Outcome,
     ) -> Result<usize> {
         let portal = format!("{fault}-{k}").to_lowercase();
-        let (mut operator, faults) = self.begin(&portal, scenario, Some((fault, k))).await?;
+        let mut case = self.begin(&portal, scenario, Some((fault, k))).await?;
         if matches!(fault, Fault::CrashBefore | Fault::CrashAfter) {
             // Where this run needed fewer requests than the one that was counted, nothing goes wrong.
-            if tokio::time::timeout(REST * 4, faults.crashed()).await.is_ok() {
-                operator.crash().await?;
-                faults.heal();
-                operator = Operator::start(self.namespace.name(), &faults).await?;
+            if tokio::time::timeout(REST * 4, case.faults.crashed()).await.is_ok() {
+                case.operator.crash().await?;
+                case.faults.heal();
+                case.operator = self.start_with(&case.faults).await?;
             }
         }
         eventually(&format!("the outcome after {fault}"), SETTLED, async || {
-            self.expect_outcome(&portal, expected).await
+            self.expect_outcome(&portal, &case.uid, expected).await
         })
         .await?;
-        let outcome = self.await_rest(&portal, &faults).await?;
-        operator.stop().await?;
+        let outcome = self.await_rest(&case).await?;
         self.remove(&portal).await?;
+        case.operator.stop().await?;
         // A new operator lists everything anew, and every child is applied once more.
         let bound = expected.requests * 3 + 40;
-        ensure!(outcome.requests <= bound, "{} requests, {bound} at most", outcome.requests);
+        ensure!(outcome.requests <= bound, "{} {}s, {bound} at most", outcome.requests, self.site);
         let most = expected.events * 2 + 2;
         ensure!(outcome.events <= most, "{} events, {most} at most", outcome.events);
         Ok(outcome.requests)
@@ -202,36 +318,43 @@ impl Walker {
         portal: &str,
         scenario: Scenario,
         plan: Option<(Fault, usize)>,
-    ) -> Result<(Operator, Faults)> {
-        let faults = Faults::default();
-        let Some(before) = scenario.before() else {
-            faults.arm(plan);
-            let operator = Operator::start(self.namespace.name(), &faults).await?;
-            self.apply(portal, &scenario.after()).await?;
-            return Ok((operator, faults));
-        };
-        let operator = Operator::start(self.namespace.name(), &faults).await?;
-        self.apply(portal, &before).await?;
-        self.await_rest(portal, &faults).await?;
-        faults.arm(plan);
-        self.apply(portal, &scenario.after()).await?;
-        Ok((operator, faults))
+    ) -> Result<Case> {
+        let (operator, faults) = self.start().await?;
+        let portal_name = portal.to_owned();
+        let mut case =
+            Case { portal: portal_name, uid: String::new(), operator, faults, before: None };
+        if let Some(before) = scenario.before() {
+            case.uid = self.apply(portal, &before).await?;
+            case.before = Some(self.await_rest(&case).await?);
+        }
+        case.faults.arm(plan);
+        match scenario.after() {
+            Some(after) => case.uid = self.apply(portal, &after).await?,
+            None => self.delete(portal).await?,
+        }
+        Ok(case)
     }
 
     /// Waits until nothing more is asked and the status is of the latest spec.
-    async fn await_rest(&self, portal: &str, faults: &Faults) -> Result<Outcome> {
+    async fn await_rest(&self, case: &Case) -> Result<Outcome> {
+        let Case { portal, uid, faults, .. } = case;
         eventually(&format!("{portal} at rest"), SETTLED, async || {
             let (before, all) = (faults.requests(), faults.all_requests());
             sleep(REST).await;
             ensure!(faults.all_requests() == all, "requests are still made");
-            Ok(Outcome { requests: before, ..self.look(portal).await? })
+            Ok(Outcome { requests: before, ..self.look(portal, uid).await? })
         })
         .await
     }
 
     /// Whether the same came about as without a fault.
-    pub(super) async fn expect_outcome(&self, portal: &str, expected: &Outcome) -> Result<()> {
-        let found = self.look(portal).await?;
+    pub(super) async fn expect_outcome(
+        &self,
+        portal: &str,
+        uid: &str,
+        expected: &Outcome,
+    ) -> Result<()> {
+        let found = self.look(portal, uid).await?;
         ensure!(
             found.conditions == expected.conditions,
             "conditions are {:?}, expected {:?}",
@@ -249,25 +372,26 @@ impl Walker {
         Ok(())
     }
 
-    async fn look(&self, name: &str) -> Result<Outcome> {
-        let portal: HardwarePortal = self.namespace.api().get(name).await?;
-        let status = portal.status.clone().context("there is no status yet")?;
-        ensure!(
-            status.observed_generation == portal.metadata.generation,
-            "the status is of generation {:?}",
-            status.observed_generation
-        );
-        let conditions = status.conditions.into_iter().map(|it| (it.type_, it.status, it.reason));
+    async fn look(&self, name: &str, uid: &str) -> Result<Outcome> {
+        let portal: Option<HardwarePortal> = self.namespace.api().get_opt(name).await?;
+        let conditions = portal.map(conditions_of_latest_spec).transpose()?.unwrap_or_default();
         let mut objects = BTreeMap::new();
         for kind in owned::kinds() {
             objects.extend(self.children(&kind, name).await?);
         }
+        if let Some(server) = &self.server {
+            let accounts = server.accounts(uid).await?.into_iter();
+            objects.extend(accounts.map(|(slot, is_locked)| {
+                (format!("Account/{slot}"), json!({"isLocked": is_locked}))
+            }));
+        }
         let events = self.namespace.api::<Event>().list(&ListParams::default()).await?;
         let of_portal = |event: &&Event| {
-            event.regarding.as_ref().and_then(|it| it.uid.as_ref()) == portal.metadata.uid.as_ref()
+            let regarding = event.regarding.as_ref();
+            regarding.and_then(|it| it.uid.as_deref()) == Some(uid)
         };
         let events = events.iter().filter(of_portal).count();
-        Ok(Outcome { requests: 0, events, objects, conditions: conditions.collect() })
+        Ok(Outcome { requests: 0, events, objects, conditions })
     }
 
     /// The children of one kind, as they would be called if the portal was called "NAME".
@@ -285,6 +409,18 @@ impl Walker {
         });
         children.collect()
     }
+}
+
+/// Type, status and reason of each condition.
+fn conditions_of_latest_spec(portal: HardwarePortal) -> Result<Vec<(String, String, String)>> {
+    let status = portal.status.context("there is no status yet")?;
+    ensure!(
+        status.observed_generation == portal.metadata.generation,
+        "the status is of generation {:?}",
+        status.observed_generation
+    );
+    let conditions = status.conditions.into_iter();
+    Ok(conditions.map(|it| (it.type_, it.status, it.reason)).collect())
 }
 
 /// An object without what the API server, or chance, decides.
@@ -305,6 +441,16 @@ fn without_chance(mut object: Value) -> Value {
     // A retained volume claim has no owner.
     if let Some(owner) = metadata.pointer_mut("/ownerReferences/0/uid") {
         *owner = Value::Null;
+    }
+    // What a Job's pods are told by has the Job's uid in it.
+    if let Some(labels) = object.pointer_mut("/spec/template/metadata/labels") {
+        for key in ["batch.kubernetes.io/controller-uid", "controller-uid"] {
+            labels.as_object_mut().and_then(|labels| labels.remove(key));
+        }
+        object
+            .pointer_mut("/spec/selector/matchLabels")
+            .and_then(Value::as_object_mut)
+            .and_then(|labels| labels.remove("batch.kubernetes.io/controller-uid"));
     }
     for key in ["clusterIP", "clusterIPs", "volumeName"] {
         object["spec"].as_object_mut().and_then(|spec| spec.remove(key));

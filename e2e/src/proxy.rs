@@ -1,0 +1,128 @@
+//! A port in front of a server, on which connections go wrong.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::fault::{Fault, Faults};
+
+/// Passes connections on until it is dropped, with what was encrypted still encrypted.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a free port of `host` in front of `server`. What this host itself sends is counted
+    /// by `faults`, piece by piece as it arrives; what pods send is passed on as it is.
+    pub async fn start(host: IpAddr, server: &str, faults: &Faults) -> Result<Self> {
+        let listener = TcpListener::bind((host, 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(accept(listener, server.to_owned(), faults.clone()));
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, server: String, faults: Faults) {
+    let mut connections = JoinSet::new();
+    // An error is the client's: it went before it was let in.
+    loop {
+        let Ok((client, peer)) = listener.accept().await else { continue };
+        let is_of_host = client.local_addr().is_ok_and(|own| own.ip() == peer.ip());
+        let (server, faults) = (server.clone(), faults.clone());
+        connections.spawn(async move {
+            // How it ends is seen by whoever is at its ends.
+            drop(pass_on(client, &server, is_of_host.then_some(&faults)).await);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn pass_on(client: TcpStream, server: &str, faults: Option<&Faults>) -> Result<()> {
+    let server = TcpStream::connect(server).await.context("the server does not answer")?;
+    let (mut from_client, to_client) = client.into_split();
+    let (from_server, mut to_server) = server.into_split();
+    let mut back = std::pin::pin!(answer(from_server, to_client));
+    let end = tokio::select! {
+        end = ask(&mut from_client, &mut to_server, faults) => end?,
+        done = &mut back => return done,
+    };
+    match end {
+        End::OfQuestions => back.await,
+        End::Cut => Ok(()),
+        // Nothing comes back any more. The server learns of it when the client gives up, or is gone.
+        End::Silence => {
+            copy(&mut from_client, &mut tokio::io::sink()).await?;
+            Ok(())
+        }
+    }
+}
+
+/// How one direction of a connection ended.
+enum End {
+    /// The client has said all.
+    OfQuestions,
+    /// Both sides are cut off at once.
+    Cut,
+    /// The connection is there, and nothing passes.
+    Silence,
+}
+
+async fn ask(
+    from_client: &mut OwnedReadHalf,
+    to_server: &mut OwnedWriteHalf,
+    faults: Option<&Faults>,
+) -> Result<End> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = from_client.read(&mut piece).await?;
+        if length == 0 {
+            to_server.shutdown().await?;
+            return Ok(End::OfQuestions);
+        }
+        let fault = faults.and_then(|faults| faults.next(true).map(|fault| (fault, faults)));
+        match fault {
+            Some((Fault::Hang, _)) => return Ok(End::Silence),
+            Some((Fault::CrashBefore, faults)) => {
+                faults.crash();
+                return Ok(End::Silence);
+            }
+            _ => to_server.write_all(&piece[..length]).await?,
+        }
+        match fault {
+            None => {}
+            Some((Fault::CrashAfter, faults)) => {
+                faults.crash();
+                return Ok(End::Silence);
+            }
+            Some(_) => return Ok(End::Cut),
+        }
+    }
+}
+
+async fn answer(mut from_server: OwnedReadHalf, mut to_client: OwnedWriteHalf) -> Result<()> {
+    copy(&mut from_server, &mut to_client).await?;
+    to_client.shutdown().await?;
+    Ok(())
+}
