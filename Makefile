@@ -28,6 +28,10 @@ help: ## List the targets
 up: ## Install what is missing, build, bring up a cluster and show a portal in it
 	@deploy/up
 
+.PHONY: install
+install: ## Install the operator for NAMESPACES="TEAM-A TEAM-B", or for NAMESPACES=--all-namespaces
+	@deploy/install $(or $(NAMESPACES),$(NAMESPACE))
+
 .PHONY: down
 down: ## End everything that `make up` started
 	@deploy/down
@@ -57,8 +61,8 @@ unit: ## Run the tests that need no cluster (but a MariaDB and an AWS stand-in, 
 	@cargo test --release --workspace --doc
 
 .PHONY: e2e
-e2e: ## Run the end-to-end tests on the cluster of `make up`
-	@e2e/run
+e2e: ## Run the end-to-end tests on the cluster of `make up`, or those whose name contains TEST
+	@e2e/run $(TEST)
 
 .PHONY: e2e-mysql
 e2e-mysql: ## Run the tests of accounts and store on the MySQL of MYSQL_URL (mysql://USER:PASSWORD@HOST)

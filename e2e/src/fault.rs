@@ -62,7 +62,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The plan of what goes wrong, and the count of what was asked: of requests in the layer, of pieces in
+/// The plan of what goes wrong, and the count of what was asked: of requests in the layer, of chunks in
 /// a proxy. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -90,8 +90,10 @@ enum Plan {
 }
 
 impl Faults {
-    /// Lets the k-th request or piece from now on go wrong, counted from 1; none without a plan.
+    /// Lets the k-th request or chunk from now on go wrong, counted from 1; none without a plan.
     pub fn arm(&self, plan: Option<(Fault, usize)>) {
+        // What the last one did too late for anybody to notice is not this one's.
+        let _late = self.shared.crashed.notified().now_or_never();
         self.set(plan.map_or(Plan::Nothing, |(fault, k)| Plan::Once(fault, k)));
         self.shared.armed.store(0, Ordering::SeqCst);
         self.shared.is_armed.store(true, Ordering::SeqCst);
@@ -107,13 +109,13 @@ impl Faults {
         self.set(Plan::Nothing);
     }
 
-    /// Requests or pieces since [`Faults::arm`].
+    /// Requests or chunks since [`Faults::arm`].
     #[must_use]
     pub fn requests(&self) -> usize {
         self.shared.armed.load(Ordering::SeqCst)
     }
 
-    /// Requests or pieces since the beginning.
+    /// Requests or chunks since the beginning.
     #[must_use]
     pub fn all_requests(&self) -> usize {
         self.shared.all.load(Ordering::SeqCst)
@@ -133,7 +135,7 @@ impl Faults {
         self.shared.crashed.notify_one();
     }
 
-    /// Counts a request or a piece, and tells what becomes of it.
+    /// Counts a request or a chunk, and tells what becomes of it.
     pub(crate) fn next(&self, is_write: bool) -> Option<Fault> {
         self.shared.all.fetch_add(1, Ordering::SeqCst);
         let armed = self.shared.is_armed.load(Ordering::SeqCst);

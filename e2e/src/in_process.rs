@@ -81,17 +81,24 @@ impl Operator {
     }
 
     /// Ends it as a signal does.
-    pub async fn stop(self) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
         self.closing.cancel();
-        self.task.await.context("the operator panicked")
+        (&mut self.task).await.context("the operator panicked")
     }
 
     /// Ends it as the end of its machine does: nothing that was under way goes on.
-    pub async fn crash(self) -> Result<()> {
+    pub async fn crash(mut self) -> Result<()> {
         self.task.abort();
-        match self.task.await {
+        match (&mut self.task).await {
             Err(error) if error.is_cancelled() => Ok(()),
             other => other.context("the operator panicked"),
         }
+    }
+}
+
+/// A test that fails leaves no operator behind, which would go on in the namespace of the next one.
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -237,7 +237,7 @@ pub async fn connect_without_retries() -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// The same with the operator's rights.
+/// The configuration that the tests connect with, acting as the operator's ServiceAccount.
 pub async fn configuration_of_operator() -> Result<Config> {
     let mut config = configuration().await?;
     config.auth_info.impersonate = Some(audit::OPERATOR.to_owned());

@@ -23,7 +23,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Listens on a free port of `host` in front of `server`. What this host itself sends is counted
-    /// by `faults`, piece by piece as it arrives; what pods send is passed on as it is.
+    /// by `faults`, chunk by chunk as it arrives; what pods send is passed on as it is.
     pub async fn start(host: IpAddr, server: &str, faults: &Faults) -> Result<Self> {
         let listener = TcpListener::bind((host, 0)).await?;
         let address = listener.local_addr()?;
@@ -63,65 +63,68 @@ async fn pass_on(client: TcpStream, server: &str, faults: Option<&Faults>) -> Re
     let server = TcpStream::connect(server).await.context("the server does not answer")?;
     let (mut from_client, to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
-    let mut back = std::pin::pin!(answer(from_server, to_client));
+    let mut back = std::pin::pin!(forward_to_client(from_server, to_client));
     let end = tokio::select! {
-        end = ask(&mut from_client, &mut to_server, faults) => end?,
+        end = forward_to_server(&mut from_client, &mut to_server, faults) => end?,
         done = &mut back => return done,
     };
     match end {
-        End::OfQuestions => back.await,
+        End::ClientClosed => back.await,
         End::Cut => Ok(()),
         // Nothing comes back any more. The server learns of it when the client gives up, or is gone.
-        End::Silence => {
+        End::Stalled => {
             copy(&mut from_client, &mut tokio::io::sink()).await?;
             Ok(())
         }
     }
 }
 
-/// How one direction of a connection ended.
+/// How the direction to the server ended.
 enum End {
-    /// The client has said all.
-    OfQuestions,
+    /// The client has sent all.
+    ClientClosed,
     /// Both sides are cut off at once.
     Cut,
     /// The connection is there, and nothing passes.
-    Silence,
+    Stalled,
 }
 
-async fn ask(
+async fn forward_to_server(
     from_client: &mut OwnedReadHalf,
     to_server: &mut OwnedWriteHalf,
     faults: Option<&Faults>,
 ) -> Result<End> {
-    let mut piece = vec![0; 64 * 1024];
+    let mut chunk = vec![0; 64 * 1024];
     loop {
-        let length = from_client.read(&mut piece).await?;
+        let length = from_client.read(&mut chunk).await?;
         if length == 0 {
             to_server.shutdown().await?;
-            return Ok(End::OfQuestions);
+            return Ok(End::ClientClosed);
         }
         let fault = faults.and_then(|faults| faults.next(true).map(|fault| (fault, faults)));
         match fault {
-            Some((Fault::Hang, _)) => return Ok(End::Silence),
+            Some((Fault::Hang, _)) => return Ok(End::Stalled),
             Some((Fault::CrashBefore, faults)) => {
                 faults.crash();
-                return Ok(End::Silence);
+                return Ok(End::Stalled);
             }
-            _ => to_server.write_all(&piece[..length]).await?,
+            _ => to_server.write_all(&chunk[..length]).await?,
         }
         match fault {
             None => {}
             Some((Fault::CrashAfter, faults)) => {
                 faults.crash();
-                return Ok(End::Silence);
+                return Ok(End::Stalled);
             }
             Some(_) => return Ok(End::Cut),
         }
     }
 }
 
-async fn answer(mut from_server: OwnedReadHalf, mut to_client: OwnedWriteHalf) -> Result<()> {
+async fn forward_to_client(
+    mut from_server: OwnedReadHalf,
+    mut to_client: OwnedWriteHalf,
+) -> Result<()> {
     copy(&mut from_server, &mut to_client).await?;
     to_client.shutdown().await?;
     Ok(())

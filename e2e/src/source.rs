@@ -21,7 +21,7 @@ pub fn spec() -> Value {
 /// The components of a portal.
 pub const COMPONENTS: [&str; 2] = ["hardware", "portal"];
 
-/// The same with both components scaled like this, in small pods.
+/// The spec of [`spec`] with both components scaled like this, in small pods.
 #[must_use]
 pub fn scaled(scaling: &Value) -> Value {
     let mut spec = spec();

@@ -115,9 +115,5 @@ fn noise(bytes: usize) -> Result<String> {
     use std::io::Read;
     let mut random = vec![0_u8; bytes];
     fs::File::open(Path::new("/dev/urandom"))?.read_exact(&mut random)?;
-    Ok(random.iter().fold(String::with_capacity(bytes * 2), |mut text, byte| {
-        use std::fmt::Write;
-        write!(text, "{byte:02x}").expect("a String takes every text");
-        text
-    }))
+    Ok(hex::encode(random))
 }

@@ -15,8 +15,11 @@ use k8s_openapi::{
 use kube::{Api, Client, CustomResourceExt, api::PostParams};
 use serde_json::Value;
 
-use crate::permissions::{
-    DEFINITION, IN_EVERY_NAMESPACE, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission,
+use crate::{
+    permissions::{
+        DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
+    },
+    portal_controller::live::Scope,
 };
 
 /// What was found, in sentences that say what to do.
@@ -47,34 +50,32 @@ impl Findings {
 }
 
 /// Looks at the API server, at this process's own settings, at the rights in its own namespace and in
-/// each that it watches (or everywhere, if none is named), and at what the portals there need. Fails
-/// only if the API server does not answer.
+/// those that it watches, and at what the portals there need. Fails only if the API server does not
+/// answer.
 pub async fn look(
     client: &Client,
     own_namespace: &str,
-    namespaces: &[String],
+    watched: &[Scope],
 ) -> Result<Findings, kube::Error> {
     let mut findings = Findings::default();
     findings.note("the version of the cluster", cluster::version_problem(client).await)?;
     findings.note("the definition", definition_problem(client).await)?;
     findings.problems.extend(image::problems(|name| std::env::var(name).ok()));
-    let manifest = "deploy/manifests/own-namespace.yaml";
-    let missing = missing_rights(client, own_namespace, IN_OWN_NAMESPACE, manifest).await?;
-    findings.problems.extend(missing);
-    let everywhere = [String::new()];
-    let (places, manifest) = if namespaces.is_empty() {
-        (everywhere.as_slice(), "deploy/manifests/every-namespace.yaml")
-    } else {
-        (namespaces, "deploy/manifests/watched-namespace.yaml")
-    };
-    for place in places {
-        let missing = missing_rights(client, place, IN_WATCHED_NAMESPACES, manifest).await?;
+    let own = Scope::Namespace(own_namespace.to_owned());
+    let own = (&own, IN_OWN_NAMESPACE, "deploy/manifests/own-namespace.yaml");
+    let outside =
+        (&Scope::Cluster, OUTSIDE_WATCHED_NAMESPACES, "deploy/manifests/cluster-access.yaml");
+    let watched_rights = watched.iter().map(|scope| match scope {
+        Scope::Namespace(_) => {
+            (scope, IN_WATCHED_NAMESPACES, "deploy/manifests/watched-namespace.yaml")
+        }
+        Scope::Cluster => (scope, IN_WATCHED_NAMESPACES, "deploy/manifests/all-namespaces.yaml"),
+    });
+    for (scope, permissions, manifest) in [own].into_iter().chain(watched_rights).chain([outside]) {
+        let missing = missing_rights(client, scope, permissions, manifest).await?;
         findings.problems.extend(missing);
     }
-    let manifest = "deploy/manifests/cluster-access.yaml";
-    let missing = missing_rights(client, "", IN_EVERY_NAMESPACE, manifest).await?;
-    findings.problems.extend(missing);
-    let portals = portals::list(client, places, &mut findings).await?;
+    let portals = portals::list(client, watched, &mut findings).await?;
     if portals.iter().any(portals::scales_by_itself) {
         findings.note("the metrics for autoscalers", cluster::metrics_problem(client).await)?;
     }
@@ -85,16 +86,16 @@ pub async fn look(
     Ok(findings)
 }
 
-/// A sentence for each right that is missing in a namespace, or everywhere if it has no name.
+/// A sentence for each right that is missing in a scope.
 async fn missing_rights(
     client: &Client,
-    namespace: &str,
+    scope: &Scope,
     permissions: &[Permission],
     manifest: &str,
 ) -> Result<Vec<String>, kube::Error> {
-    let (place, there) = match namespace {
-        "" => ("all namespaces".to_owned(), ""),
-        name => (format!("namespace {name}"), " there"),
+    let (namespace, there) = match scope {
+        Scope::Namespace(name) => (name.as_str(), " there"),
+        Scope::Cluster => ("", ""),
     };
     let mut problems = Vec::new();
     for permission in permissions {
@@ -103,7 +104,7 @@ async fn missing_rights(
                 let Permission { group, resource, .. } = permission;
                 let group = if group.is_empty() { "core" } else { group };
                 problems.push(format!(
-                    "this account may not {verb} {resource} (API group {group}) in {place}; apply {manifest}{there}"
+                    "this account may not {verb} {resource} (API group {group}) in {scope}; apply {manifest}{there}"
                 ));
             }
         }

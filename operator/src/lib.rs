@@ -7,7 +7,6 @@ pub mod check;
 pub mod client;
 pub mod credentials;
 pub mod events;
-pub mod hexadecimal;
 pub mod leader;
 pub mod permissions;
 pub mod portal_controller;

@@ -39,16 +39,16 @@ enum Command {
     /// Print the definition of HardwarePortal, for kubectl apply --server-side
     Crd,
     /// Say what is wrong with this installation; exit status 1 if anything is
-    Check(PlaceArgs),
+    Check(ScopeArgs),
 }
 
 #[derive(Args)]
-struct PlaceArgs {
+struct ScopeArgs {
     /// Namespaces to watch, separated by commas
     #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
-    /// Watch all namespaces instead, with the rights of deploy/manifests/every-namespace.yaml
-    #[arg(long, env = "CLUSTER_WIDE", conflicts_with = "watch_namespaces")]
+    /// Watch all namespaces if none is named, with the rights of deploy/manifests/all-namespaces.yaml
+    #[arg(long, env = "CLUSTER_WIDE")]
     cluster_wide: bool,
     /// The operator's own namespace
     #[arg(
@@ -63,7 +63,7 @@ struct PlaceArgs {
 #[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    scope: ScopeArgs,
     /// Image of hardware for portals that name none
     #[arg(long, env = "OPERATOR_HARDWARE_IMAGE", value_name = "IMAGE")]
     hardware_image: String,
@@ -98,14 +98,15 @@ struct RunArgs {
     shutdown: ShutdownArgs,
 }
 
-impl PlaceArgs {
-    fn scopes(&self) -> Option<Vec<Scope>> {
-        let namespaces = self.watch_namespaces.iter().filter(|name| !name.is_empty());
-        match (self.cluster_wide, namespaces.clone().count()) {
-            (true, _) => Some(vec![Scope::Cluster]),
-            (false, 0) => None,
-            (false, _) => Some(namespaces.cloned().map(Scope::Namespace).collect()),
+impl ScopeArgs {
+    /// The namespaces that are named, or all of them; none if neither is asked for.
+    fn scopes(&self) -> Vec<Scope> {
+        let named = self.watch_namespaces.iter().filter(|name| !name.is_empty());
+        let mut scopes: Vec<Scope> = named.cloned().map(Scope::Namespace).collect();
+        if scopes.is_empty() && self.cluster_wide {
+            scopes.push(Scope::Cluster);
         }
+        scopes
     }
 }
 
@@ -125,18 +126,21 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Crd => print(&crds::crd_yaml()),
-        Command::Check(place) => runtime.block_on(check_installation(&place)),
+        Command::Check(scope) => runtime.block_on(check_installation(&scope)),
         Command::Run(args) => runtime.block_on(run_until_stopped(&args)),
     }
 }
 
 async fn run_until_stopped(args: &RunArgs) -> ExitCode {
-    let Some(scopes) = args.place.scopes() else {
-        return fail(
-            EXIT_BAD_CONFIGURATION,
-            "bad configuration: WATCH_NAMESPACES is not set, expected namespaces separated by commas, or --cluster-wide",
+    let scopes = args.scope.scopes();
+    let is_contradiction = args.scope.cluster_wide && !scopes.contains(&Scope::Cluster);
+    if scopes.is_empty() || is_contradiction {
+        let found = if is_contradiction { "set besides CLUSTER_WIDE" } else { "not set" };
+        let sentence = format!(
+            "bad configuration: WATCH_NAMESPACES is {found}, expected either namespaces separated by commas or --cluster-wide"
         );
-    };
+        return fail(EXIT_BAD_CONFIGURATION, &sentence);
+    }
     let metrics = match telemetry::init(&args.log) {
         Ok(metrics) => metrics,
         Err(error) => return fail(EXIT_BAD_CONFIGURATION, &error.to_string()),
@@ -166,7 +170,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         portal_image: args.portal_image.clone(),
         image_pull_policy: args.image_pull_policy.clone(),
         allowed_database_hosts: args.allowed_database_hosts.clone(),
-        namespace: args.place.pod_namespace.clone(),
+        namespace: args.scope.pod_namespace.clone(),
         rds_authorities: rds_authorities.into(),
         aws_endpoint: args.aws_endpoint.clone(),
     };
@@ -177,7 +181,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
     gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-    let leases: Api<Lease> = Api::namespaced(leases, &args.place.pod_namespace);
+    let leases: Api<Lease> = Api::namespaced(leases, &args.scope.pod_namespace);
     let candidate = Candidate::new(leases, identity(&args.pod_name), fence, Times::default());
     let equipment = Equipment {
         client,
@@ -212,13 +216,17 @@ fn identity(pod_name: &str) -> String {
     format!("{pod_name}_{:08x}", rand::random::<u32>())
 }
 
-async fn check_installation(place: &PlaceArgs) -> ExitCode {
+async fn check_installation(scope: &ScopeArgs) -> ExitCode {
     let client = match connect(&Fence::always_open()).await {
         Ok(client) => client,
         Err(error) => return fail(EXIT_FAILED, &error),
     };
-    let PlaceArgs { watch_namespaces, pod_namespace, .. } = place;
-    let findings = match check::look(&client, pod_namespace, watch_namespaces).await {
+    let mut scopes = scope.scopes();
+    if scopes.is_empty() {
+        // With somebody's own kubeconfig, who has named nothing.
+        scopes.push(Scope::Cluster);
+    }
+    let findings = match check::look(&client, &scope.pod_namespace, &scopes).await {
         Ok(findings) => findings,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
     };

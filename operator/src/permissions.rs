@@ -64,10 +64,9 @@ pub const IN_OWN_NAMESPACE: &[Permission] = &[
     },
 ];
 
-/// In every namespace, also in one that is being deleted and has lost the role of the ones above: without
-/// it the finalizer of `DropAccounts` could not be removed there, and the namespace would
-/// never end.
-pub const IN_EVERY_NAMESPACE: &[Permission] =
+/// Also where the operator holds no Role, or none any more: a namespace that is being deleted loses its
+/// `RoleBinding` first, and could not end while the finalizer of `DropAccounts` stays.
+pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] =
     &[on("gill-hicks.dev", "hardwareportals", &["patch"])];
 
 /// Name of our definition, the one object outside of namespaces that is read.
@@ -78,15 +77,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        DEFINITION, IN_EVERY_NAMESPACE, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, Permission,
+        DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     };
 
     #[test]
     fn the_role_manifests_grant_what_the_operator_needs_and_nothing_more() {
         let watched = granted(include_str!("../../deploy/manifests/watched-namespace.yaml"));
         assert_eq!(watched, needed(IN_WATCHED_NAMESPACES));
-        let every = granted(include_str!("../../deploy/manifests/every-namespace.yaml"));
-        assert_eq!(every, watched, "the same, in every namespace");
+        let all = granted(include_str!("../../deploy/manifests/all-namespaces.yaml"));
+        assert_eq!(all, watched, "the same, in all namespaces");
         let own = granted(include_str!("../../deploy/manifests/own-namespace.yaml"));
         assert_eq!(own, needed(IN_OWN_NAMESPACE));
     }
@@ -96,7 +95,7 @@ mod tests {
         let granted = granted(include_str!("../../deploy/manifests/cluster-access.yaml"));
         let definition =
             json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], [DEFINITION]]);
-        let mut needed = needed(IN_EVERY_NAMESPACE);
+        let mut needed = needed(OUTSIDE_WATCHED_NAMESPACES);
         needed.push(definition.to_string());
         needed.sort();
         assert_eq!(granted, needed);

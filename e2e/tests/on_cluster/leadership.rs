@@ -56,7 +56,7 @@ async fn a_leader_that_is_cut_off_stops_writing_before_it_is_followed() -> Resul
 async fn a_leader_that_wakes_up_after_its_claim_has_expired_writes_nothing_more() -> Result<()> {
     let change = Change::begin("e2e-leadership").await?;
     let hung = Hung::hang(&change.leader)?;
-    let asleep = change.leader.name_any();
+    let asleep = format!("{}_", change.leader.name_any());
     let namespace = change.namespace.clone();
     // It wakes up while the other one is at work.
     let figures = change.observe_while("paused", async || {

@@ -20,7 +20,10 @@ use diesel::{
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
 use mysql_async::{Conn, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
-use service_kit::credentials::{Candidate, CredentialSet, DENIED};
+use service_kit::{
+    credentials::{Candidate, CredentialSet},
+    login_errors::DENIED_LOGIN_CODES,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -31,9 +34,10 @@ use super::{
 /// What queries run on.
 pub(super) type Connection = AsyncMysqlConnection;
 
-/// How long a connection is kept that another candidate than the first opened. The first may be let in
-/// again by then, and whoever rotates waits for the sessions of the others to end.
-const SECOND_CHOICE: Duration = Duration::from_secs(15);
+/// Age from which a connection of another candidate than the first is not handed out again: the first may
+/// be let in by then, and a rotation waits for the sessions of the others to end. A rotation is reported as
+/// stalled after a minute; a first candidate that stays dead costs a denied login per connection and time.
+const FALLBACK_MAX_AGE: Duration = Duration::from_secs(15);
 
 /// Milliseconds between probes of an idle connection, so that a dead peer is noticed.
 const KEEPALIVE_MS: u32 = 30_000;
@@ -102,9 +106,11 @@ impl Opener {
                         reason: error.to_string(),
                     })?;
                     connection.batch_execute(SESSION_SETUP).await?;
-                    return Ok(Session { connection, counted, is_first_choice: index == 0 });
+                    return Ok(Session { connection, counted, is_first_candidate: index == 0 });
                 }
-                Err(mysql_async::Error::Server(error)) if DENIED.contains(&error.code) => {
+                Err(mysql_async::Error::Server(error))
+                    if DENIED_LOGIN_CODES.contains(&error.code) =>
+                {
                     tracing::debug!(candidate = index, code = error.code, "login denied");
                     denied = error.code;
                 }
@@ -160,8 +166,8 @@ impl Manager for Opener {
         if session.counted.generation() != self.generation() {
             return Err(RecycleError::message("logged in with an older credential"));
         }
-        if !session.is_first_choice && metrics.age() >= SECOND_CHOICE {
-            return Err(RecycleError::message("logged in as a second choice"));
+        if !session.is_first_candidate && metrics.age() >= FALLBACK_MAX_AGE {
+            return Err(RecycleError::message("logged in as a later candidate, too long ago"));
         }
         // Without this query, sessions that the server killed are handed out for ever: measured,
         // 870 failures of 2 900 requests without it, 5 (those in flight) with it.
@@ -175,7 +181,7 @@ pub struct Session {
     connection: Connection,
     counted: CountedSession,
     /// Whether the first candidate was let in.
-    is_first_choice: bool,
+    is_first_candidate: bool,
 }
 
 impl Session {

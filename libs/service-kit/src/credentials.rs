@@ -9,17 +9,6 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// What MySQL and MariaDB answer to a login that they refuse for who it is; another candidate may do
-/// better. 1045 access denied; 1698 the same, if the account it looked at has no password, which MariaDB
-/// also answers for accounts that do not exist (measured: for some names 1045, for others 1698); 3118
-/// and 4151 account locked. MariaDB also answers 1045 to a right password without TLS where the account or
-/// the server requires TLS (measured).
-pub const DENIED: [u16; 4] = [1045, 1698, LOCKED_ON_MYSQL, LOCKED_ON_MARIADB];
-/// What MySQL answers where an account is locked.
-pub const LOCKED_ON_MYSQL: u16 = 3118;
-/// What MariaDB answers where an account is locked.
-pub const LOCKED_ON_MARIADB: u16 = 4151;
-
 /// One account.
 #[derive(Clone, Debug)]
 pub struct Candidate {

@@ -24,31 +24,27 @@ use crate::{
     portal_controller::{
         Guarded,
         build::{labels, names, pod::ADMIN_PORT},
+        live::Scope,
     },
 };
 
-/// Pods that are asked at the same time.
-const AT_ONCE: usize = 16;
+/// Pods that are connected to at the same time.
+const CONCURRENT_CONNECTS: usize = 16;
 
-/// The portals of all places. One that cannot be read as such is a problem of its own.
+/// The portals of all scopes. One that cannot be read as such is a problem of its own.
 pub(super) async fn list(
     client: &Client,
-    places: &[String],
+    scopes: &[Scope],
     findings: &mut Findings,
 ) -> Result<Vec<HardwarePortal>, kube::Error> {
     let mut portals = Vec::new();
-    for place in places {
-        let api: Api<Guarded> = if place.is_empty() {
-            Api::all(client.clone())
-        } else {
-            Api::namespaced(client.clone(), place)
-        };
+    for scope in scopes {
+        let api: Api<Guarded> = scope.api(client);
         let found = match api.list(&ListParams::default()).await {
             Ok(found) => found.items,
             // Without the definition there is none; without the right, that was said before.
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
-                let place = if place.is_empty() { "the cluster" } else { place };
-                findings.unchecked.push(format!("the portals of {place} could not be read"));
+                findings.unchecked.push(format!("the portals of {scope} could not be read"));
                 continue;
             }
             Err(error) => return Err(error),
@@ -132,10 +128,10 @@ impl Reach {
             portal.name_any()
         );
         let pods = pods.list(&ListParams::default().labels(&selector)).await?;
-        // A few at once: each that is silent takes the whole patience.
+        // Each that is silent takes the whole patience.
         let silent: Vec<String> = stream::iter(&pods)
-            .map(|pod| self.silence(pod))
-            .buffered(AT_ONCE)
+            .map(|pod| self.find_unreachable(pod))
+            .buffered(CONCURRENT_CONNECTS)
             .filter_map(future::ready)
             .collect()
             .await;
@@ -148,8 +144,8 @@ impl Reach {
         }))
     }
 
-    /// A running pod that does not answer, and why.
-    async fn silence(&self, pod: &Pod) -> Option<String> {
+    /// The name of a running pod that takes no connection, and why; none otherwise.
+    async fn find_unreachable(&self, pod: &Pod) -> Option<String> {
         let status = pod.status.as_ref()?;
         let is_running =
             status.phase.as_deref() == Some("Running") && pod.metadata.deletion_timestamp.is_none();

@@ -11,7 +11,10 @@ use tokio::net::TcpListener;
 use tower::service_fn;
 
 use super::{Findings, cluster, definition_problem, look, missing_rights, portals};
-use crate::permissions::{DEFINITION, IN_WATCHED_NAMESPACES};
+use crate::{
+    permissions::{DEFINITION, IN_WATCHED_NAMESPACES},
+    portal_controller::live::Scope,
+};
 
 const PORTALS: &str = "/apis/gill-hicks.dev/v1alpha1/namespaces/team/hardwareportals";
 const PODS: &str = "/api/v1/namespaces/team/pods";
@@ -123,9 +126,12 @@ fn mysql() -> Value {
     json!({"database": {"mysql": {"source": {"secret": {"name": "db"}}}}})
 }
 
+fn team() -> [Scope; 1] {
+    [Scope::Namespace("team".to_owned())]
+}
+
 async fn findings(cluster: &Cluster) -> Findings {
-    let mut found =
-        look(&cluster.client(), "gill-hicks-system", &["team".to_owned()]).await.expect("answers");
+    let mut found = look(&cluster.client(), "gill-hicks-system", &team()).await.expect("answers");
     // Of this process's own environment, which the tests of images are about.
     found.problems.retain(|problem| !problem.contains("_IMAGE"));
     found
@@ -134,7 +140,7 @@ async fn findings(cluster: &Cluster) -> Findings {
 /// As [`findings`], with pods that are asked on this port.
 async fn findings_of_portal(cluster: &Cluster, admin_port: u16) -> Findings {
     let (client, mut found) = (cluster.client(), Findings::default());
-    let portals = portals::list(&client, &["team".to_owned()], &mut found).await.expect("answers");
+    let portals = portals::list(&client, &team(), &mut found).await.expect("answers");
     let reach = portals::Reach { admin_port, patience: Duration::from_secs(2) };
     for portal in &portals {
         reach.look_at(&client, portal, &mut found).await.expect("answers");
@@ -183,7 +189,8 @@ async fn each_missing_right_is_named_with_its_namespace() {
     let mut cluster = Cluster::with_portal(json!({}));
     cluster.denied = vec!["ingresses"];
     let client = cluster.client();
-    let missing = missing_rights(&client, "team", IN_WATCHED_NAMESPACES, "role.yaml");
+    let [team] = team();
+    let missing = missing_rights(&client, &team, IN_WATCHED_NAMESPACES, "role.yaml");
     let missing = missing.await.expect("answers");
     assert!(missing.len() >= 4, "{missing:?}");
     let sentence = "this account may not create ingresses (API group networking.k8s.io) in namespace team; apply role.yaml there";

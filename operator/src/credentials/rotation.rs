@@ -16,7 +16,9 @@ mod state;
 mod tests;
 mod turn;
 
+use crds::RotationMode;
 use jiff::{SignedDuration, Timestamp};
+use service_kit::credentials::Candidate;
 
 use self::turn::Turn;
 pub use self::{
@@ -24,8 +26,6 @@ pub use self::{
     state::{Cause, Change, HistoryEntry, Outcome, Phase, Place, State},
 };
 use super::accounts::{AccountName, Slot};
-use crds::RotationMode;
-use service_kit::credentials::Candidate;
 
 /// Waiting for longer than this is a stall, which is reported. It revokes nothing.
 const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -216,10 +216,10 @@ fn begin(next: &mut Step, plan: &Plan, seen: &Seen, now: Timestamp) {
     });
 }
 
-/// A file with a login of ours and the one before it is a rotation that was not ended: its memory was
-/// lost. Pods may hold nothing but the older one, so that is given up like any other. It is published
-/// once more, as a new generation: where the new login was refused for a while, pods have logged in with
-/// the older one under this generation, and would keep those sessions.
+/// The pods' file holds a login of ours and the one before it: a rotation whose memory was lost. It goes
+/// on at `Applied`, with the older login to be revoked as in any rotation. The pair is published again,
+/// as a new generation: a pod that was refused the new login may have sessions of the older one under the
+/// present generation, and would never retire them.
 fn resume(state: &State, plan: &Plan, now: Timestamp) -> Option<Change> {
     let [new, old, ..] = state.published.as_slice() else { return None };
     if plan.mode == RotationMode::Follow

@@ -30,16 +30,12 @@ use super::{
     retry::TAKEN,
     validate::{Scaling, ValidatedPortal},
 };
-use crate::hexadecimal::hexadecimal;
 
 /// Owner of every field that we render.
 const MANAGER: &str = "gill-hicks-operator";
 /// Owner of `spec.replicas`, where no autoscaler owns it. A manager of its own, since the main one
 /// would reset the field to 1 by no longer naming it.
 const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
-
-/// Pods of a Deployment that names no number.
-const INITIAL_REPLICAS: i32 = 1;
 
 /// Hash of a child as it was rendered when it was written last. By it the next leader knows that a
 /// field it would no longer render is not there either, and need not write everything anew.
@@ -171,7 +167,7 @@ impl Pass<'_> {
         let hash: [u8; 32] = Sha256::digest(rendered.to_string()).into();
         // Nothing that is made of a secret is shown.
         if resource.kind != SECRET {
-            rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hexadecimal(&hash).into();
+            rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hex::encode(hash).into();
         }
         let seen = self.see(&resource.kind, &name);
         let settled = self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref());
@@ -236,7 +232,8 @@ impl Pass<'_> {
         let resource = ApiResource::erase::<Deployment>(&());
         let autoscaler = ApiResource::erase::<HorizontalPodAutoscaler>(&());
         let namespace = &self.portal.namespace;
-        let before = self.current(&resource.kind, &name);
+        // Where it was made and no number written, as when the operator died in between, that is done now.
+        let before = self.current(&resource.kind, &name).filter(|child| child.is_scaled);
         let before = before.and_then(|child| LiveDeployment::read(&child.read()));
         let scaler = self.see(&autoscaler.kind, &name);
         let is_automatic = matches!(scaling, Some(Scaling::Automatic(_)));
@@ -424,20 +421,18 @@ fn has_failed_and_rested(job: &DynamicObject) -> bool {
     })
 }
 
-/// The number of pods that we have to write now, if any. `live` is none for a Deployment that was just
-/// made, which the API server has given [`INITIAL_REPLICAS`].
+/// The number of pods that we have to write now, if any. `live` is none where nobody has set one yet.
 #[must_use]
 pub fn replicas_to_set(scaling: &Scaling, live: Option<i32>, was_automatic: bool) -> Option<i32> {
-    let wanted = match (scaling, live) {
+    match (scaling, live) {
         // An autoscaler leaves a Deployment with no pods alone.
         (Scaling::Automatic(chosen), None | Some(0)) => Some(chosen.min_replicas),
-        (Scaling::Fixed(wanted), _) => Some(*wanted),
+        (Scaling::Automatic(_), Some(_)) => None,
+        (Scaling::Fixed(wanted), live) => (live != Some(*wanted)).then_some(*wanted),
         (Scaling::Kept { initial }, None) => Some(*initial),
         // What the autoscaler had reached is kept, and is ours from now on.
-        (Scaling::Kept { .. }, Some(live)) if was_automatic => return Some(live),
-        (Scaling::Automatic(_) | Scaling::Kept { .. }, Some(_)) => None,
-    };
-    wanted.filter(|wanted| *wanted != live.unwrap_or(INITIAL_REPLICAS))
+        (Scaling::Kept { .. }, Some(live)) => was_automatic.then_some(live),
+    }
 }
 
 /// Whether everything rendered is in the live object with the same value. The rest of the live object
@@ -477,8 +472,6 @@ mod tests {
             (&Scaling::Fixed(4), Some(7), true, Some(4), "switched to a number"),
             (&Scaling::Fixed(4), Some(4), false, None, "as it should be"),
             (&Scaling::Fixed(4), None, false, Some(4), "at creation"),
-            (&Scaling::Fixed(1), None, false, None, "what the API server gives by itself"),
-            (&Scaling::Fixed(1), Some(4), false, Some(1), "less than there are"),
             (&Scaling::Fixed(0), Some(2), false, Some(0), "stopped"),
         ];
         for (scaling, live, was_automatic, expected, why) in cases {

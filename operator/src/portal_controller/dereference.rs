@@ -13,12 +13,9 @@ use super::{
     live::{Live, own_secrets::OwnSecrets},
     refusal,
 };
-use crate::{
-    credentials::{
-        memory::{Memory, MemoryError},
-        source::{Reading, Request, SourceError, Sources},
-    },
-    hexadecimal::hexadecimal,
+use crate::credentials::{
+    memory::{Memory, MemoryError},
+    source::{Reading, Request, SourceError, Sources},
 };
 
 /// What was read.
@@ -203,7 +200,7 @@ impl Reader<'_> {
 
 /// 256 bits from the operating system, as 64 hexadecimal digits.
 fn new_token() -> SecretString {
-    hexadecimal(&rand::random::<[u8; 32]>()).into()
+    hex::encode(rand::random::<[u8; 32]>()).into()
 }
 
 fn reading(what: &'static str) -> impl Fn(kube::Error) -> DereferenceError {

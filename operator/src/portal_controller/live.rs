@@ -3,7 +3,7 @@
 pub mod children;
 pub mod own_secrets;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DeploymentStatus};
 use kube::{Api, Client, Resource, api::DynamicObject};
@@ -32,6 +32,15 @@ impl Scope {
         match self {
             Self::Namespace(name) => Api::namespaced(client.clone(), name),
             Self::Cluster => Api::all(client.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(name) => write!(f, "namespace {name}"),
+            Self::Cluster => f.write_str("all namespaces"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lets each request, or each piece of what is said to the database, go wrong while a portal at rest
+//! Lets each request, or each chunk of what is said to the database, go wrong while a portal at rest
 //! changes its credential. Whatever it is: the rotation ends, and one login is left.
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ const WALKERS: usize = 8;
 const REST: Duration = Duration::from_secs(1);
 const PORTAL: &str = "rotated";
 
-/// Walks through every request to the API server, or every piece of what is said to the database.
+/// Walks through every request to the API server, or every chunk of what is said to the database.
 pub(super) async fn walk(mode: &str, site: Site) -> Result<()> {
     let prefix = format!("e2e-fault-{mode}-{site}").to_lowercase();
     let server = Server::prepare(&prefix.replace('-', "_")).await?;
@@ -107,7 +107,7 @@ impl Rotating {
         operator.stop().await
     }
 
-    /// Rotates once, while something goes wrong, and gives the requests or pieces that it took.
+    /// Rotates once, while something goes wrong, and gives the requests or chunks that it took.
     async fn rotate(&self, plan: Option<(Fault, usize)>) -> Result<usize> {
         let namespace = self.walker.namespace();
         let on_requests = Faults::default();
@@ -123,19 +123,20 @@ impl Rotating {
         let (_, before) = published(namespace, PORTAL).await?;
         let faults = match self.site {
             Site::Request => &on_requests,
-            Site::Piece => &self.on_database,
+            Site::Chunk => &self.on_database,
         };
         faults.arm(plan);
         namespace.ask_for_rotation(PORTAL).await?;
-        // Where this run needed fewer requests than the one that was counted, nothing goes wrong.
+        // A run may need fewer requests than the one that was counted: then the fault does not strike.
         let rotated = tokio::select! {
-            rotated = wait_for_rotation(namespace, PORTAL, last.generation) => rotated?,
+            biased;
             () = faults.crashed() => {
                 operator.crash().await?;
                 faults.heal();
                 operator = Operator::start(namespace.name(), &on_requests).await?;
                 wait_for_rotation(namespace, PORTAL, last.generation).await?
             }
+            rotated = wait_for_rotation(namespace, PORTAL, last.generation) => rotated?,
         };
         let places = faults.requests();
         faults.heal();

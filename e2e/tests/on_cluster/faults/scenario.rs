@@ -36,7 +36,8 @@ impl Scenario {
     pub(super) fn after(self) -> Option<Value> {
         let mut spec = spec();
         match self {
-            Self::New => {}
+            // Two pods, which are then anybody's to scale.
+            Self::New => spec["portal"]["replicas"] = Value::Null,
             Self::Changed => {
                 spec["portal"]["ingress"] = Value::Null;
                 spec["portal"]["title"] = json!("Another title");

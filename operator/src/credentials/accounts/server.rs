@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mysql_async::{Conn, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
-use service_kit::credentials::{Candidate, DENIED, LOCKED_ON_MARIADB, LOCKED_ON_MYSQL};
+use service_kit::{
+    credentials::Candidate,
+    login_errors::{ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, DENIED_LOGIN_CODES},
+};
 
 use super::SchemaName;
 
@@ -75,12 +78,12 @@ impl LoginError {
     /// Whether the server knows the credential and refuses it for a lock, not for the password.
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        matches!(self, Self::Denied { code: LOCKED_ON_MYSQL | LOCKED_ON_MARIADB, .. })
+        matches!(self, Self::Denied { code: ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB, .. })
     }
 
     pub(super) fn new(server: &Server, candidate: &Candidate, error: &mysql_async::Error) -> Self {
         match error {
-            mysql_async::Error::Server(error) if DENIED.contains(&error.code) => {
+            mysql_async::Error::Server(error) if DENIED_LOGIN_CODES.contains(&error.code) => {
                 Self::Denied { username: candidate.username.clone(), code: error.code }
             }
             mysql_async::Error::Io(_)
@@ -107,7 +110,7 @@ impl LoginError {
 
 fn describe_lock(code: u16) -> &'static str {
     match code {
-        LOCKED_ON_MYSQL | LOCKED_ON_MARIADB => ", the account is locked",
+        ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB => ", the account is locked",
         _ => "",
     }
 }

@@ -3,10 +3,10 @@
 use crds::RotationMode;
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
-    core::v1::{Container, PodSpec, PodTemplateSpec},
+    core::v1::{Affinity, Container, PodSpec, PodTemplateSpec},
 };
 use kube::api::ObjectMeta;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -20,11 +20,33 @@ use crate::portal_controller::{
     validate::{ValidatedDatabase, ValidatedPortal},
 };
 
-/// The Job for this image and this database; none for an embedded database, which migrates itself.
-/// It has no time to live: if it went by itself, it would be made again for ever.
+/// The Job of this portal; none for an embedded database, which migrates itself. It has no time to live:
+/// if it went by itself, it would be made again for ever.
 #[must_use]
 pub fn job(portal: &ValidatedPortal) -> Option<Job> {
+    let spec = spec(portal)?;
     let name = name(portal)?;
+    Some(Job {
+        metadata: labels::owned(portal, Component::Migration, name),
+        spec: Some(spec),
+        status: None,
+    })
+}
+
+/// Name of the Job, made of the database and of its whole template, which cannot be changed: the same
+/// runs once, and another is another Job.
+#[must_use]
+pub fn name(portal: &ValidatedPortal) -> Option<String> {
+    let ValidatedDatabase::Mysql(mysql) = &portal.database else { return None };
+    let place = mysql.place();
+    let identity = json!([spec(portal), place.host, place.port, place.database]);
+    let digest = Sha256::digest(identity.to_string());
+    let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    Some(format!("{}-migrate-{hash:08x}", portal.name))
+}
+
+fn spec(portal: &ValidatedPortal) -> Option<JobSpec> {
+    let ValidatedDatabase::Mysql(_) = &portal.database else { return None };
     let key = if has_owner(portal) { names::OWNER_KEY } else { names::CREDENTIALS_KEY };
     let Files { env, volumes, mounts } = hardware::database_files(portal, key);
     let container = Container {
@@ -38,48 +60,23 @@ pub fn job(portal: &ValidatedPortal) -> Option<Job> {
         volume_mounts: pod::some(mounts),
         ..Container::default()
     };
+    let account = names::hardware(&portal.name);
     let pod_labels = labels::selecting(portal, Component::Migration);
-    Some(Job {
-        metadata: labels::owned(portal, Component::Migration, name),
-        spec: Some(JobSpec {
-            // With Kubernetes' own delays, about two minutes; then the operator starts anew.
-            backoff_limit: Some(3),
-            active_deadline_seconds: Some(600),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(pod_labels), ..ObjectMeta::default() }),
-                spec: Some(PodSpec {
-                    restart_policy: Some("Never".to_owned()),
-                    ..pod::pod(&portal.hardware, names::hardware(&portal.name), container, volumes)
-                }),
-            },
-            ..JobSpec::default()
-        }),
-        status: None,
+    let pod = pod::pod(&portal.hardware, account, container, volumes);
+    // Affinity to pods is about those of the API, which it is none of and may not find yet.
+    let of_nodes = pod.affinity.clone().and_then(|affinity| affinity.node_affinity);
+    let affinity =
+        of_nodes.map(|nodes| Affinity { node_affinity: Some(nodes), ..Affinity::default() });
+    Some(JobSpec {
+        // With Kubernetes' own delays, about two minutes; then the operator starts anew.
+        backoff_limit: Some(3),
+        active_deadline_seconds: Some(600),
+        template: PodTemplateSpec {
+            metadata: Some(ObjectMeta { labels: Some(pod_labels), ..ObjectMeta::default() }),
+            spec: Some(PodSpec { restart_policy: Some("Never".to_owned()), affinity, ..pod }),
+        },
+        ..JobSpec::default()
     })
-}
-
-/// Name of the Job: the same for the same image and database, so that one is enough, and another for
-/// another, since a Job's template cannot be changed.
-#[must_use]
-pub fn name(portal: &ValidatedPortal) -> Option<String> {
-    let ValidatedDatabase::Mysql(mysql) = &portal.database else { return None };
-    let place = mysql.place();
-    let hardware = &portal.hardware;
-    let mut identity = vec![
-        json!(hardware.image),
-        json!(place.host),
-        json!(place.port),
-        json!(place.database),
-        json!(mysql.tls),
-        json!(hardware.resources),
-        json!(has_owner(portal)),
-    ];
-    // Only then, so that the Jobs of portals without it keep the names that they have.
-    identity.extend(hardware.spec.scheduling.as_ref().map(|scheduling| json!(scheduling)));
-    let identity = Value::Array(identity);
-    let digest = Sha256::digest(identity.to_string());
-    let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    Some(format!("{}-migrate-{hash:08x}", portal.name))
 }
 
 /// Whether the migration has still to succeed before new pods may start.

@@ -1,7 +1,8 @@
-//! What is rendered, seen from outside: golden files, and who may connect to whom.
+//! What is rendered, seen from outside: golden files, the migration, and who may connect to whom.
 
 mod example;
 mod flows;
 mod golden;
+mod migration;
 mod policy;
 mod upgrade;

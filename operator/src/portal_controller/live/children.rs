@@ -76,6 +76,8 @@ pub struct Child {
     pub version: String,
     /// Whether it is being deleted.
     pub is_going: bool,
+    /// Whether anybody has set its number of pods; the API server's own default is nobody's.
+    pub is_scaled: bool,
     body: Box<str>,
 }
 
@@ -83,7 +85,12 @@ impl Child {
     /// Keeps what is needed of an object.
     #[must_use]
     pub fn new(kind: &str, mut object: DynamicObject) -> Self {
-        // Larger than the object itself, and nothing here reads them.
+        let mut managers = object.metadata.managed_fields.iter().flatten();
+        let is_scaled = managers.any(|manager| {
+            let fields = manager.fields_v1.as_ref();
+            fields.is_some_and(|fields| !fields.0["f:spec"]["f:replicas"].is_null())
+        });
+        // Larger than the object itself, and nothing else here reads them.
         object.metadata.managed_fields = None;
         let owner = object.owner_references().iter().find(|owner| is_portal(owner));
         Self {
@@ -93,6 +100,7 @@ impl Child {
             owner: owner.map(|owner| owner.uid.clone()),
             version: object.resource_version().unwrap_or_default(),
             is_going: object.metadata.deletion_timestamp.is_some(),
+            is_scaled,
             body: serde_json::to_string(&object).expect("an object is plain data").into(),
         }
     }
