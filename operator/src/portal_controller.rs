@@ -173,8 +173,8 @@ async fn pass(
         Ok(applied) => {
             let outcome = Outcome::Applied(&validated, credentials, &applied);
             let early = say(portal, namespace, context, &outcome).await?;
-            let next = next_look(&validated, credentials);
-            Ok(early.map_or(next, |early| early.min(next)))
+            let soon = [early, applied.confirm_after()].into_iter().flatten();
+            Ok(soon.fold(next_look(&validated, credentials), Duration::min))
         }
         Err(error) => {
             let error = ReconcileError::Apply(error);

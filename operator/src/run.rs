@@ -219,6 +219,7 @@ async fn keep_up(
         context.retries.retain(is_alive);
         context.reporter.retain(is_alive);
         context.contents.retain_seen(&context.cache);
+        context.cache.forget_ended();
         census.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
 }

@@ -17,7 +17,7 @@ use e2e::{
     owned::Owned,
     wait::{eventually, eventually_every},
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
@@ -34,6 +34,9 @@ use self::{
 
 /// The operator acts within a fraction of a second; the rest is for a busy machine.
 const RESTORED: Duration = Duration::from_secs(30);
+
+/// Sooner than by looking again for whatever the watches have missed.
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// Short against the times that are measured by looking.
 const LOOK: Duration = Duration::from_millis(10);
@@ -84,6 +87,33 @@ async fn delete_and_wait(namespace: &Namespace, child: &Owned) -> Result<Duratio
     })
     .await?;
     Ok(started.elapsed())
+}
+
+/// So soon that the end of it comes before the answer to the write that made it, or with it.
+#[tokio::test]
+async fn a_child_that_is_deleted_in_the_moment_it_returns_returns_again() -> Result<()> {
+    const ROUNDS: usize = 50;
+    let namespace = Namespace::open("e2e-drift-again").await?;
+    let none = json!({"autoscaling": {"disabled": true}, "replicas": 0});
+    namespace.apply_portal("again", json!({"hardware": none, "portal": none})).await?;
+    namespace.wait_until_ready("again").await?;
+    let services = namespace.api::<Service>();
+    let mut last = services.get_metadata("again-hardware").await?.uid();
+    let mut slowest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        let started = Instant::now();
+        services.delete("again-hardware", &DeleteParams::background()).await?;
+        let what = format!("its return in round {round}");
+        last = eventually_every(Duration::from_millis(1), &what, AT_ONCE, async || {
+            let now = services.get_metadata("again-hardware").await?.uid();
+            ensure!(now != last, "it is still there");
+            Ok(now)
+        })
+        .await?;
+        slowest = slowest.max(started.elapsed());
+    }
+    println!("deleted {ROUNDS} times in the moment it returned, back after {slowest:.0?} at most");
+    namespace.delete_portal("again").await
 }
 
 #[tokio::test]

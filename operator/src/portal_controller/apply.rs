@@ -3,7 +3,7 @@
 
 mod written;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Secret,
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tracing::info;
 
-use self::written::{Record, Written};
+use self::written::{LAG, Record, Written};
 use super::{
     build::Children,
     live::{
@@ -45,6 +45,8 @@ const RENDERED_ANNOTATION: &str = "gill-hicks.dev/rendered";
 #[derive(Debug, Default)]
 pub struct Applied {
     children: Vec<Arc<Child>>,
+    /// When to look again whether the watches have shown every write; none if they have.
+    confirm_after: Option<Duration>,
 }
 
 impl Applied {
@@ -54,6 +56,12 @@ impl Applied {
         let mut children = self.children.iter();
         let found = children.find(|child| child.kind == kind && child.name == name);
         found.map(|child| child.read())
+    }
+
+    /// When to look again whether the watches have shown every write; none if they have.
+    #[must_use]
+    pub fn confirm_after(&self) -> Option<Duration> {
+        self.confirm_after
     }
 
     /// Every child of this kind.
@@ -133,6 +141,9 @@ impl Applier {
         pass.put_all(&disruption_budgets).await?;
         pass.put_all(&ingresses).await?;
         pass.prune(&held_back).await?;
+        let is_pending =
+            self.written.of(&portal.owner.uid, |records| records.values().any(Record::is_pending));
+        pass.applied.confirm_after = is_pending.then_some(LAG);
         Ok(pass.applied)
     }
 }
@@ -206,7 +217,7 @@ impl Pass<'_> {
             if record.hash != hash {
                 return None;
             }
-            if let Some(settled) = record.settle(seen) {
+            if let Some(settled) = record.settle(seen, |uid| self.live.cache.has_ended(uid)) {
                 return Some(settled);
             }
             let seen = seen.filter(|seen| is_up_to_date(seen))?;
@@ -349,7 +360,9 @@ impl Pass<'_> {
     /// The same, or the answer to a write that the watches have not shown yet.
     fn current(&self, kind: &str, name: &str) -> Option<Arc<Child>> {
         let seen = self.see(kind, name);
-        let settled = self.with_record(kind, name, |record| record.settle(seen.as_ref()));
+        let has_ended = |uid: &str| self.live.cache.has_ended(uid);
+        let settled =
+            self.with_record(kind, name, |record| record.settle(seen.as_ref(), has_ended));
         settled.flatten().or(seen)
     }
 

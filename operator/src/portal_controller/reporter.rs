@@ -16,9 +16,11 @@ use tokio::time::Instant;
 
 use crate::events::Events;
 
-/// While a portal settles, its counts of pods change with every pod. Unless it became ready or ceased
-/// to be, what is new waits until the last status is this old.
+/// While a portal settles, its conditions change. Unless it became ready or ceased to be, what is new
+/// waits until the last status is this old.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same where no condition turns, as when a pod more is ready.
+const PAUSE_OF_COUNTS: Duration = Duration::from_secs(5);
 
 /// Writes the statuses of all portals.
 pub struct Reporter {
@@ -96,7 +98,10 @@ impl Reporter {
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let age = last.get(&portal.uid().unwrap_or_default())?.at.elapsed();
-        PAUSE.checked_sub(age).filter(|left| !left.is_zero())
+        let turns = reasons(portal.status.as_ref()?) != reasons(new)
+            || portal.status.as_ref()?.credentials != new.credentials;
+        let pause = if turns { PAUSE } else { PAUSE_OF_COUNTS };
+        pause.checked_sub(age).filter(|left| !left.is_zero())
     }
 
     fn remember(&self, portal: &HardwarePortal, status: &HardwarePortalStatus) {
@@ -116,6 +121,12 @@ fn readiness(status: &HardwarePortalStatus) -> (bool, Option<i64>) {
     let is_ready =
         conditions.any(|one| one.type_ == ConditionType::Ready.as_str() && one.status == "True");
     (is_ready, status.observed_generation)
+}
+
+/// What each condition says, but for its words.
+fn reasons(status: &HardwarePortalStatus) -> Vec<(&str, &str, &str)> {
+    let conditions = status.conditions.iter();
+    conditions.map(|one| (&*one.type_, &*one.status, &*one.reason)).collect()
 }
 
 /// A merge patch that leads to `new`: what is no longer said is named with null, or it would stay.

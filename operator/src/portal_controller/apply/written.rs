@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::portal_controller::live::Child;
 
 /// A watch that has not shown a write for this long has lost it, or somebody has undone it.
-const LAG: Duration = Duration::from_secs(10);
+pub(super) const LAG: Duration = Duration::from_secs(10);
 
 /// The last write of one child.
 #[derive(Clone, Debug)]
@@ -46,16 +46,28 @@ impl Record {
     }
 
     /// The child as it is, if what the watch shows is known to hold everything rendered, or to be
-    /// older than the write.
-    pub(super) fn settle(&mut self, seen: Option<&Arc<Child>>) -> Option<Arc<Child>> {
+    /// older than the write. `has_ended` says of a uid whether the watch has shown its end: what was made
+    /// and deleted since looks like what was never shown.
+    pub(super) fn settle(
+        &mut self,
+        seen: Option<&Arc<Child>>,
+        has_ended: impl FnOnce(&str) -> bool,
+    ) -> Option<Arc<Child>> {
         let version = seen.map(|child| &child.version);
         if version == Some(&self.version) {
             self.pending = None;
             return seen.cloned();
         }
         let pending = self.pending.as_ref()?;
-        let is_lagging = pending.before.as_ref() == version && pending.at.elapsed() < LAG;
+        let is_lagging = pending.before.as_ref() == version
+            && pending.at.elapsed() < LAG
+            && !has_ended(&pending.answer.uid);
         is_lagging.then(|| Arc::clone(&pending.answer))
+    }
+
+    /// Whether the watch has not shown the write yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// A second write, by another field manager, that follows the first.
@@ -108,31 +120,43 @@ mod tests {
     fn child(version: &str) -> Arc<Child> {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "a", "resourceVersion": version},
+            "metadata": {"name": "a", "uid": version, "resourceVersion": version},
         }))
         .expect("an object");
         Arc::new(Child::new("Service", object))
     }
 
+    fn never(_: &str) -> bool {
+        false
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_lags_behind_a_write_is_no_difference_for_a_while() {
         let mut record = Record::new([0; 32], None, child("5"));
-        assert_eq!(record.settle(None).expect("not shown yet").version, "5");
+        assert_eq!(record.settle(None, never).expect("not shown yet").version, "5");
         advance(LAG).await;
-        assert!(record.settle(None).is_none(), "it was deleted, or the watch has lost it");
+        assert!(record.settle(None, never).is_none(), "it was deleted, or the watch has lost it");
         let mut record = Record::new([0; 32], Some("3".to_owned()), child("5"));
-        assert_eq!(record.settle(Some(&child("3"))).expect("not shown yet").version, "5");
-        assert!(record.settle(None).is_none(), "it was deleted meanwhile");
-        assert!(record.settle(Some(&child("6"))).is_none(), "somebody has changed it");
+        assert_eq!(record.settle(Some(&child("3")), never).expect("not shown yet").version, "5");
+        assert!(record.settle(None, never).is_none(), "it was deleted meanwhile");
+        assert!(record.settle(Some(&child("6")), never).is_none(), "somebody has changed it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_deleted_before_the_watch_showed_it_is_gone() {
+        let mut record = Record::new([0; 32], None, child("5"));
+        assert!(record.settle(None, |uid| uid == "5").is_none());
+        let mut record = Record::new([0; 32], None, child("5"));
+        assert!(record.settle(None, |uid| uid == "4").is_some(), "that was the one before");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_version_that_was_confirmed_is_not_looked_at_again() {
         let mut record = Record::new([0; 32], None, child("5"));
-        assert!(record.settle(Some(&child("5"))).is_some());
-        assert!(record.settle(None).is_none(), "once it was shown, absent is deleted");
+        assert!(record.settle(Some(&child("5")), never).is_some());
+        assert!(record.settle(None, never).is_none(), "once it was shown, absent is deleted");
         record.confirm(&child("9"));
-        assert!(record.settle(Some(&child("9"))).is_some());
-        assert!(record.settle(Some(&child("5"))).is_none());
+        assert!(record.settle(Some(&child("9")), never).is_some());
+        assert!(record.settle(Some(&child("5")), never).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, LazyLock, PoisonError, RwLock},
+    time::Duration,
 };
 
 use crds::HardwarePortal;
@@ -29,7 +30,7 @@ use kube_runtime::{
     watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use super::Scope;
@@ -41,6 +42,9 @@ use crate::{
 /// Objects in one answer of the first list: a thousand portals should not have to fit into memory
 /// twice.
 const PAGE: u32 = 100;
+
+/// Longer than anybody believes that a watch lags behind a write.
+const ENDED_REMEMBERED: Duration = Duration::from_mins(1);
 
 /// The kinds of which whole objects are watched: every kind of child but Secrets.
 static WHOLE: LazyLock<Vec<ApiResource>> = LazyLock::new(|| {
@@ -116,6 +120,8 @@ impl Child {
 #[derive(Clone, Debug)]
 pub struct Cache {
     children: Arc<RwLock<HashMap<PortalKey, Children>>>,
+    /// Uids of objects whose end was seen, and when.
+    ended: Arc<RwLock<HashMap<String, Instant>>>,
     /// Kinds that have been listed.
     filled: watch::Sender<HashSet<String>>,
 }
@@ -133,7 +139,11 @@ impl Cache {
         client: &Client,
         scope: &Scope,
     ) -> (Self, impl Stream<Item = ObjectRef<Guarded>> + Send + 'static) {
-        let cache = Self { children: Arc::default(), filled: watch::Sender::default() };
+        let cache = Self {
+            children: Arc::default(),
+            ended: Arc::default(),
+            filled: watch::Sender::default(),
+        };
         let mut moves = stream::SelectAll::new();
         for resource in WHOLE.iter() {
             let objects = match scope {
@@ -165,6 +175,18 @@ impl Cache {
         let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
         let of_portal = children.get(&key(namespace, portal))?;
         of_portal.get(&(kind.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Whether a watch has shown the end of this object, as far as that is remembered.
+    #[must_use]
+    pub fn has_ended(&self, uid: &str) -> bool {
+        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(uid)
+    }
+
+    /// Forgets the ends of objects that nobody asks for any more.
+    pub fn forget_ended(&self) {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|_, at| at.elapsed() < ENDED_REMEMBERED);
     }
 
     /// Every object that says it belongs to a portal of this name. Whether it does is told by
@@ -239,10 +261,17 @@ impl Cache {
                 let Some((portal, child)) = placed(kind, convert(object)) else {
                     return Vec::new();
                 };
+                // First: whoever does not find it has to be able to learn why.
+                self.note_end(&child.uid);
                 self.remove(&portal, &child_key(&child));
                 vec![portal]
             }
         }
+    }
+
+    fn note_end(&self, uid: &str) {
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(uid.to_owned(), Instant::now());
     }
 
     fn insert(&self, portal: PortalKey, child: Child) {
@@ -335,7 +364,7 @@ mod tests {
     }
 
     fn cache() -> Cache {
-        Cache { children: Arc::default(), filled: watch::Sender::default() }
+        Cache { children: Arc::default(), ended: Arc::default(), filled: watch::Sender::default() }
     }
 
     #[test]
@@ -350,6 +379,7 @@ mod tests {
         assert!(cache.get("m", "a", "Service", "a-portal").is_none());
         assert_eq!(note(Event::Delete(service("a", "a-portal"))), [key("n", "a")]);
         assert!(cache.of_portal("n", "a").is_empty());
+        assert!(cache.has_ended("a-portal") && !cache.has_ended("b-portal"), "by uid");
     }
 
     #[test]
