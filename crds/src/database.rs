@@ -111,7 +111,7 @@ pub enum DeletionPolicy {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.secret) ? 1 : 0) + (has(self.terraformState) ? 1 : 0) + (has(self.secretsManager) ? 1 : 0) == 1").message("database.mysql.source: say where the account comes from, with exactly one of secret: {name: hardware-database}, terraformState: {secretSuffix: rds}, secretsManager: {secretId: hardware, region: eu-west-1}")
+    validation = Rule::new("(has(self.secret) ? 1 : 0) + (has(self.terraformState) ? 1 : 0) + (has(self.secretsManager) ? 1 : 0) == 1").message("database.mysql.source: say where the account comes from, with exactly one of secret: {name: hardware-mysql}, terraformState: {secretSuffix: rds}, secretsManager: {secretId: hardware, region: eu-west-1}")
 )]
 pub struct MysqlSource {
     /// A Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the

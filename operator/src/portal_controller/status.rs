@@ -306,14 +306,20 @@ fn of_halted(
     troubles: &Troubles,
 ) -> Vec<Finding> {
     let mut findings = of_failed(portal, failure, live, troubles);
-    for decided in [
-        database(validated, live, troubles.of(Component::Migration)),
-        credentials::find(credentials),
-    ] {
+    let database = missing_job(migration::name(validated), live)
+        .unwrap_or_else(|| database(validated, live, troubles.of(Component::Migration)));
+    for decided in [database, credentials::find(credentials)] {
         findings.retain(|finding| finding.kind != decided.kind);
         findings.push(decided);
     }
     findings
+}
+
+/// Where the failure came before the migration's Job, none is at work.
+fn missing_job(job: Option<String>, live: &Live) -> Option<Finding> {
+    let job = job.filter(|job| !live.jobs.contains_key(job))?;
+    let message = format!("Job {job} does not exist yet");
+    Some(Finding::new(ConditionType::DatabaseReady, false, Reason::NotCreated, message))
 }
 
 /// What runs is still described; what is unknown is taken from the last status.

@@ -4,12 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Outcome, report,
+    Failure, Outcome, missing_job, readiness, report,
     workloads::{availability, progress_of},
 };
 use crate::portal_controller::{
     build::labels::Component,
-    live::{Live, LiveDeployment},
+    live::{Live, LiveDeployment, Migration},
     pods::{Trouble, Troubles},
 };
 
@@ -87,6 +87,22 @@ fn pods_that_merely_are_not_ready_yet_are_still_on_their_way() {
     let live = deployment(&json!([unavailable()]));
     let found = progress_of([(Component::Portal, Some(&live))], &troubles);
     assert_eq!((found.is_true, found.reason), (true, Reason::RollingOut));
+}
+
+#[test]
+fn a_migration_that_was_never_made_is_no_obstacle_of_its_own() {
+    let job = || Some("p-migrate-1".to_owned());
+    let missing = missing_job(job(), &Live::default()).expect("it is not there");
+    let failure = Failure {
+        concerns: ConditionType::Progressing,
+        reason: Reason::Refused,
+        message: "a policy is in the way".to_owned(),
+    };
+    let ready = readiness(&[missing], Some(&failure));
+    assert_eq!((ready.reason, &*ready.message), (Reason::Refused, "a policy is in the way"));
+    let jobs = [("p-migrate-1".to_owned(), Migration::Running)].into();
+    let live = Live { jobs, ..Live::default() };
+    assert_eq!((missing_job(job(), &live), missing_job(None, &live)), (None, None));
 }
 
 #[test]
