@@ -38,11 +38,11 @@ pub async fn leader(client: &Client) -> Result<Pod> {
     pods.find(|pod| holder.starts_with(&format!("{}_", pod.name_any()))).context(holder)
 }
 
-/// Passes over portals since the start, whatever came of them, of all replicas together.
+/// Passes over portals since the start, whatever came of them, of all ready replicas together.
 pub async fn passes(client: &Client) -> Result<u64> {
     let mut passes = 0;
-    for pod in pods(client).await? {
-        let series = scrape::admin_port(&pod).await?;
+    for pod in pods(client).await?.iter().filter(|pod| is_ready(pod)) {
+        let series = scrape::admin_port(pod).await?;
         passes += scrape::count(&series, "reconcile_total", &[]);
     }
     Ok(passes)

@@ -16,7 +16,7 @@ use kube_runtime::{
     watcher,
 };
 use service_kit::{Lifecycle, readiness::Gate};
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -47,6 +47,9 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// database that does not answer, and the next leader can repeat every step.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// When a replica is ready though a list is outstanding.
+const FILLED_AT_THE_LATEST: Duration = Duration::from_secs(20);
+
 /// What every scope's controller works with.
 #[derive(Clone)]
 pub struct Equipment {
@@ -62,50 +65,76 @@ pub struct Equipment {
     pub census: Census,
 }
 
-/// Starts the work in the background. The process is ready once the definition is installed, leader or
-/// not; it ends when the lead is lost.
+/// Starts the work in the background. The process is ready, leader or not, once the definition is
+/// installed and it has seen what is there; it ends when the lead is lost.
 pub fn start(
     lifecycle: &Lifecycle,
     equipment: Equipment,
     scopes: Vec<Scope>,
     candidate: Candidate,
 ) {
-    let gate = lifecycle.readiness().gate("definition", "not looked for yet");
+    let definition = lifecycle.readiness().gate("definition", "not looked for yet");
+    let watches = lifecycle.readiness().gate("watches", "what is there is being listed");
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("leader", async move {
-        let wait = wait_for_definition(&equipment.client, gate);
+        let wait = wait_for_definition(&equipment.client, definition);
         if closing.run_until_cancelled(wait).await.is_none() {
             return;
         }
-        // Whoever waits for the lead follows everything already, to be of use at once.
-        let mut followed = follow(&equipment.client, scopes);
-        let stand_by = async {
-            tokio::select! {
-                claim = candidate.become_leader() => claim,
-                never = keep_caches(&mut followed) => match never {},
-            }
-        };
-        let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
-        let stopped = closing.clone();
-        let work = control(equipment, followed, closing);
-        let grace = async {
-            stopped.cancelled().await;
-            sleep(GRACE).await;
-        };
-        // A branch that is not taken is dropped, and nothing of it goes on.
-        let work = async {
-            tokio::select! {
-                () = work => {}
-                () = grace => {}
-            }
-        };
+        let followed = follow(&equipment.client, scopes);
+        let caches: Vec<Cache> = followed.iter().map(|one| one.cache.clone()).collect();
         tokio::select! {
-            // Told to stop, and nothing is under way any more.
-            () = work => candidate.resign(claim).await,
-            // What is under way ends with the process; the fence lets nothing through.
-            () = candidate.stay_leader(&mut claim) => {}
+            () = lead(equipment, followed, candidate, closing) => {}
+            never = open_when_filled(&caches, watches) => match never {},
         }
     });
+}
+
+/// Waits for the lead, works as long as it has it, and gives it back when told to stop.
+async fn lead(
+    equipment: Equipment,
+    mut followed: Vec<Followed>,
+    candidate: Candidate,
+    closing: CancellationToken,
+) {
+    // Whoever waits for the lead follows everything already, to be of use at once.
+    let stand_by = async {
+        tokio::select! {
+            claim = candidate.become_leader() => claim,
+            never = keep_caches(&mut followed) => match never {},
+        }
+    };
+    let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
+    let stopped = closing.clone();
+    let work = control(equipment, followed, closing);
+    let grace = async {
+        stopped.cancelled().await;
+        sleep(GRACE).await;
+    };
+    // A branch that is not taken is dropped, and nothing of it goes on.
+    let work = async {
+        tokio::select! {
+            () = work => {}
+            () = grace => {}
+        }
+    };
+    tokio::select! {
+        // Told to stop, and nothing is under way any more.
+        () = work => candidate.resign(claim).await,
+        // What is under way ends with the process; the fence lets nothing through.
+        () = candidate.stay_leader(&mut claim) => {}
+    }
+}
+
+/// While a new version rolls out, the old one goes on until the new one would be of use at once. A
+/// namespace that is gone, or whose Role is, is never listed and must not hold that up.
+async fn open_when_filled(caches: &[Cache], gate: Gate) -> Infallible {
+    let filled = join_all(caches.iter().map(Cache::wait_until_filled));
+    if timeout(FILLED_AT_THE_LATEST, filled).await.is_err() {
+        warn!("some of what is there has not been listed yet; the watches above say why");
+    }
+    gate.open();
+    std::future::pending().await
 }
 
 /// A watch on a kind that does not exist fails for ever, and says so in riddles. Of an older

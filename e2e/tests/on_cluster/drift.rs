@@ -89,6 +89,55 @@ async fn delete_and_wait(namespace: &Namespace, child: &Owned) -> Result<Duratio
     Ok(started.elapsed())
 }
 
+/// As when the operator died between the two writes that make a Deployment.
+#[tokio::test]
+async fn a_number_of_pods_that_nobody_has_set_is_set() -> Result<()> {
+    let namespace = Namespace::open("e2e-drift-unset").await?;
+    let spec = json!({
+        "hardware": {"autoscaling": {"disabled": true}, "replicas": 0},
+        "portal": {
+            // Kept as it is from then on, whoever changes it.
+            "autoscaling": {"disabled": true},
+            "scheduling": {"nodeSelector": {"gill-hicks.dev/nowhere": "true"}},
+        },
+    });
+    namespace.apply_portal("unset", spec.clone()).await?;
+    let deployments = namespace.api::<Deployment>();
+    let expect = async |replicas: i32| {
+        eventually(&format!("{replicas} pods"), RESTORED, async || {
+            let scale = deployments.get_scale("unset-portal").await?;
+            let found = scale.spec.and_then(|spec| spec.replicas);
+            ensure!(found == Some(replicas), "{found:?}");
+            Ok(())
+        })
+        .await
+    };
+    expect(2).await?;
+    // Who applies nothing gives up what he applied before, and the API server puts its default there.
+    let nothing = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "unset-portal"},
+    });
+    let second_manager = PatchParams::apply("gill-hicks-operator/replicas").force();
+    let before = deployments.get("unset-portal").await?.metadata.generation;
+    let given_up =
+        deployments.patch("unset-portal", &second_manager, &Patch::Apply(nothing)).await?;
+    ensure!(given_up.metadata.generation > before, "nothing was given up");
+    expect(2).await?;
+    let three = Patch::Merge(json!({"spec": {"replicas": 3}}));
+    deployments.patch_scale("unset-portal", &PatchParams::default(), &three).await?;
+    let mut titled = spec.clone();
+    titled["portal"]["title"] = json!("Written anew");
+    namespace.apply_portal("unset", titled).await?;
+    eventually("another template", RESTORED, async || {
+        let template = json!(deployments.get("unset-portal").await?.spec).to_string();
+        ensure!(template.contains("Written anew"), "it is {template}");
+        Ok(())
+    })
+    .await?;
+    expect(3).await?;
+    namespace.delete_portal("unset").await
+}
+
 /// So soon that the end of it comes before the answer to the write that made it, or with it.
 #[tokio::test]
 async fn a_child_that_is_deleted_in_the_moment_it_returns_returns_again() -> Result<()> {
@@ -230,7 +279,9 @@ async fn change_unwatched(namespace: &Namespace, children: &[Owned]) -> Result<(
 /// Says how many there were, and waits until there are as many as asked for.
 async fn scale_operator(deployments: &Api<Deployment>, replicas: i32) -> Result<i32> {
     let name = "gill-hicks-operator";
-    let before = deployments.get_scale(name).await?.spec.and_then(|spec| spec.replicas);
+    let scale = deployments.get_scale(name).await?.spec.context("a Deployment has a scale")?;
+    // The API leaves a zero out.
+    let before = scale.replicas.unwrap_or(0);
     let patch = json!({"spec": {"replicas": replicas}});
     deployments.patch_scale(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     eventually(&format!("{replicas} pods of the operator"), RESTORED * 2, async || {
@@ -240,5 +291,5 @@ async fn scale_operator(deployments: &Api<Deployment>, replicas: i32) -> Result<
         Ok(())
     })
     .await?;
-    before.context("a Deployment has a number of replicas")
+    Ok(before)
 }

@@ -29,6 +29,11 @@ async fn passes_over_fifty_portals_at_rest_ask_for_nothing_and_move_nothing() ->
     let namespace = Namespace::keep(NAMESPACE).await?;
     namespace.delete_portals().await?;
     fake_nodes::expect_some(&namespace.client()).await?;
+    // One that starts meanwhile would list everything.
+    eventually("two ready replicas", Duration::from_mins(1), async || {
+        operator::leader(&namespace.client()).await
+    })
+    .await?;
     let names: Vec<String> = (0..PORTALS).map(|number| format!("quiet-{number:02}")).collect();
     let spec = fake_nodes::spec(2);
     try_join_all(names.iter().map(|name| namespace.apply_portal(name, spec.clone()))).await?;

@@ -414,10 +414,23 @@ impl Walker {
             let name = format!("{}/{}", kind.kind, child.name_any());
             let text = serde_json::to_string(&without_chance(serde_json::to_value(&child)?))?;
             let text = text.replace(portal, "NAME").replace(self.namespace.name(), "NAMESPACE");
-            Ok((name.replace(portal, "NAME"), serde_json::from_str(&text)?))
+            let name = without_hash(&name.replace(portal, "NAME"));
+            Ok((name, serde_json::from_str(&without_hash(&text))?))
         });
         children.collect()
     }
+}
+
+/// The name of a migration's Job ends with a hash of its template, which has the portal's name in it.
+fn without_hash(text: &str) -> String {
+    const JOB: &str = "NAME-migrate-";
+    let mut parts = text.split(JOB);
+    let mut without = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        without.push_str(JOB);
+        without.push_str(part.trim_start_matches(|it: char| it.is_ascii_hexdigit()));
+    }
+    without
 }
 
 /// Type, status and reason of each condition.
