@@ -90,8 +90,8 @@ async fn a_leader_that_is_killed_in_the_middle_of_a_change_leaves_the_rest_to_th
     let client = walker.namespace().client();
     let mut in_the_middle = 0;
     for scenario in Scenario::ALL {
-        let expected = model.run("model", scenario).await?;
-        let name = format!("{scenario:?}").to_lowercase();
+        let expected = model.run("expected", scenario).await?;
+        let name = format!("case-{scenario:?}").to_lowercase();
         let mut uid = String::new();
         if let (Some(spec), Some(before)) = (scenario.before(), &expected.before) {
             uid = walker.apply(&name, &spec).await?;
