@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use crds::RotationOutcome;
 use e2e::{
     fault::{Fault, Faults},
@@ -15,11 +15,11 @@ use e2e::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use tokio::{sync::Mutex, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     scenario::on_mysql,
-    walk::{SETTLED, Server, Site, Walker, cases},
+    walk::{SETTLED, Server, Site, Walker, cases, failures, try_all},
 };
 
 /// Cases at the same time, each in a namespace of its own.
@@ -39,23 +39,14 @@ pub(super) async fn walk(mode: &str, site: Site) -> Result<()> {
     let places = walkers[0].rotate(None).await?;
     let cases = cases(site, places);
     let count = cases.len();
-    let free = Mutex::new(walkers);
-    let failures: Vec<String> = stream::iter(cases)
-        .map(async |(fault, k)| {
-            let walker = free.lock().await.pop().context("as many walkers as cases at once")?;
-            let result = walker.rotate(Some((fault, k))).await;
-            free.lock().await.push(walker);
-            result.with_context(|| format!("{mode}: {fault} at {site} {k}"))
-        })
-        .buffer_unordered(WALKERS)
-        .filter_map(async |result| result.err().map(|error| format!("{error:#}")))
-        .collect()
-        .await;
+    let try_one = async |walker: &Rotating, fault, k| walker.rotate(Some((fault, k))).await;
+    let (results, walkers) = try_all(walkers, mode, site, cases, try_one).await;
+    let failures = failures(&results);
     println!(
         "{mode}: {count} faults over {places} {site}s of a rotation, {} failed",
         failures.len()
     );
-    for walker in free.into_inner() {
+    for walker in walkers {
         walker.close().await?;
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));

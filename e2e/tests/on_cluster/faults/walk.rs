@@ -66,22 +66,11 @@ pub(super) async fn walk(scenario: Scenario, site: Site) -> Result<()> {
     let expected = walkers[0].run("expected", scenario).await?.after;
     let cases = cases(site, expected.requests);
     let count = cases.len();
-    let free = Mutex::new(walkers);
-    let results: Vec<Result<usize>> = stream::iter(cases)
-        .map(async |(fault, k)| {
-            let walker = free.lock().await.pop().context("as many walkers as cases at once")?;
-            let result = walker.try_case(scenario, fault, k, &expected).await;
-            free.lock().await.push(walker);
-            result.with_context(|| format!("{scenario:?}: {fault} at {site} {k}"))
-        })
-        .buffer_unordered(WALKERS)
-        .collect()
-        .await;
-    let failures: Vec<String> = results
-        .iter()
-        .filter_map(|it| it.as_ref().err())
-        .map(|error| format!("{error:#}"))
-        .collect();
+    let label = format!("{scenario:?}");
+    let try_one =
+        async |walker: &Walker, fault, k| walker.try_case(scenario, fault, k, &expected).await;
+    let (results, _) = try_all(walkers, &label, site, cases, try_one).await;
+    let failures = failures(&results);
     let most = results.iter().flatten().max().copied().unwrap_or_default();
     println!(
         "{scenario:?}: {count} faults over {} {site}s, {} failed; at most {most} {site}s to come about",
@@ -90,6 +79,35 @@ pub(super) async fn walk(scenario: Scenario, site: Site) -> Result<()> {
     );
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
+}
+
+/// Tries the cases, as many at the same time as there are walkers, and gives the walkers back.
+pub(super) async fn try_all<W, T>(
+    walkers: Vec<W>,
+    label: &str,
+    site: Site,
+    cases: Vec<(Fault, usize)>,
+    try_one: impl AsyncFn(&W, Fault, usize) -> Result<T>,
+) -> (Vec<Result<T>>, Vec<W>) {
+    let at_once = walkers.len();
+    let free = Mutex::new(walkers);
+    let results = stream::iter(cases)
+        .map(async |(fault, k)| {
+            let walker = free.lock().await.pop().context("as many walkers as cases at once")?;
+            let result = try_one(&walker, fault, k).await;
+            free.lock().await.push(walker);
+            result.with_context(|| format!("{label}: {fault} at {site} {k}"))
+        })
+        .buffer_unordered(at_once)
+        .collect()
+        .await;
+    (results, free.into_inner())
+}
+
+/// The errors among them, with their causes.
+pub(super) fn failures<T>(results: &[Result<T>]) -> Vec<String> {
+    let errors = results.iter().filter_map(|result| result.as_ref().err());
+    errors.map(|error| format!("{error:#}")).collect()
 }
 
 /// Every fault at each place if `E2E_FAULTS` is "all", otherwise one fault each, in turn.
@@ -289,26 +307,17 @@ impl Walker {
     ) -> Result<usize> {
         let portal = format!("{fault}-{k}").to_lowercase();
         let mut case = self.begin(&portal, scenario, Some((fault, k))).await?;
-        let comes_about = async || {
-            eventually(&format!("the outcome after {fault}"), SETTLED, async || {
-                self.expect_outcome(&portal, &case.uid, expected).await
-            })
-            .await
-        };
         // A run may need fewer requests than the one that was counted: then the fault does not strike.
         let has_crashed = tokio::select! {
             biased;
             () = case.faults.crashed() => true,
-            outcome = comes_about() => outcome.map(|()| false)?,
+            outcome = self.await_outcome(&case, expected) => outcome.map(|()| false)?,
         };
         if has_crashed {
             case.operator.crash().await?;
             case.faults.heal();
             case.operator = self.start_with(&case.faults).await?;
-            eventually(&format!("the outcome after {fault}"), SETTLED, async || {
-                self.expect_outcome(&portal, &case.uid, expected).await
-            })
-            .await?;
+            self.await_outcome(&case, expected).await?;
         }
         let outcome = self.await_rest(&case).await?;
         self.remove(&portal).await?;
@@ -352,6 +361,14 @@ impl Walker {
             sleep(REST).await;
             ensure!(faults.all_requests() == all, "requests are still made");
             Ok(Outcome { requests: before, ..self.look(portal, uid).await? })
+        })
+        .await
+    }
+
+    async fn await_outcome(&self, case: &Case, expected: &Outcome) -> Result<()> {
+        let Case { portal, uid, .. } = case;
+        eventually(&format!("the outcome of {portal}"), SETTLED, async || {
+            self.expect_outcome(portal, uid, expected).await
         })
         .await
     }
