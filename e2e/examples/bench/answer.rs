@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::{
     Client,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, DATE, HeaderMap, HeaderName},
@@ -13,6 +13,9 @@ use reqwest::{
 
 /// "HTTP/1.1 200 OK", the line's end, and the empty line behind the headers.
 const FIXED_BYTES: usize = 15 + 2 + 2;
+
+/// Characters of a body that an error quotes.
+const EXCERPT: usize = 120;
 
 /// A successful answer without a content encoding, as wrk gets it.
 pub(crate) struct Answer {
@@ -58,7 +61,8 @@ impl Answer {
         Ok([headers, body])
     }
 
-    /// Fails unless `other` is the same answer, possibly given at another time.
+    /// Fails unless `other` is the same answer, possibly given at another time: the header `date`
+    /// and what a page says in `<time>` may differ, though not in length.
     pub(crate) fn ensure_same_as(&self, other: &Self) -> Result<()> {
         let names = |answer: &Self| {
             let mut names: Vec<_> = answer.headers.keys().map(HeaderName::to_string).collect();
@@ -66,11 +70,37 @@ impl Answer {
             names.join(", ")
         };
         ensure!(names(self) == names(other), "headers differ: {} / {}", names(self), names(other));
-        ensure!(self.body == other.body, "bodies differ");
+        let [our_text, their_text] = [self, other].map(|answer| without_times(&answer.body));
+        if our_text != their_text {
+            let at = common_length(&our_text, &their_text);
+            let [ours, theirs] = [&our_text, &their_text].map(|text| excerpt(text, at));
+            bail!("bodies differ: …{ours}… / …{theirs}…");
+        }
         let (ours, theirs) = (self.wire_bytes(), other.wire_bytes());
         ensure!(ours == theirs, "answers differ in length: {ours} / {theirs}");
         Ok(())
     }
+}
+
+/// A body whose `<time>` elements are empty.
+fn without_times(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
+    let mut parts = body.split("<time ");
+    let before_the_first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(before_the_first, |text, part| match part.split_once("</time>") {
+        Some((_, rest)) => text + "<time/>" + rest,
+        None => text + "<time " + part,
+    })
+}
+
+/// Where two texts begin to differ, counted in characters.
+fn common_length(ours: &str, theirs: &str) -> usize {
+    std::iter::zip(ours.chars(), theirs.chars()).take_while(|(our, their)| our == their).count()
+}
+
+/// What stands around the character at `at`.
+fn excerpt(text: &str, at: usize) -> String {
+    text.chars().skip(at.saturating_sub(EXCERPT / 2)).take(EXCERPT).collect()
 }
 
 #[cfg(test)]
@@ -115,5 +145,19 @@ mod tests {
         ] {
             assert!(first.ensure_same_as(&other).is_err());
         }
+    }
+
+    #[test]
+    fn a_page_is_the_same_a_minute_later_and_not_with_another_level() {
+        let page = |minute, level| {
+            let time = format!(r#"<time datetime="12:{minute}Z">12:{minute} UTC</time>"#);
+            answer(&[], &format!("<p>c5: {level}</p><p>Last confirmed at {time}.</p>"))
+        };
+        page("09", "HIGH").ensure_same_as(&page("10", "HIGH")).unwrap();
+        let error = page("09", "HIGH").ensure_same_as(&page("09", "LOW")).unwrap_err();
+        assert!(error.to_string().contains("c5: HIGH</p>"), "{error}");
+        assert!(error.to_string().contains("c5: LOW</p>"), "{error}");
+        assert!(page("09", "HIGH").ensure_same_as(&page("9", "HIGH")).is_err());
+        assert!(page("09", "HIGH").ensure_same_as(&answer(&[], "<p>c5: HIGH</p>")).is_err());
     }
 }
