@@ -72,7 +72,7 @@ fn collect_messages(value: &Value, messages: &mut Vec<String>) {
 
 #[test]
 fn the_committed_definition_is_that_of_the_types() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/hardwareportals.yaml");
+    let path = "hardwareportals.yaml";
     if std::env::var_os("UPDATE_CRD").is_some() {
         std::fs::write(path, crd_yaml()).expect("written");
     }
@@ -133,7 +133,7 @@ fn a_portal_on_mysql_gets_accounts_of_its_own_unless_told_otherwise() {
 
 #[test]
 fn the_examples_are_valid_and_have_no_unknown_field() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples");
+    let folder = "../deploy/examples";
     let mut portals = 0;
     for entry in std::fs::read_dir(folder).expect("the folder of examples") {
         let path = entry.expect("readable").path();

@@ -1,6 +1,6 @@
 //! The dashboard, the alerts and the PodMonitors of `deploy/monitoring`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -72,8 +72,7 @@ pub struct Relabeling {
 }
 
 fn read(name: &str) -> Result<String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/monitoring");
-    let path = folder.join(name);
+    let path = Path::new("../deploy/monitoring").join(name);
     std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }
 

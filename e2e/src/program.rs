@@ -45,6 +45,6 @@ pub fn run_in_shell(commands: &str) -> Result<String> {
 
 /// A page of the documentation, whose commands are run as they stand there.
 pub fn read_page(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = Path::new("../docs").join(name);
     std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }

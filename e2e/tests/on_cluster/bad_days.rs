@@ -380,7 +380,7 @@ async fn an_object_that_cannot_be_read_is_told_so_and_stops_nobody() -> Result<(
 
 /// Makes the namespace as `deploy/install` does: with the operator's rights in it.
 fn give_to_the_operator(name: &str) -> Result<()> {
-    let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/manifests/watched-namespace.yaml");
+    let rights = "../deploy/manifests/watched-namespace.yaml";
     run_in_shell(&format!(
         "kubectl get namespace {name} >/dev/null 2>&1 || kubectl create namespace {name}
          kubectl label --overwrite namespace {name} pod-security.kubernetes.io/enforce=restricted

@@ -67,7 +67,7 @@ fn may_read_secrets() -> Result<String> {
 }
 
 fn run_in_root(command: &str) -> Result<String> {
-    run_in_shell(&format!("cd {}/.. && {command}", env!("CARGO_MANIFEST_DIR")))
+    run_in_shell(&format!("cd .. && {command}"))
 }
 
 /// Those that the operator is set to work in.

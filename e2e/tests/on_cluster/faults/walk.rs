@@ -200,8 +200,7 @@ pub(super) struct Model {
 impl Walker {
     /// Opens the namespace, and makes it if it is missing.
     pub(super) async fn open(name: &str) -> Result<Self> {
-        let role =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/manifests/watched-namespace.yaml");
+        let role = "../deploy/manifests/watched-namespace.yaml";
         let script = format!(
             "kubectl create namespace {name} --dry-run=client --output yaml | kubectl apply --server-side --filename - &&
              kubectl --namespace {name} apply --server-side --filename {role}"
