@@ -21,6 +21,9 @@ use crate::{fault::Faults, namespace::configuration_of_operator, proxy::Proxy, s
 /// Short, so that a request without an answer does not take up the test's time.
 const DEADLINE: Duration = Duration::from_secs(1);
 
+/// Short as well: what a portal says is compared once it is at rest.
+const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
 /// A running operator.
 pub struct Operator {
     task: JoinHandle<()>,
@@ -72,6 +75,7 @@ impl Operator {
             inquirer: Inquirer::new().context("failed to prepare a client for pods")?,
             instance: "in-process".to_owned(),
             census: Census::default(),
+            status_pause: STATUS_PAUSE,
         };
         let closing = CancellationToken::new();
         let scopes = vec![Scope::Namespace(namespace.to_owned())];

@@ -12,7 +12,7 @@ use operator::{
     client::{DEADLINE, Fence, client},
     credentials::adoption::Inquirer,
     leader::{Candidate, Times},
-    portal_controller::live::Scope,
+    portal_controller::{live::Scope, reporter},
     run::{self, Equipment},
     settings::{HostPattern, Settings},
 };
@@ -189,6 +189,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         inquirer,
         instance: args.pod_name.clone(),
         census: Census::default(),
+        status_pause: reporter::PAUSE,
     };
     run::start(&lifecycle, equipment, scopes, candidate);
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));

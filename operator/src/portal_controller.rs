@@ -135,8 +135,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
             counter!("reconcile_total", "outcome" => "applied").increment(1);
             context.retries.succeeded(&uid);
             debug!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
-            let pods = pods::next_look(portal.status.as_ref(), jiff::Timestamp::now());
-            Action::requeue(pods.map_or(next_look, |pods| pods.min(next_look)))
+            Action::requeue(next_look)
         }
         Err(error) => {
             counter!("reconcile_total", "outcome" => error.label()).increment(1);
@@ -155,8 +154,8 @@ async fn pass(
 ) -> Result<Duration, ReconcileError> {
     let portal = &context.reporter.up_to_date(portal);
     if portal.spec.suspend {
-        let early = say(portal, namespace, context, &Outcome::Suspended).await?;
-        return Ok(early.unwrap_or_else(at_rest));
+        let soon = say(portal, namespace, context, &Outcome::Suspended).await?;
+        return Ok(soon.unwrap_or_else(at_rest));
     }
     let Decided { validated, credentials, live } = match decide(portal, namespace, context).await {
         Ok(decided) => decided,
@@ -172,8 +171,8 @@ async fn pass(
     match context.applier.apply(&validated, children, &own).await {
         Ok(applied) => {
             let outcome = Outcome::Applied(&validated, credentials, &applied);
-            let early = say(portal, namespace, context, &outcome).await?;
-            let soon = [early, applied.confirm_after()].into_iter().flatten();
+            let soon = say(portal, namespace, context, &outcome).await?;
+            let soon = [soon, applied.confirm_after()].into_iter().flatten();
             Ok(soon.fold(next_look(&validated, credentials), Duration::min))
         }
         Err(error) => {
@@ -224,7 +223,7 @@ fn last_generation(portal: &HardwarePortal) -> u64 {
 }
 
 /// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
-/// it is to be said, if now is too early.
+/// there may be more to say: it was too early for it, or the pods are to be asked.
 async fn say(
     portal: &HardwarePortal,
     namespace: &str,
@@ -236,10 +235,12 @@ async fn say(
     let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
     let troubles = pods::ask(&context.client, namespace, &name, last, now).await;
     let status = report(portal, outcome, &live, &troubles, now);
+    let to_ask_pods = pods::next_look(Some(&status), now);
     // Failures come ever more slowly, and the next pass may be far.
     let is_urgent = matches!(outcome, Outcome::Failed(_) | Outcome::Halted(..));
     let said = context.reporter.say(portal, status, is_urgent).await;
-    said.map_err(|error| ReconcileError::Status(Box::new(error)))
+    let early = said.map_err(|error| ReconcileError::Status(Box::new(error)))?;
+    Ok([early, to_ask_pods].into_iter().flatten().min())
 }
 
 /// When to look again without a reason: as soon as the credential asks for it, otherwise at rest.

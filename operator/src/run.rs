@@ -8,12 +8,13 @@ use futures::{
     future::join_all,
     stream::{BoxStream, SelectAll},
 };
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use kube_runtime::{
-    Controller,
+    Controller, Predicate, PredicateConfig, WatchStreamExt,
     controller::{Action, Config},
-    reflector::{ObjectRef, Store},
-    watcher,
+    predicates,
+    reflector::{self, ObjectRef, Store},
+    watcher::{self, watcher},
 };
 use service_kit::{Lifecycle, readiness::Gate};
 use tokio::time::{interval, sleep, timeout};
@@ -29,7 +30,7 @@ use crate::{
     portal_controller::{
         Context, Guarded,
         apply::Applier,
-        live::{Cache, Scope, own_secrets::Contents},
+        live::{Cache, Scope, children::PAGE, own_secrets::Contents},
         reconcile,
         reporter::Reporter,
         retry::Retries,
@@ -63,6 +64,8 @@ pub struct Equipment {
     pub instance: String,
     /// Counts the portals of all scopes.
     pub census: Census,
+    /// Between two statuses of a portal that settles.
+    pub status_pause: Duration,
 }
 
 /// Starts the work in the background. The process is ready, leader or not, once the definition is
@@ -192,15 +195,28 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 }
 
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
-    let Equipment { client, settings, inquirer, instance, census } = equipment;
+    let Equipment { client, settings, inquirer, instance, census, status_pause } = equipment;
     let Followed { scope, cache, moves } = followed;
-    let portals: Api<Guarded> = scope.api(&client);
+    let (portals, writer) = reflector::store();
+    let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
+        // Larger than the portal itself, and nothing here reads them.
+        .modify(|portal: &mut Guarded| portal.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::labels)
+                .combine(predicates::annotations)
+                .combine(predicates::finalizers),
+            // What is said in the status is said by this process: no reason to look again.
+            PredicateConfig::default(),
+        );
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
         rotator: Rotator::new(client.clone(), inquirer),
         applier: Applier::new(client.clone()),
-        reporter: Reporter::new(client.clone(), events.clone()),
+        reporter: Reporter::new(client.clone(), events.clone(), status_pause),
         contents: Contents::default(),
         client,
         settings,
@@ -209,12 +225,12 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         retries: Retries::default(),
     });
     info!(?scope, "watching");
-    let controller = Controller::new(portals, watcher::Config::default())
+    let controller = Controller::for_stream(moved, portals.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .trigger_backoff(WatchBackoff::default())
         .reconcile_on(moves)
         .graceful_shutdown_on(closing.clone().cancelled_owned());
-    let upkeep = keep_up(scope, controller.store(), Arc::clone(&context), census, closing);
+    let upkeep = keep_up(scope, portals, Arc::clone(&context), census, closing);
     let passes = controller
         .run(
             async |portal, context| Ok::<_, Infallible>(reconcile(portal, context).await),

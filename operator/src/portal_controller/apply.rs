@@ -259,6 +259,8 @@ impl Pass<'_> {
         self.put(deployment).await?;
         let live = before.map(|before| before.replicas);
         let replicas = scaling.and_then(|scaling| replicas_to_set(scaling, live, was_automatic));
+        // Also where it is the API server's default: of a number that nobody owns, that server does not
+        // say that an autoscaler has changed it.
         let Some(replicas) = replicas else { return Ok(()) };
         info!(namespace, deployment = name, replicas, "setting the number of pods");
         let only_replicas = json!({

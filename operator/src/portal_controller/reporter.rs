@@ -16,16 +16,17 @@ use tokio::time::Instant;
 
 use crate::events::Events;
 
-/// While a portal settles, its conditions change. Unless it became ready or ceased to be, what is new
-/// waits until the last status is this old.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The same where no condition turns, as when a pod more is ready.
-const PAUSE_OF_COUNTS: Duration = Duration::from_secs(5);
+/// While a portal settles, counts and reasons change several times. Unless it became ready or ceased to
+/// be, what is new waits until the last status is this old.
+pub const PAUSE: Duration = Duration::from_secs(5);
+/// The same for the steps of a rotation, at most: they are watched by whoever asked for it.
+const PAUSE_OF_CREDENTIALS: Duration = Duration::from_secs(1);
 
 /// Writes the statuses of all portals.
 pub struct Reporter {
     client: Client,
     events: Events,
+    pause: Duration,
     /// The last status of each portal, by its uid.
     last: Mutex<HashMap<String, Last>>,
 }
@@ -36,14 +37,15 @@ struct Last {
     /// The portal's version when it was decided. As long as the watch shows that, `status` is newer
     /// than what the portal holds.
     decided_on: Option<String>,
-    status: HardwarePortalStatus,
+    /// None once the watch has shown another version.
+    status: Option<HardwarePortalStatus>,
 }
 
 impl Reporter {
-    /// A reporter that has said nothing yet.
+    /// A reporter that has said nothing yet, and pauses between two statuses: see [`PAUSE`].
     #[must_use]
-    pub fn new(client: Client, events: Events) -> Self {
-        Self { client, events, last: Mutex::default() }
+    pub fn new(client: Client, events: Events, pause: Duration) -> Self {
+        Self { client, events, pause, last: Mutex::default() }
     }
 
     /// Forgets portals that are gone.
@@ -55,11 +57,12 @@ impl Reporter {
     /// The portal with the status that was written last, where the watch lags behind it.
     #[must_use]
     pub fn up_to_date(&self, portal: &HardwarePortal) -> HardwarePortal {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = last.get(&portal.uid().unwrap_or_default());
-        let newer = written.filter(|last| last.decided_on == portal.resource_version());
-        let status = newer.map_or_else(|| portal.status.clone(), |last| Some(last.status.clone()));
-        HardwarePortal { status, ..portal.clone() }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let newer = last.get_mut(&portal.uid().unwrap_or_default()).and_then(|last| {
+            last.status.take_if(|_| last.decided_on != portal.resource_version());
+            last.status.clone()
+        });
+        HardwarePortal { status: newer.or_else(|| portal.status.clone()), ..portal.clone() }
     }
 
     /// Writes a status if it says anything else than that of the portal. Gives the time after which
@@ -93,14 +96,14 @@ impl Reporter {
     }
 
     fn is_early(&self, portal: &HardwarePortal, new: &HardwarePortalStatus) -> Option<Duration> {
-        if readiness(portal.status.as_ref()?) != readiness(new) {
+        let old = portal.status.as_ref()?;
+        if readiness(old) != readiness(new) {
             return None;
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let age = last.get(&portal.uid().unwrap_or_default())?.at.elapsed();
-        let turns = reasons(portal.status.as_ref()?) != reasons(new)
-            || portal.status.as_ref()?.credentials != new.credentials;
-        let pause = if turns { PAUSE } else { PAUSE_OF_COUNTS };
+        let rotates = old.credentials != new.credentials;
+        let pause = if rotates { self.pause.min(PAUSE_OF_CREDENTIALS) } else { self.pause };
         pause.checked_sub(age).filter(|left| !left.is_zero())
     }
 
@@ -108,7 +111,7 @@ impl Reporter {
         let written = Last {
             at: Instant::now(),
             decided_on: portal.resource_version(),
-            status: status.clone(),
+            status: Some(status.clone()),
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.insert(portal.uid().unwrap_or_default(), written);
@@ -121,12 +124,6 @@ fn readiness(status: &HardwarePortalStatus) -> (bool, Option<i64>) {
     let is_ready =
         conditions.any(|one| one.type_ == ConditionType::Ready.as_str() && one.status == "True");
     (is_ready, status.observed_generation)
-}
-
-/// What each condition says, but for its words.
-fn reasons(status: &HardwarePortalStatus) -> Vec<(&str, &str, &str)> {
-    let conditions = status.conditions.iter();
-    conditions.map(|one| (&*one.type_, &*one.status, &*one.reason)).collect()
 }
 
 /// A merge patch that leads to `new`: what is no longer said is named with null, or it would stay.

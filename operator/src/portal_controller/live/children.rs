@@ -41,7 +41,7 @@ use crate::{
 
 /// Objects in one answer of the first list: a thousand portals should not have to fit into memory
 /// twice.
-const PAGE: u32 = 100;
+pub const PAGE: u32 = 100;
 
 /// Longer than anybody believes that a watch lags behind a write.
 const ENDED_REMEMBERED: Duration = Duration::from_mins(1);
