@@ -139,9 +139,74 @@ fn difference(old: &Value, mut new: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::{future, io, time::Duration};
 
-    use super::difference;
+    use crds::{CredentialsStatus, HardwarePortal, HardwarePortalStatus};
+    use http::{Request, Response};
+    use kube::{Client, client::Body};
+    use serde_json::{Value, json};
+    use tokio::time::advance;
+    use tower::service_fn;
+
+    use super::{PAUSE, Reporter, difference};
+    use crate::events::Events;
+
+    /// One whose API server fails.
+    fn reporter() -> Reporter {
+        let service = service_fn(|request: Request<Body>| {
+            let error = io::Error::other(format!("{} was asked for", request.uri()));
+            future::ready(Err::<Response<Body>, _>(error))
+        });
+        let client = Client::new(service, "default");
+        Reporter::new(client.clone(), Events::new(client, "test".to_owned()), PAUSE)
+    }
+
+    fn status(ready: &str, reason: &str) -> HardwarePortalStatus {
+        let condition = json!({
+            "type": "Ready", "status": ready, "reason": reason, "message": "",
+            "lastTransitionTime": "2026-06-01T12:00:00Z",
+        });
+        serde_json::from_value(json!({"observedGeneration": 1, "conditions": [condition]}))
+            .expect("a status")
+    }
+
+    fn portal(version: &str, status: &HardwarePortalStatus) -> HardwarePortal {
+        serde_json::from_value(json!({
+            "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+            "metadata": {"name": "p", "uid": "u", "resourceVersion": version},
+            "spec": {}, "status": status,
+        }))
+        .expect("a portal")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_held_back_and_readiness_and_rotations_are_not() {
+        let (reporter, said) = (reporter(), status("False", "Progressing"));
+        let portal = portal("1", &said);
+        let other_reason = status("False", "ImagePullBackOff");
+        assert_eq!(reporter.is_early(&portal, &other_reason), None, "nothing was said yet");
+        reporter.remember(&portal, &said);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(reporter.is_early(&portal, &other_reason), Some(Duration::from_secs(4)));
+        assert_eq!(reporter.is_early(&portal, &status("True", "AsExpected")), None);
+        let of_another_spec = HardwarePortalStatus { observed_generation: Some(2), ..said.clone() };
+        assert_eq!(reporter.is_early(&portal, &of_another_spec), None);
+        let rotating =
+            HardwarePortalStatus { credentials: Some(CredentialsStatus::default()), ..said };
+        assert_eq!(reporter.is_early(&portal, &rotating), None);
+        advance(PAUSE).await;
+        assert_eq!(reporter.is_early(&portal, &other_reason), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_counts_until_the_watch_shows_another_version() {
+        let (reporter, old, new) = (reporter(), status("False", "A"), status("True", "B"));
+        reporter.remember(&portal("1", &old), &new);
+        assert_eq!(reporter.up_to_date(&portal("1", &old)).status, Some(new.clone()));
+        let by_somebody = status("True", "C");
+        assert_eq!(reporter.up_to_date(&portal("2", &by_somebody)).status, Some(by_somebody));
+        assert_eq!(reporter.up_to_date(&portal("3", &new)).status, Some(new));
+    }
 
     #[test]
     fn a_patch_removes_what_is_no_longer_said() {

@@ -140,10 +140,15 @@ impl Rotating {
     /// What the pods are given works, nothing else does, and no account is left over.
     async fn expect_one_login(&self, before: &[(String, String)]) -> Result<()> {
         let database = &self.server.database;
-        let (_, now) = published(self.walker.namespace(), PORTAL).await?;
-        let [(user, password)] = now.as_slice() else {
-            anyhow::bail!("{} logins are published", now.len());
-        };
+        // If the write that takes the dead login out of the pods' file fails, it is tried again after
+        // the end of the rotation was told.
+        let now = eventually("one published login", SETTLED, async || {
+            let (_, now) = published(self.walker.namespace(), PORTAL).await?;
+            ensure!(now.len() == 1, "{} logins are published", now.len());
+            Ok(now)
+        })
+        .await?;
+        let (user, password) = &now[0];
         database.connect(user, password).await?.disconnect().await?;
         for (user, password) in before {
             let old = database.connect(user, password).await;
