@@ -203,12 +203,12 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         .modify(|portal: &mut Guarded| portal.meta_mut().managed_fields = None)
         .reflect(writer)
         .applied_objects()
+        // What is said in the status is said by this process: no reason to look again.
         .predicate_filter(
             predicates::generation
                 .combine(predicates::labels)
                 .combine(predicates::annotations)
                 .combine(predicates::finalizers),
-            // What is said in the status is said by this process: no reason to look again.
             PredicateConfig::default(),
         );
     let events = Events::new(client.clone(), instance);
