@@ -29,8 +29,14 @@ pub async fn start_portal(
     Ok(password)
 }
 
-/// The latest rotation that has ended, once none is under way.
+/// The latest rotation that has ended, once none is under way. The first one of a portal may still be
+/// when its pods are ready.
 pub async fn last_rotation(namespace: &Namespace, portal: &str) -> Result<RotationRecord> {
+    let what = format!("the end of a rotation of {portal}");
+    eventually(&what, ROTATED, async || find_last_rotation(namespace, portal).await).await
+}
+
+async fn find_last_rotation(namespace: &Namespace, portal: &str) -> Result<RotationRecord> {
     let portal: HardwarePortal = namespace.api().get(portal).await?;
     let credentials = portal.status.and_then(|status| status.credentials);
     let credentials = credentials.context("the status tells of credentials")?;
@@ -49,7 +55,7 @@ pub async fn wait_for_rotation(
     beyond: i64,
 ) -> Result<RotationRecord> {
     eventually(&format!("a rotation of {portal} beyond generation {beyond}"), ROTATED, async || {
-        let last = last_rotation(namespace, portal).await?;
+        let last = find_last_rotation(namespace, portal).await?;
         ensure!(last.generation > beyond, "the last one led to generation {}", last.generation);
         Ok(last)
     })

@@ -1,6 +1,6 @@
 //! Rotations back to back in each mode, and the negative control: what a load through the store sees.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crds::RotationCause;
 use e2e::{
     Namespace,
@@ -9,7 +9,10 @@ use e2e::{
     source,
     store_load::StoreLoad,
 };
-use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, prelude::Queryable};
+
+/// What `KILL` answers of a session that is not there: `ER_NO_SUCH_THREAD`.
+const NO_SUCH_SESSION: u16 = 1094;
 
 async fn rotate_under_load(
     mode: &str,
@@ -110,18 +113,11 @@ async fn revoking_before_adoption_is_seen_in_the_figures_and_healed() -> Result<
     let (_, before) = published(&namespace, "cut").await?;
     let last = last_rotation(&namespace, "cut").await?;
     let load = StoreLoad::start(&namespace, "cut", &database).await?;
-    let user = &before[0].0;
+    let (user, password) = &before[0];
+    // The administrator may not end other accounts' sessions, as on RDS; each account may end its own.
+    let killer = database.connect(user, password).await?;
     database.execute(&format!("ALTER USER '{user}'@'%' ACCOUNT LOCK")).await?;
-    // Sessions that are open go on; the pods need new ones.
-    let mut admin = database.connect_as_admin().await?;
-    let sessions: Vec<u64> = admin
-        .query(format!("SELECT id FROM information_schema.processlist WHERE user = '{user}'"))
-        .await?;
-    for id in sessions {
-        // One that has ended meanwhile is no error here.
-        drop(admin.query_drop(format!("KILL {id}")).await);
-    }
-    admin.disconnect().await?;
+    end_other_sessions(killer).await?;
     let healed = wait_for_rotation(&namespace, "cut", last.generation).await?;
     let figures = load.stop(&database).await?;
     println!("negative control, the login revoked first: {figures}");
@@ -129,4 +125,20 @@ async fn revoking_before_adoption_is_seen_in_the_figures_and_healed() -> Result<
     ensure!(figures.expect_no_failure().is_err(), "the check does not see it: {figures}");
     assert_eq!(healed.reason, RotationCause::Drift);
     namespace.delete_portal("cut").await
+}
+
+/// Ends the sessions of this one's account, which would outlive its login, and then this one.
+async fn end_other_sessions(mut session: Conn) -> Result<()> {
+    let others: Vec<u64> = session
+        .query("SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID()")
+        .await?;
+    ensure!(!others.is_empty(), "the pods have no session");
+    for id in others {
+        match session.query_drop(format!("KILL {id}")).await {
+            // It has ended meanwhile.
+            Err(mysql_async::Error::Server(error)) if error.code == NO_SUCH_SESSION => {}
+            killed => killed?,
+        }
+    }
+    session.disconnect().await.context("failed to log out")
 }
