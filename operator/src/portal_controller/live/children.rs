@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, TypeMeta},
     core::PartialObjectMeta,
 };
 use kube_runtime::{
@@ -150,7 +150,11 @@ impl Cache {
                 Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, resource),
                 Scope::Cluster => Api::all_with(client.clone(), resource),
             };
-            moves.push(cache.follow(&resource.kind, objects, |object| object).boxed());
+            let with_types = |object: DynamicObject| DynamicObject {
+                types: object.types.or_else(|| Some(types_of(resource))),
+                ..object
+            };
+            moves.push(cache.follow(&resource.kind, objects, with_types).boxed());
         }
         let without_content = |secret: PartialObjectMeta<Secret>| DynamicObject {
             types: secret.types,
@@ -304,6 +308,11 @@ impl Cache {
         });
         gone
     }
+}
+
+/// A list says of what it is, and its items do not.
+fn types_of(resource: &ApiResource) -> TypeMeta {
+    TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() }
 }
 
 fn key(namespace: &str, portal: &str) -> PortalKey {
