@@ -104,7 +104,10 @@ impl HardwareArgs {
         let host = host.strip_suffix('/').unwrap_or(host);
         let mut server: HostPort = host.parse().map_err(|_| wrong(quoted(), EXPECTED_HOST))?;
         server.port.get_or_insert(DEFAULT_HARDWARE_PORT);
-        Ok(format!("http://{server}/hardware/"))
+        let url = format!("http://{server}/hardware/");
+        // Of what looks like a name, URLs refuse a little more: 256.0.0.1 is neither name nor address.
+        reqwest::Url::parse(&url).map_err(|_| wrong(quoted(), EXPECTED_HOST))?;
+        Ok(url)
     }
 }
 
@@ -147,8 +150,15 @@ mod tests {
 
     #[test]
     fn a_host_that_cannot_be_used_is_named_with_what_is_expected() {
-        for host in ["http://", "hardware:port", "ftp://hardware", "a b", "user@hardware", "h/path"]
-        {
+        for host in [
+            "http://",
+            "hardware:port",
+            "ftp://hardware",
+            "a b",
+            "user@hardware",
+            "h/path",
+            "256.0.0.1",
+        ] {
             let error = list_url(host).expect_err(host);
             let expected = format!("HARDWARE_HOST is \"{host}\", expected HOST, HOST:PORT or ");
             assert!(error.contains(&expected), "{error}");
@@ -161,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_is_an_address_that_can_be_asked(host in "\\PC{0,40}") {
+        fn what_is_accepted_is_an_address_that_can_be_asked(host in "[a-z0-9.:-]{1,20}|\\PC{0,40}") {
             if let Ok(url) = list_url(&host) {
                 prop_assert!(reqwest::Url::parse(&url).is_ok(), "{}", url);
             }

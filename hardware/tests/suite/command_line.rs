@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
     process::{Child, Command, Output, Stdio},
 };
 
@@ -130,20 +131,15 @@ async fn check_on_mysql_says_what_is_missing() {
 async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("hardware.db");
-    // A port that was free a moment ago.
-    let free = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("bound").to_string()
-    };
-    let (public, admin) = (free(), free());
+    let [public, admin] = free_addresses();
     let variables = [
         ("SQLITE_PATH", path.to_str().expect("UTF-8")),
         ("HARDWARE_LISTEN", &public),
         ("ADMIN_LISTEN", &admin),
         ("DRAIN_DELAY", "0s"),
     ];
-    let mut child = hardware(&["serve"], &variables).stderr(Stdio::piped()).spawn().expect("runs");
-    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut running = Running::start(&mut hardware(&["serve"], &variables));
+    let mut log = BufReader::new(running.0.stderr.take().expect("piped"));
     eventually("it is ready", async || {
         let response = reqwest::get(format!("http://{admin}/readyz")).await.ok()?;
         response.status().is_success().then_some(())
@@ -167,14 +163,36 @@ async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
-    terminate(&child);
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic");
+    running.terminate();
+    let status = tokio::task::spawn_blocking(move || running.0.wait()).await.expect("no panic");
     let mut rest = String::new();
     while log.read_line(&mut rest).expect("UTF-8") > 0 {}
     assert_eq!(status.expect("it ended").code(), Some(0), "{rest}");
 }
 
-fn terminate(child: &Child) {
-    let done = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-    assert!(done.success());
+/// Two addresses that were free a moment ago.
+fn free_addresses() -> [String; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").to_string())
+}
+
+/// A program that ends with its test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"))
+    }
+
+    fn terminate(&self) {
+        let done = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
+        assert!(done.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed, which is what is reported then.
+        drop(self.0.kill().and_then(|()| self.0.wait()));
+    }
 }

@@ -130,7 +130,7 @@ mod tests {
     use tokio::time::timeout;
     use tokio_util::sync::CancellationToken;
 
-    use super::WatchedFile;
+    use super::{POLL_INTERVAL, WatchedFile};
 
     fn parse_number(bytes: &[u8]) -> Result<u32, String> {
         let text = String::from_utf8_lossy(bytes);
@@ -159,6 +159,8 @@ mod tests {
         let closing = CancellationToken::new();
         let task = tokio::spawn(file.follow(closing.clone()));
         publish(mount.path(), "v2", "no number");
+        let is_taken = timeout(POLL_INTERVAL * 3, latest.changed()).await;
+        assert!(is_taken.is_err(), "what is no number is not taken");
         publish(mount.path(), "v3", "3");
         let changed = timeout(Duration::from_secs(10), latest.changed()).await;
         changed.expect("within the deadline").expect("still followed");

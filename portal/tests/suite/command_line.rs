@@ -89,20 +89,16 @@ async fn check_says_what_works() {
 #[tokio::test]
 async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
     let hardware = FakeHardware::start(both_rows()).await;
-    // A port that was free a moment ago.
-    let free = || {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("bound").to_string()
-    };
-    let (public, admin) = (free(), free());
+    let [public, admin] = free_addresses();
     let variables = [
         ("HARDWARE_HOST", hardware.address.as_str()),
         ("PORTAL_LISTEN", &public),
         ("ADMIN_LISTEN", &admin),
         ("DRAIN_DELAY", "0s"),
+        // So that hardware is asked once.
+        ("REFRESH_INTERVAL", "1h"),
     ];
-    let mut child =
-        portal(&["serve"], &variables).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut running = Running::start(&mut portal(&["serve"], &variables));
     eventually("it is ready", async || {
         let response = reqwest::get(format!("http://{admin}/readyz")).await.ok()?;
         response.status().is_success().then_some(())
@@ -129,16 +125,38 @@ async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
-    terminate(&child);
+    running.terminate();
     let output = tokio::task::spawn_blocking(move || {
-        let status = child.wait();
-        (status, std::io::read_to_string(child.stderr.take().expect("piped")))
+        let status = running.0.wait();
+        (status, std::io::read_to_string(running.0.stderr.take().expect("piped")))
     });
     let (status, log) = output.await.expect("no panic");
     assert_eq!(status.expect("it ended").code(), Some(0), "{log:?}");
 }
 
-fn terminate(child: &Child) {
-    let done = Command::new("kill").arg(child.id().to_string()).status().expect("kill runs");
-    assert!(done.success());
+/// Two addresses that were free a moment ago.
+fn free_addresses() -> [String; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").to_string())
+}
+
+/// A program that ends with its test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"))
+    }
+
+    fn terminate(&self) {
+        let done = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
+        assert!(done.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed, which is what is reported then.
+        drop(self.0.kill().and_then(|()| self.0.wait()));
+    }
 }

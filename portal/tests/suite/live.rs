@@ -15,7 +15,7 @@ const ROWS: &str = "[...document.querySelectorAll('tbody tr')].map(row => row.te
 #[tokio::test]
 async fn an_open_page_follows_the_list_and_tells_when_it_cannot() {
     let hardware = FakeHardware::start(both_rows()).await;
-    let portal = TestPortal::of(&hardware).await;
+    let portal = TestPortal::patient(&hardware).await;
     portal.page_with("<tbody>").await;
     let browser = Browser::open(&portal.url).await;
     shows(&browser, ROWS, &json!(["Amazon - c5: HIGH", "Azure - H16mr: LOW"])).await;

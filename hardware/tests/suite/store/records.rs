@@ -165,5 +165,5 @@ async fn a_full_batch_of_new_pools_is_recorded_within_seconds(database: TestData
     let started = Instant::now();
     assert_eq!(record(&db, &batch("lab", reports(0))).await.accepted, 10_000);
     assert_eq!(record(&db, &batch("lab", reports(60))).await.unchanged, 10_000);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }

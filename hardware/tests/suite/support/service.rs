@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, builder::Resettable};
 use hardware::{
     app::App,
     config::{Cli, Command},
@@ -48,7 +48,11 @@ impl TestService {
         let database = folder.path().join("hardware.db");
         let database = database.to_str().expect("UTF-8");
         let fixed = ["hardware", "serve", "--refresh-interval", "100ms", "--sqlite-path", database];
-        let cli = Cli::try_parse_from(fixed.iter().chain(options)).expect("good options");
+        // Without the caller's variables: they may name a database that is not for tests.
+        let command =
+            Cli::command().mut_subcommands(|one| one.mut_args(|arg| arg.env(Resettable::Reset)));
+        let matches = command.try_get_matches_from(fixed.iter().chain(options));
+        let cli = Cli::from_arg_matches(&matches.expect("good options")).expect("good options");
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app = App::start(&args, &lifecycle).await.expect("started");
@@ -56,7 +60,8 @@ impl TestService {
         let admin = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
         let url = listen(&lifecycle, app.public).await;
         let admin_url = listen(&lifecycle, admin).await;
-        Self { url, admin_url, client: Client::new(), folder, lifecycle }
+        let client = Client::builder().no_proxy().build().expect("a client");
+        Self { url, admin_url, client, folder, lifecycle }
     }
 
     pub(crate) async fn wait_until_ready(&self) {

@@ -14,9 +14,12 @@ async fn the_fragment_is_the_changing_part_of_the_page() {
     let hardware = FakeHardware::start(both_rows()).await;
     let portal = TestPortal::of(&hardware).await;
     portal.page_with("<tbody>").await;
-    let (page, rows) = (portal.page().await, portal.get("/rows").await.text().await);
-    let rows = rows.expect("text");
-    assert!(page.contains(rows.trim()), "{rows}\nis not in\n{page}");
+    // The minute may turn between the two.
+    let rows = eventually("a page with the rows in it", async || {
+        let rows = portal.get("/rows").await.text().await.expect("text");
+        portal.page().await.contains(rows.trim()).then_some(rows)
+    })
+    .await;
     assert!(!rows.contains("<html"), "{rows}");
     assert_eq!(row_texts(&rows).len(), 2);
 }

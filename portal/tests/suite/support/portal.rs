@@ -29,8 +29,19 @@ impl TestPortal {
         Self::asking(&hardware.address).await
     }
 
+    /// Asks `hardware` every second, so that a busy machine is no outage: three intervals without an
+    /// answer are one.
+    pub(crate) async fn patient(hardware: &FakeHardware) -> Self {
+        Self::start("1s", &hardware.address).await
+    }
+
     pub(crate) async fn asking(host: &str) -> Self {
-        let options = ["portal", "serve", "--refresh-interval", "100ms", "--hardware-host", host];
+        Self::start("100ms", host).await
+    }
+
+    async fn start(refresh_interval: &str, host: &str) -> Self {
+        let options =
+            ["portal", "serve", "--refresh-interval", refresh_interval, "--hardware-host", host];
         let cli = Cli::try_parse_from(options).expect("good options");
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
