@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
+use service_kit::login_errors::DENIED_LOGIN_CODES;
 
 use crate::setting;
 
@@ -52,6 +53,21 @@ impl Database {
             .pass(Some(password))
             .ssl_opts(tls);
         Conn::new(options).await.with_context(|| format!("failed to log in as {user}"))
+    }
+
+    /// Fails unless the server refuses a login for who it is.
+    pub async fn expect_denied(&self, user: &str, password: &str) -> Result<()> {
+        let Err(error) = self.connect(user, password).await else {
+            bail!("{user} is still let in")
+        };
+        match error.downcast_ref() {
+            Some(mysql_async::Error::Server(answer))
+                if DENIED_LOGIN_CODES.contains(&answer.code) =>
+            {
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 
     /// Creates an empty schema with an account of its own (rights on that schema only), both named

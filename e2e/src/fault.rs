@@ -75,6 +75,9 @@ struct Shared {
     /// Requests since it was armed, and in all.
     armed: AtomicUsize,
     all: AtomicUsize,
+    writes: AtomicUsize,
+    /// Whether what was planned has come to pass since it was armed.
+    has_struck: AtomicBool,
     plan: std::sync::Mutex<Plan>,
     crashed: Notify,
 }
@@ -96,6 +99,7 @@ impl Faults {
         let _late = self.shared.crashed.notified().now_or_never();
         self.set(plan.map_or(Plan::Nothing, |(fault, k)| Plan::Once(fault, k)));
         self.shared.armed.store(0, Ordering::SeqCst);
+        self.shared.has_struck.store(false, Ordering::SeqCst);
         self.shared.is_armed.store(true, Ordering::SeqCst);
     }
 
@@ -121,6 +125,18 @@ impl Faults {
         self.shared.all.load(Ordering::SeqCst)
     }
 
+    /// Requests that are to change something, since the beginning.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        self.shared.writes.load(Ordering::SeqCst)
+    }
+
+    /// Whether anything has gone wrong since [`Faults::arm`].
+    #[must_use]
+    pub fn has_struck(&self) -> bool {
+        self.shared.has_struck.load(Ordering::SeqCst)
+    }
+
     /// Waits until the operator is to die.
     pub async fn crashed(&self) {
         self.shared.crashed.notified().await;
@@ -138,13 +154,16 @@ impl Faults {
     /// Counts a request or a chunk, and tells what becomes of it.
     pub(crate) fn next(&self, is_write: bool) -> Option<Fault> {
         self.shared.all.fetch_add(1, Ordering::SeqCst);
+        self.shared.writes.fetch_add(usize::from(is_write), Ordering::SeqCst);
         let armed = self.shared.is_armed.load(Ordering::SeqCst);
         let count = if armed { self.shared.armed.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
-        match *self.shared.plan.lock().expect("nobody panics while holding it") {
+        let fault = match *self.shared.plan.lock().expect("nobody panics while holding it") {
             Plan::Once(fault, k) if count == k => Some(fault),
             Plan::EveryWrite(fault) if is_write => Some(fault),
             _ => None,
-        }
+        };
+        self.shared.has_struck.fetch_or(fault.is_some(), Ordering::SeqCst);
+        fault
     }
 }
 

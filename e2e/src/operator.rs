@@ -1,5 +1,7 @@
 //! The operator that is installed: its replicas, and what they say about themselves.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{
@@ -7,10 +9,13 @@ use kube::{
     api::{ListParams, ObjectList},
 };
 
-use crate::{namespace::is_ready, scrape};
+use crate::{namespace::is_ready, scrape, wait::eventually};
 
 /// Where `deploy/install` puts it.
 pub const NAMESPACE: &str = "gill-hicks-system";
+
+/// A replica that does not answer is not ready for longer than its probe takes.
+const ANSWERED: Duration = Duration::from_secs(30);
 
 /// The operator's pods.
 pub async fn pods(client: &Client) -> Result<ObjectList<Pod>> {
@@ -40,10 +45,14 @@ pub async fn leader(client: &Client) -> Result<Pod> {
 
 /// Passes over portals since the start, whatever came of them, of all ready replicas together.
 pub async fn passes(client: &Client) -> Result<u64> {
-    let mut passes = 0;
-    for pod in pods(client).await?.iter().filter(|pod| is_ready(pod)) {
-        let series = scrape::admin_port(pod).await?;
-        passes += scrape::count(&series, "reconcile_total", &[]);
-    }
-    Ok(passes)
+    // One that is called ready may just have ended.
+    eventually("the counters of all replicas", ANSWERED, async || {
+        let mut passes = 0;
+        for pod in pods(client).await?.iter().filter(|pod| is_ready(pod)) {
+            let series = scrape::admin_port(pod).await?;
+            passes += scrape::count(&series, "reconcile_total", &[]);
+        }
+        Ok(passes)
+    })
+    .await
 }

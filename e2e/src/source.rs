@@ -27,10 +27,15 @@ pub fn scaled(scaling: &Value) -> Value {
     let mut spec = spec();
     for component in COMPONENTS {
         let mut workload = scaling.clone();
-        workload["resources"] = json!({"requests": {"cpu": "50m", "memory": "40Mi"}});
+        workload["resources"] = small();
         spec[component] = workload;
     }
     spec
+}
+
+/// What a pod asks for, so that those of many tests find room on one node.
+fn small() -> Value {
+    json!({"requests": {"cpu": "50m", "memory": "40Mi"}})
 }
 
 /// The label by which a Secret's owner lets a portal read it.
@@ -77,10 +82,11 @@ pub fn rotating(mode: &str) -> Value {
     let mut spec = spec();
     spec["database"]["mysql"]["rotation"] = json!({"mode": mode, "pollInterval": "2s"});
     spec["hardware"] = json!({
-        "autoscaling": {"disabled": true}, "replicas": 2,
+        "autoscaling": {"disabled": true}, "replicas": 2, "resources": small(),
         // Reads of the store beside the writes of the load.
         "extraEnv": [{"name": "REFRESH_INTERVAL", "value": "200ms"}],
     });
-    spec["portal"] = json!({"autoscaling": {"disabled": true}, "replicas": 1});
+    spec["portal"] =
+        json!({"autoscaling": {"disabled": true}, "replicas": 1, "resources": small()});
     spec
 }

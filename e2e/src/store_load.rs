@@ -19,12 +19,15 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{Namespace, database::Database, scrape};
+use crate::{Namespace, database::Database, scrape, wait::eventually};
 
 /// Clients that write at the same time.
 const WRITERS: usize = 4;
 /// Pause between two writes of one client: some hundred a second in all, on a machine of two cores.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Pods of a portal that is ready answer at once, on a machine that is not busy.
+const COUNTED: Duration = Duration::from_secs(20);
 
 /// Writes under way until [`StoreLoad::stop`].
 pub struct StoreLoad {
@@ -104,7 +107,10 @@ impl StoreLoad {
         let base = namespace.url(&format!("{portal}-hardware")).await?;
         let token = namespace.observations_token(portal).await?;
         let (stop, counts) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Counts>>::default());
-        let operations = Arc::<Mutex<Operations>>::default();
+        let first = eventually("what the pods have counted before", COUNTED, async || {
+            read_operations(namespace, portal).await
+        });
+        let operations = Arc::new(Mutex::new(Operations::since(first.await?)));
         let writers = (0..WRITERS).map(|writer| {
             let (base, token) = (base.clone(), token.clone());
             tokio::spawn(write(base, token, writer, Arc::clone(&stop), Arc::clone(&counts)))
@@ -230,9 +236,17 @@ struct Operations {
     latest: BTreeMap<String, (u64, u64)>,
     /// Of processes that were started anew in the same pod.
     before: (u64, u64),
+    /// What had been counted when the load began.
+    at_start: (u64, u64),
 }
 
 impl Operations {
+    fn since(pods: Vec<(String, (u64, u64))>) -> Self {
+        let mut operations = Self::default();
+        operations.note(pods);
+        Self { at_start: operations.sum(), ..operations }
+    }
+
     fn note(&mut self, pods: Vec<(String, (u64, u64))>) {
         for (pod, (succeeded, failed)) in pods {
             let last = self.latest.insert(pod, (succeeded, failed)).unwrap_or_default();
@@ -244,7 +258,8 @@ impl Operations {
 
     fn sum(&self) -> (u64, u64) {
         let pods = self.latest.values();
-        pods.fold(self.before, |sum, pod| (sum.0 + pod.0, sum.1 + pod.1))
+        let sum = pods.fold(self.before, |sum, pod| (sum.0 + pod.0, sum.1 + pod.1));
+        (sum.0 - self.at_start.0, sum.1 - self.at_start.1)
     }
 }
 

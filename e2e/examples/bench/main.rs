@@ -19,7 +19,7 @@ mod wrk;
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use reqwest::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +57,9 @@ struct Cli {
     control_plane: Option<ControlPlane>,
     #[command(flatten)]
     scale: Scale,
+    /// Fail where a part cannot be measured, instead of skipping it
+    #[arg(long, env = "BENCH_STRICT")]
+    strict: bool,
     /// Namespace in which the operator works, to rotate a credential in. Needs the variables that say
     /// where cluster and database of the end-to-end tests are
     #[arg(long, value_name = "NAMESPACE")]
@@ -102,8 +105,17 @@ async fn interrupted() {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    let Cli { seconds, programs, output, only, node, control_plane, scale, rotation_namespace } =
-        cli;
+    let Cli {
+        seconds,
+        programs,
+        output,
+        only,
+        node,
+        control_plane,
+        scale,
+        strict,
+        rotation_namespace,
+    } = cli;
     // The figures of an earlier run must not be taken for those of one that failed.
     if output.exists() {
         fs::remove_file(&output)?;
@@ -117,9 +129,26 @@ async fn run(cli: Cli) -> Result<()> {
         figures.push(figure);
     };
 
+    let skip = |what: String| {
+        ensure!(!strict, "cannot measure {what}");
+        eprintln!("bench: skipped: {what}");
+        Ok(())
+    };
     let is_wanted = |part| only.is_none_or(|only| only == part);
     if is_wanted(Part::Images) {
-        measure_images(node.as_ref(), &programs, &client, &mut found).await?;
+        match node.as_ref().context("the local cluster is not up").and_then(with_images) {
+            Ok(node) => {
+                eprintln!("bench: looking at images, starting containers");
+                images::measure(node, &client, &mut found).await?;
+            }
+            Err(why) => {
+                skip(format!(
+                    "image sizes and start of containers, as {why:#} (`make up` changes that); sizes are \
+                     estimated from the files that go into the images"
+                ))?;
+                images::estimate_sizes(&programs, &mut found)?;
+            }
+        }
     }
     if is_wanted(Part::Footprint) {
         eprintln!("bench: starting the services and leaving them alone");
@@ -143,10 +172,11 @@ async fn run(cli: Cli) -> Result<()> {
                 );
                 rotation::measure(&namespace, &mut found).await?;
             }
-            None => eprintln!(
-                "bench: skipped: rotation, as the local cluster, its operator or its MariaDB is not up \
-                 (`make e2e` leaves them all)"
-            ),
+            None => skip(
+                "rotation, as the local cluster, its operator or its MariaDB is not up (`make e2e` \
+                 leaves them all)"
+                    .to_owned(),
+            )?,
         }
     }
     if is_wanted(Part::Scale) {
@@ -154,34 +184,16 @@ async fn run(cli: Cli) -> Result<()> {
             Some(control_plane) => {
                 scale::measure(&control_plane, &scale, seconds == 1, &mut found).await?;
             }
-            None => {
-                eprintln!("bench: skipped: many portals, as no operator runs on a local cluster");
-            }
+            None => skip("many portals, as no operator runs on a local cluster".to_owned())?,
         }
     }
 
     write_json(&output, &figures)
 }
 
-async fn measure_images(
-    node: Option<&Node>,
-    programs: &Programs,
-    client: &Client,
-    found: &mut impl FnMut(Figure),
-) -> Result<()> {
-    let reason = match node {
-        None => "the local cluster is not up".to_owned(),
-        Some(node) if node.has_images(&images::NAMES)? => {
-            eprintln!("bench: looking at images, starting containers");
-            return images::measure(node, client, found).await;
-        }
-        Some(node) => format!("the node lacks {}", node.image(images::NAMES[0])),
-    };
-    eprintln!(
-        "bench: skipped: image sizes and start of containers, as {reason} (`make up` changes that); \
-         sizes are estimated from the files that go into the images"
-    );
-    images::estimate_sizes(programs, found)
+fn with_images(node: &Node) -> Result<&Node> {
+    ensure!(node.has_images(&images::NAMES)?, "the node lacks {}", node.image(images::NAMES[0]));
+    Ok(node)
 }
 
 /// A machine that is busy with something else gives worse figures.

@@ -55,7 +55,13 @@ async fn submit(namespace: &Namespace, case: &Case) -> Result<String> {
             let stored = portals.create(&PostParams::default(), &object(&old)?).await?;
             let mut changed = object(&case.object)?;
             changed.metadata.resource_version = stored.metadata.resource_version;
-            let answer = portals.replace(&name, &dry_run, &changed).await;
+            let mut answer = portals.replace(&name, &dry_run, &changed).await;
+            // The operator says that it is suspended, once.
+            if matches!(&answer, Err(kube::Error::Api(status)) if status.code == 409) {
+                changed.metadata.resource_version =
+                    portals.get(&name).await?.metadata.resource_version;
+                answer = portals.replace(&name, &dry_run, &changed).await;
+            }
             portals.delete(&name, &DeleteParams::default()).await?;
             answer
         }

@@ -183,7 +183,8 @@ async fn every_managed_field_that_is_edited_by_hand_is_restored() -> Result<()> 
         }
     }
     times.sort();
-    ensure!(times.len() > 100, "only {} edits were accepted", times.len());
+    // Of the fields that a portal's children have today; fewer are some that got lost.
+    ensure!(times.len() >= 240, "only {} edits were accepted", times.len());
     println!(
         "{} fields edited by hand, restored after {:.0?} (median), {:.0?} (most); {} edits refused \
          by the API server: {refused:#?}",

@@ -97,6 +97,7 @@ async fn another_version_of_the_operator_and_the_way_back_restart_no_pod_of_a_us
     walked?;
     let report = load.stop().await;
     println!("upgrade and downgrade: {} requests, failed {:?}", report.requests, report.failures);
+    ensure!(report.requests > 200, "too few requests to prove anything: {}", report.requests);
     ensure!(report.failures.is_empty(), "requests failed: {:?}", report.failures);
     assert_eq!(what_runs(&namespace).await?, before, "something was restarted or rolled out");
     namespace.delete_portal("steady").await?;

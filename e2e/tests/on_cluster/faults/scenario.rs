@@ -62,13 +62,16 @@ impl Scenario {
 
 /// A portal of every kind of child that needs no pod.
 fn spec() -> Value {
+    // Where an autoscaler insists on a pod, and before a new Deployment is told that it has none, it waits
+    // for ever.
+    let nowhere = json!({"nodeSelector": {"gill-hicks.dev/nowhere": "true"}});
     json!({
-        "hardware": {"autoscaling": {"disabled": true}, "replicas": 0},
+        "hardware": {
+            "autoscaling": {"disabled": true}, "replicas": 0, "scheduling": nowhere.clone(),
+        },
         "portal": {
-            "autoscaling": {"disabled": true}, "replicas": 0,
+            "autoscaling": {"disabled": true}, "replicas": 0, "scheduling": nowhere,
             "ingress": {"host": "faults.example.com"},
-            // Where an autoscaler insists on a pod, it waits for ever.
-            "scheduling": {"nodeSelector": {"gill-hicks.dev/nowhere": "true"}},
         },
     })
 }

@@ -44,7 +44,7 @@ async fn rotate_under_load(
     assert_eq!(after.len(), 1, "the new login alone is published");
     ensure!(before != after, "the login did not change");
     let (user, password) = &before[0];
-    ensure!(database.connect(user, password).await.is_err(), "the first login is still let in");
+    database.expect_denied(user, password).await?;
     let (user, password) = &after[0];
     database.connect(user, password).await?.disconnect().await?;
     namespace.delete_portal("turning").await

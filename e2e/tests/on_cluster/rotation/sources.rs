@@ -130,7 +130,7 @@ async fn an_account_that_is_left_for_a_hand_made_one_is_locked() -> Result<()> {
     figures.expect_no_failure()?;
     let (_, after) = published(&namespace, "left").await?;
     assert_eq!(after, [("e2e_by_others".to_owned(), by_hand)]);
-    ensure!(database.connect(user, password).await.is_err(), "the account is still open");
+    database.expect_denied(user, password).await?;
     assert_eq!(database.accounts(user).await?.get(user), Some(&true), "it is locked");
     namespace.delete_portal("left").await
 }

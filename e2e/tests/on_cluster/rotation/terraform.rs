@@ -55,7 +55,7 @@ async fn start_portal(namespace: &str, root: &str, padding: usize) -> Result<For
 
 /// The root's password is changed on the server and then by a real `terraform apply`, whose state is
 /// too large for one Secret.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_root_that_terraform_changes_reaches_the_pods_without_a_failed_request() -> Result<()> {
     let Formed { namespace, database, terraform, mut outputs } =
         start_portal("e2e-terraform", "e2e_terraform", 1000).await?;
@@ -131,7 +131,7 @@ async fn set_suspended(namespace: &Namespace, suspend: bool) -> Result<()> {
 
 /// The backend writes one Secret after the other. What lies between is put together from the pieces of
 /// two states that terraform wrote, the second with another root.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_half_written_state_leaves_the_pods_alone_until_it_is_whole() -> Result<()> {
     let Formed { namespace, database, terraform, mut outputs } =
         start_portal("e2e-torn", "e2e_torn", 3 << 18).await?;
@@ -167,7 +167,7 @@ async fn a_half_written_state_leaves_the_pods_alone_until_it_is_whole() -> Resul
     namespace.delete_portal("formed").await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_state_is_refused_and_another_one_is_taken_only_by_a_persons_word() -> Result<()> {
     let Formed { namespace, database, terraform, mut outputs } =
         start_portal("e2e-states", "e2e_states", 1000).await?;
@@ -213,7 +213,7 @@ async fn an_older_state_is_refused_and_another_one_is_taken_only_by_a_persons_wo
     namespace.delete_portal("formed").await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_terraform_has_locked_is_read_when_terraform_is_done() -> Result<()> {
     let Formed { namespace, database, terraform, mut outputs } =
         start_portal("e2e-locked", "e2e_locked", 1000).await?;
