@@ -17,7 +17,7 @@ use k8s_openapi::{
         networking::v1::{Ingress, NetworkPolicy},
         policy::v1::PodDisruptionBudget,
     },
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -30,6 +30,7 @@ use kube_runtime::{
     watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
@@ -83,6 +84,8 @@ pub struct Child {
     /// Whether anybody has set its number of pods; the API server's own default is nobody's.
     pub is_scaled: bool,
     body: Box<str>,
+    /// Whether the body is only what is read of a child that is as it should be.
+    is_settled: bool,
 }
 
 impl Child {
@@ -105,14 +108,64 @@ impl Child {
             version: object.resource_version().unwrap_or_default(),
             is_going: object.metadata.deletion_timestamp.is_some(),
             is_scaled,
-            body: serde_json::to_string(&object).expect("an object is plain data").into(),
+            body: text_of(&object),
+            is_settled: false,
         }
     }
 
-    /// The object, but for its managed fields.
+    /// The object, but for its managed fields, and for what was rendered once it is settled.
     #[must_use]
     pub fn read(&self) -> DynamicObject {
         serde_json::from_str(&self.body).expect("it was an object")
+    }
+
+    /// The same with what is read of one that is known to hold all that was rendered: its state, and
+    /// what state is told by. Two thirds of the text of a portal's children are the rest. None if all of
+    /// it is kept.
+    fn settled(&self) -> Option<Self> {
+        if self.is_settled {
+            return None;
+        }
+        let mut object = match self.kind.as_str() {
+            "ServiceAccount"
+            | "ConfigMap"
+            | "NetworkPolicy"
+            | "PodDisruptionBudget"
+            | "Ingress" => DynamicObject { data: Value::Null, ..self.read() },
+            "Service" | "HorizontalPodAutoscaler" => self.read(),
+            "Deployment" => {
+                let mut deployment = self.read();
+                keep(&mut deployment.data, "/spec", &["replicas", "strategy", "template"]);
+                keep(&mut deployment.data, "/spec/template", &["spec"]);
+                keep(&mut deployment.data, "/spec/template/spec", &["containers", "volumes"]);
+                keep(&mut deployment.data, "/spec/template/spec/containers/0", &["image"]);
+                deployment
+            }
+            _ => return None,
+        };
+        let (name, generation) = (object.metadata.name, object.metadata.generation);
+        object.metadata = ObjectMeta { name, generation, ..ObjectMeta::default() };
+        Some(Self {
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            owner: self.owner.clone(),
+            version: self.version.clone(),
+            body: text_of(&object),
+            is_settled: true,
+            ..*self
+        })
+    }
+}
+
+fn text_of(object: &DynamicObject) -> Box<str> {
+    serde_json::to_string(object).expect("an object is plain data").into()
+}
+
+/// Keeps only these keys of the object at a path.
+fn keep(data: &mut Value, path: &str, keys: &[&str]) {
+    if let Some(object) = data.pointer_mut(path).and_then(Value::as_object_mut) {
+        object.retain(|key, _| keys.contains(&key.as_str()));
     }
 }
 
@@ -159,7 +212,7 @@ impl Cache {
         let without_content = |secret: PartialObjectMeta<Secret>| DynamicObject {
             types: secret.types,
             metadata: secret.metadata,
-            data: serde_json::Value::Null,
+            data: Value::Null,
         };
         moves.push(cache.follow(SECRET, scope.api(client), without_content).boxed());
         (cache, moves)
@@ -179,6 +232,19 @@ impl Cache {
         let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
         let of_portal = children.get(&key(namespace, portal))?;
         of_portal.get(&(kind.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Keeps less of a child that is known to hold all that was rendered. What the watch shows next is
+    /// kept whole until that is known of it too.
+    pub fn settle(&self, namespace: &str, portal: &str, child: &Child) {
+        let Some(settled) = child.settled() else { return };
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        let of_portal = children.get_mut(&key(namespace, portal));
+        if let Some(kept) = of_portal.and_then(|children| children.get_mut(&child_key(child)))
+            && kept.version == settled.version
+        {
+            *kept = Arc::new(settled);
+        }
     }
 
     /// Whether a watch has shown the end of this object, as far as that is remembered.
@@ -412,5 +478,50 @@ mod tests {
         let gone = cache.note("Ingress", Event::<DynamicObject>::InitDone, |it| it, &mut listed);
         assert!(gone.is_empty());
         assert!(cache.get("n", "a", "Service", "a-portal").is_some());
+    }
+
+    #[test]
+    fn of_a_settled_child_its_state_is_kept_until_the_watch_shows_another_version() {
+        let (cache, mut listed) = (cache(), HashSet::new());
+        let mut deployment = service("a", "a-portal");
+        deployment.data = json!({
+            "spec": {
+                "replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
+                "template": {
+                    "metadata": {"labels": {"a": "b"}},
+                    "spec": {
+                        "containers": [{"name": "portal", "image": "portal:1", "env": []}],
+                        "volumes": [{"name": "data"}], "nodeSelector": {},
+                    },
+                },
+            },
+            "status": {"readyReplicas": 1},
+        });
+        let mut note = |object: &DynamicObject| {
+            let event = Event::Apply(object.clone());
+            cache.note("Deployment", event, |it| it, &mut listed);
+            cache.get("n", "a", "Deployment", "a-portal").expect("it was seen")
+        };
+        let whole = note(&deployment);
+        cache.settle("n", "a", &whole);
+        let settled = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
+        let kept = json!({
+            "spec": {
+                "replicas": 2, "strategy": {"type": "Recreate"},
+                "template": {"spec": {
+                    "containers": [{"image": "portal:1"}], "volumes": [{"name": "data"}],
+                }},
+            },
+            "status": {"readyReplicas": 1},
+        });
+        assert_eq!(settled.read().data, kept);
+        assert_eq!((&settled.uid, &settled.owner), (&whole.uid, &whole.owner));
+        assert_eq!(settled.version, whole.version);
+
+        deployment.metadata.resource_version = Some("2".to_owned());
+        assert_eq!(note(&deployment).read().data, deployment.data);
+        cache.settle("n", "a", &whole);
+        let newer = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
+        assert_eq!(newer.read().data, deployment.data, "nothing is known of this version");
     }
 }
