@@ -151,7 +151,9 @@ async fn a_half_written_state_leaves_the_pods_alone_until_it_is_whole() -> Resul
     let told =
         wait_for_reason(&namespace, "formed", "StateIncomplete", "no complete gzip file").await?;
     println!("a state of which half is written: {told}");
-    ensure!(terraform.apply(&outputs, 1000).is_err(), "terraform itself reads half a state");
+    let error = terraform.apply(&outputs, 1000).err().context("terraform reads half a state")?;
+    let error = format!("{error:#}");
+    ensure!(error.contains("error loading state"), "terraform fails otherwise: {error}");
     // Created, and not filled yet.
     write(&namespace, &newer[1], None).await?;
     wait_for_reason(&namespace, "formed", "StateIncomplete", "no complete gzip file").await?;
