@@ -2,8 +2,10 @@
 
 use std::{
     net::TcpListener,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
 };
+
+use test_kit::{Running, free_addresses};
 
 use crate::support::{
     eventually,
@@ -132,31 +134,4 @@ async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
     });
     let (status, log) = output.await.expect("no panic");
     assert_eq!(status.expect("it ended").code(), Some(0), "{log:?}");
-}
-
-/// Two addresses that were free a moment ago.
-fn free_addresses() -> [String; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").to_string())
-}
-
-/// A program that ends with its test.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"))
-    }
-
-    fn terminate(&self) {
-        let done = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
-        assert!(done.success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already unless the test failed, which is what is reported then.
-        drop(self.0.kill().and_then(|()| self.0.wait()));
-    }
 }

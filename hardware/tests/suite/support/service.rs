@@ -2,7 +2,6 @@
 
 use std::{path::Path, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, builder::Resettable};
 use hardware::{
     app::App,
     config::{Cli, Command},
@@ -48,11 +47,7 @@ impl TestService {
         let database = folder.path().join("hardware.db");
         let database = database.to_str().expect("UTF-8");
         let fixed = ["hardware", "serve", "--refresh-interval", "100ms", "--sqlite-path", database];
-        // Without the caller's variables: they may name a database that is not for tests.
-        let command =
-            Cli::command().mut_subcommands(|one| one.mut_args(|arg| arg.env(Resettable::Reset)));
-        let matches = command.try_get_matches_from(fixed.iter().chain(options));
-        let cli = Cli::from_arg_matches(&matches.expect("good options")).expect("good options");
+        let cli: Cli = test_kit::parse(fixed.iter().chain(options));
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app = App::start(&args, &lifecycle).await.expect("started");

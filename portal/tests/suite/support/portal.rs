@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use clap::Parser;
 use portal::{
     app,
     config::{Cli, Command},
@@ -42,7 +41,7 @@ impl TestPortal {
     async fn start(refresh_interval: &str, host: &str) -> Self {
         let options =
             ["portal", "serve", "--refresh-interval", refresh_interval, "--hardware-host", host];
-        let cli = Cli::try_parse_from(options).expect("good options");
+        let cli: Cli = test_kit::parse(options);
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let router = app::start(&args, &lifecycle).expect("started");
