@@ -13,7 +13,7 @@ use operator::{
     run::{Equipment, control, follow},
     settings::Settings,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{fault::Faults, namespace::configuration_of_operator, proxy::Proxy, setting};
@@ -23,6 +23,9 @@ const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Short as well: what a portal says is compared once it is at rest.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// More than the operator gives to what is under way when it is told to stop, on a busy machine.
+const STOPPED: Duration = Duration::from_secs(10);
 
 /// A running operator.
 pub struct Operator {
@@ -87,7 +90,8 @@ impl Operator {
     /// Ends it as a signal does.
     pub async fn stop(mut self) -> Result<()> {
         self.closing.cancel();
-        (&mut self.task).await.context("the operator panicked")
+        let ended = timeout(STOPPED, &mut self.task).await;
+        ended.context("the operator goes on after it was told to stop")?.context("it panicked")
     }
 
     /// Ends it as the end of its machine does: nothing that was under way goes on.

@@ -22,6 +22,7 @@ use crds::{ConditionType, HardwarePortal, Reason};
 use kube::{Api, Client, ResourceExt, core::DeserializeGuard};
 use kube_runtime::controller::Action;
 use metrics::{counter, histogram};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::{
@@ -72,6 +73,8 @@ pub struct Context {
     pub events: Events,
     /// Delays after failures.
     pub retries: Retries,
+    /// Told to stop: what has not begun does not begin.
+    pub closing: CancellationToken,
 }
 
 impl Context {
@@ -121,7 +124,11 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
             return malformed::explain(invalid, client, events, retries, at_rest()).await;
         }
     };
-    context.cache.wait_until_filled().await;
+    // Whoever was told to stop no longer lists what is there, and the cache stays as it is.
+    let filled = context.closing.run_until_cancelled(context.cache.wait_until_filled());
+    if filled.await.is_none() {
+        return Action::await_change();
+    }
     if portal.metadata.deletion_timestamp.is_some() {
         return Box::pin(farewell::release(portal, &context)).await;
     }

@@ -108,22 +108,9 @@ async fn lead(
         }
     };
     let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
-    let stopped = closing.clone();
-    let work = control(equipment, followed, closing);
-    let grace = async {
-        stopped.cancelled().await;
-        sleep(GRACE).await;
-    };
-    // A branch that is not taken is dropped, and nothing of it goes on.
-    let work = async {
-        tokio::select! {
-            () = work => {}
-            () = grace => {}
-        }
-    };
     tokio::select! {
         // Told to stop, and nothing is under way any more.
-        () = work => candidate.resign(claim).await,
+        () = control(equipment, followed, closing) => candidate.resign(claim).await,
         // What is under way ends with the process; the fence lets nothing through.
         () = candidate.stay_leader(&mut claim) => {}
     }
@@ -187,11 +174,20 @@ async fn keep_caches(followed: &mut [Followed]) -> Infallible {
     std::future::pending().await
 }
 
-/// Controls every scope until told to close, and then until every pass has ended.
+/// Controls every scope until told to close, and then until every pass has ended, but no longer than
+/// [`GRACE`].
 pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: CancellationToken) {
     let controllers =
         followed.into_iter().map(|one| control_scope(equipment.clone(), one, closing.clone()));
-    join_all(controllers).await;
+    let grace = async {
+        closing.cancelled().await;
+        sleep(GRACE).await;
+    };
+    // A branch that is not taken is dropped, and nothing of it goes on.
+    tokio::select! {
+        _ = join_all(controllers) => {}
+        () = grace => {}
+    }
 }
 
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
@@ -223,6 +219,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         cache,
         events,
         retries: Retries::default(),
+        closing: closing.clone(),
     });
     info!(?scope, "watching");
     let controller = Controller::for_stream(moved, portals.clone())

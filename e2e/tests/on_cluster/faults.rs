@@ -14,7 +14,13 @@ mod walk;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{fault::Fault, node::kill, operator, wait::eventually};
+use e2e::{
+    fault::{Fault, Faults},
+    in_process::Operator,
+    node::kill,
+    operator, owned,
+    wait::eventually,
+};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{
     Api, ResourceExt,
@@ -165,6 +171,28 @@ async fn a_fault_that_lasts_makes_no_hot_loop_and_heals() -> Result<()> {
         operator.stop().await?;
     }
     Ok(())
+}
+
+/// Passes wait until everything was listed once, and whoever was told to stop lists no more.
+#[tokio::test]
+async fn an_operator_that_is_told_to_stop_before_it_has_listed_everything_ends() -> Result<()> {
+    let walker = Walker::open("e2e-fault-stopped").await?;
+    walker.apply("listed", &Scenario::New.after().context("a portal comes about")?).await?;
+    let lists = owned::kinds().len() + 1;
+    for k in 1..=lists {
+        let faults = Faults::default();
+        faults.arm(Some((Fault::Hang, k)));
+        let operator = Operator::start(walker.namespace().name(), &faults).await?;
+        eventually("every list is asked for", walk::SETTLED, async || {
+            ensure!(faults.requests() >= lists, "{} requests", faults.requests());
+            Ok(())
+        })
+        .await?;
+        operator.stop().await.with_context(|| format!("list {k} of {lists} got no answer"))?;
+    }
+    let (operator, _) = walker.start().await?;
+    walker.remove("listed").await?;
+    operator.stop().await
 }
 
 /// A user's own object has the name that a child would have. It is left alone, and the portal says so.
