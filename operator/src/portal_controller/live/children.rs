@@ -484,6 +484,7 @@ mod tests {
     fn of_a_settled_child_its_state_is_kept_until_the_watch_shows_another_version() {
         let (cache, mut listed) = (cache(), HashSet::new());
         let mut deployment = service("a", "a-portal");
+        deployment.metadata.generation = Some(3);
         deployment.data = json!({
             "spec": {
                 "replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
@@ -514,7 +515,12 @@ mod tests {
             },
             "status": {"readyReplicas": 1},
         });
-        assert_eq!(settled.read().data, kept);
+        let object = settled.read();
+        assert_eq!(object.data, kept);
+        assert_eq!(
+            (object.metadata.name.as_deref(), object.metadata.generation),
+            (Some("a-portal"), Some(3))
+        );
         assert_eq!((&settled.uid, &settled.owner), (&whole.uid, &whole.owner));
         assert_eq!(settled.version, whole.version);
 
