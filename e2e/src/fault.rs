@@ -72,7 +72,7 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Shared {
     is_armed: AtomicBool,
-    /// Requests since it was armed, and in all.
+    /// Requests since it was armed, in all, and in all to change something.
     armed: AtomicUsize,
     all: AtomicUsize,
     writes: AtomicUsize,

@@ -129,26 +129,14 @@ async fn run(cli: Cli) -> Result<()> {
         figures.push(figure);
     };
 
-    let skip = |what: String| {
+    let skip = |what: &str| {
         ensure!(!strict, "cannot measure {what}");
         eprintln!("bench: skipped: {what}");
         Ok(())
     };
     let is_wanted = |part| only.is_none_or(|only| only == part);
     if is_wanted(Part::Images) {
-        match node.as_ref().context("the local cluster is not up").and_then(with_images) {
-            Ok(node) => {
-                eprintln!("bench: looking at images, starting containers");
-                images::measure(node, &client, &mut found).await?;
-            }
-            Err(why) => {
-                skip(format!(
-                    "image sizes and start of containers, as {why:#} (`make up` changes that); sizes are \
-                     estimated from the files that go into the images"
-                ))?;
-                images::estimate_sizes(&programs, &mut found)?;
-            }
-        }
+        measure_images(node.as_ref(), &programs, &client, &skip, &mut found).await?;
     }
     if is_wanted(Part::Footprint) {
         eprintln!("bench: starting the services and leaving them alone");
@@ -174,8 +162,7 @@ async fn run(cli: Cli) -> Result<()> {
             }
             None => skip(
                 "rotation, as the local cluster, its operator or its MariaDB is not up (`make e2e` \
-                 leaves them all)"
-                    .to_owned(),
+                 leaves them all)",
             )?,
         }
     }
@@ -184,16 +171,33 @@ async fn run(cli: Cli) -> Result<()> {
             Some(control_plane) => {
                 scale::measure(&control_plane, &scale, seconds == 1, &mut found).await?;
             }
-            None => skip("many portals, as no operator runs on a local cluster".to_owned())?,
+            None => skip("many portals, as no operator runs on a local cluster")?,
         }
     }
 
     write_json(&output, &figures)
 }
 
-fn with_images(node: &Node) -> Result<&Node> {
-    ensure!(node.has_images(&images::NAMES)?, "the node lacks {}", node.image(images::NAMES[0]));
-    Ok(node)
+async fn measure_images(
+    node: Option<&Node>,
+    programs: &Programs,
+    client: &Client,
+    skip: &impl Fn(&str) -> Result<()>,
+    found: &mut impl FnMut(Figure),
+) -> Result<()> {
+    let reason = match node {
+        None => "the local cluster is not up".to_owned(),
+        Some(node) if node.has_images(&images::NAMES)? => {
+            eprintln!("bench: looking at images, starting containers");
+            return images::measure(node, client, found).await;
+        }
+        Some(node) => format!("the node lacks {}", node.image(images::NAMES[0])),
+    };
+    skip(&format!(
+        "image sizes and start of containers, as {reason} (`make up` changes that); sizes are \
+         estimated from the files that go into the images"
+    ))?;
+    images::estimate_sizes(programs, found)
 }
 
 /// A machine that is busy with something else gives worse figures.

@@ -83,8 +83,8 @@ impl Rotating {
         spec["database"]["mysql"]["rotation"]["mode"] = json!(mode);
         let operator = Operator::start(namespace.name(), &Faults::default()).await?;
         let uid = walker.apply(PORTAL, &spec).await?;
-        eventually(&format!("the first credential in {name}"), SETTLED, async || {
-            last_rotation(namespace, PORTAL).await?;
+        last_rotation(namespace, PORTAL).await?;
+        eventually(&format!("a portal at rest in {name}"), SETTLED, async || {
             walker.expect_ready(PORTAL).await
         })
         .await?;

@@ -336,6 +336,7 @@ impl Walker {
         };
         if has_crashed {
             case.operator.crash().await?;
+            case.faults.heal();
             case.operator = self.start_with(&case.faults).await?;
             self.await_outcome(&case, expected).await?;
         }

@@ -87,10 +87,10 @@ async fn a_portal_on_a_hand_made_account_moves_to_accounts_of_its_own() -> Resul
     eventually("a login of the operator's own", ROTATED, async || {
         let (_, logins) = published(&namespace, "moved").await?;
         ensure!(logins.len() == 1 && logins[0].0.starts_with("hw_"), "{} logins", logins.len());
-        last_rotation(&namespace, "moved").await?;
         Ok(())
     })
     .await?;
+    last_rotation(&namespace, "moved").await?;
     let figures = load.stop(&database).await?;
     println!("from a hand-made account to its own after {:?}: {figures}", started.elapsed());
     figures.expect_no_failure()?;
