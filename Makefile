@@ -49,6 +49,7 @@ test: ## Prove the product: everything that CI runs
 	stage "lint" cargo clippy --release --workspace --all-targets -- -D warnings; \
 	stage "build" cargo build --release --workspace --all-targets; \
 	stage "unit and store tests" $(MAKE) unit; \
+	stage "accounts and store on MySQL" $(MAKE) e2e-mysql; \
 	stage "quick start and end-to-end tests" $(MAKE) e2e; \
 	stage "benchmark, shortened" $(MAKE) bench BENCH_SECONDS=1 BENCH_STRICT=true; \
 	stage "quick start, removed twice" $(MAKE) down down-again
@@ -65,7 +66,7 @@ e2e: ## Run the end-to-end tests on the cluster of `make up`, or those whose nam
 	@e2e/run $(TEST)
 
 .PHONY: e2e-mysql
-e2e-mysql: ## Run the tests of accounts and store on the MySQL of MYSQL_URL (mysql://USER:PASSWORD@HOST)
+e2e-mysql: ## Run the tests of accounts and store on MySQL, that of MYSQL_URL=mysql://USER:PASSWORD@HOST if set
 	@e2e/with-mysql cargo test --release --workspace --test accounts --test suite
 
 .PHONY: bench

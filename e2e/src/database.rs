@@ -1,23 +1,33 @@
-//! The real MariaDB server, which speaks TLS only.
+//! The real MariaDB and MySQL servers, which speak TLS only.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
-use service_kit::login_errors::DENIED_LOGIN_CODES;
+use operator::credentials::accounts::find_denial;
 
 use crate::setting;
 
-/// How the server is reached and as whom; read from the file that `cluster mariadb-up` writes.
+/// How a server is reached and as whom; read from the file that its script writes.
 #[derive(Clone, Debug)]
 pub struct Database {
     settings: BTreeMap<String, String>,
 }
 
 impl Database {
-    /// Reads the file that `TEST_MYSQL_ENV` names.
+    /// The MariaDB of `cluster mariadb-up`, on which most is tested.
     pub fn from_settings() -> Result<Self> {
-        let path = setting("TEST_MYSQL_ENV")?;
+        Self::read("TEST_MYSQL_ENV")
+    }
+
+    /// The MySQL of `with-mysql`.
+    pub fn of_mysql() -> Result<Self> {
+        Self::read("TEST_REAL_MYSQL_ENV")
+    }
+
+    /// Reads the file that a variable names.
+    fn read(variable: &str) -> Result<Self> {
+        let path = setting(variable)?;
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
         let lines = text.lines().filter_map(|line| line.split_once('='));
         let settings = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -60,13 +70,9 @@ impl Database {
         let Err(error) = self.connect(user, password).await else {
             bail!("{user} is still let in")
         };
-        match error.downcast_ref() {
-            Some(mysql_async::Error::Server(answer))
-                if DENIED_LOGIN_CODES.contains(&answer.code) =>
-            {
-                Ok(())
-            }
-            _ => Err(error),
+        match error.downcast_ref().and_then(find_denial) {
+            Some(_) => Ok(()),
+            None => Err(error),
         }
     }
 
@@ -113,14 +119,19 @@ impl Database {
         Ok(password)
     }
 
-    /// Logins that the server has denied since it was started, as it counts them. It does not count
-    /// those to locked accounts.
+    /// Logins that the server has denied since it was started, as it counts them: MariaDB without those
+    /// to locked accounts, MySQL with them (and with connections that never came to a login).
     pub async fn denied_logins(&self) -> Result<u64> {
         let mut admin = self.connect_as_admin().await?;
-        let row: Option<(String, u64)> =
-            admin.query_first("SHOW GLOBAL STATUS LIKE 'Access_denied_errors'").await?;
+        let counters: Vec<(String, u64)> = admin
+            .query(
+                "SHOW GLOBAL STATUS WHERE Variable_name IN ('Access_denied_errors', 'Aborted_connects')",
+            )
+            .await?;
         admin.disconnect().await?;
-        Ok(row.context("the server counts them")?.1)
+        let find = |wanted: &str| counters.iter().find(|(name, _)| name == wanted);
+        let counter = find("Access_denied_errors").or_else(|| find("Aborted_connects"));
+        Ok(counter.context("the server counts them")?.1)
     }
 
     /// The accounts whose name begins with `prefix`, with whether each is locked.

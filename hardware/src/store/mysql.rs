@@ -18,11 +18,11 @@ use diesel::{
     sql_types::{BigInt, Integer, Nullable, Text},
 };
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
-use mysql_async::{Conn, OptsBuilder, SslOpts};
+use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
 use service_kit::{
     credentials::{Candidate, CredentialSet},
-    login_errors::DENIED_LOGIN_CODES,
+    login_errors::{DENIED_LOGIN_CODES, PLUGIN_CANNOT_LOAD},
 };
 use tokio::sync::watch;
 
@@ -108,18 +108,13 @@ impl Opener {
                     connection.batch_execute(SESSION_SETUP).await?;
                     return Ok(Session { connection, counted, is_first_candidate: index == 0 });
                 }
-                Err(mysql_async::Error::Server(error))
-                    if DENIED_LOGIN_CODES.contains(&error.code) =>
-                {
-                    tracing::debug!(candidate = index, code = error.code, "login denied");
-                    denied = error.code;
-                }
                 Err(error) => {
-                    return Err(StoreError::Connect {
+                    denied = find_denial(&error).ok_or_else(|| StoreError::Connect {
                         host: set.host.clone(),
                         port: set.port,
                         reason: error.to_string(),
-                    });
+                    })?;
+                    tracing::debug!(candidate = index, code = denied, "login denied");
                 }
             }
         }
@@ -149,6 +144,19 @@ impl Opener {
             // Diesel keeps prepared statements itself, and expects the rows that an UPDATE matched.
             .stmt_cache_size(0)
             .client_found_rows(true)
+    }
+}
+
+/// The code by which a login was refused for who it is; none if something else went wrong.
+fn find_denial(error: &mysql_async::Error) -> Option<u16> {
+    match error {
+        mysql_async::Error::Server(error) => {
+            Some(error.code).filter(|code| DENIED_LOGIN_CODES.contains(code))
+        }
+        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
+            Some(PLUGIN_CANNOT_LOAD)
+        }
+        _ => None,
     }
 }
 
@@ -230,8 +238,8 @@ pub(super) async fn unlock(connection: &mut Connection, name: &str) -> QueryResu
     Ok(())
 }
 
-/// Lock names are global to the server and have at most 64 characters.
-const LOCK_NAME: &str = "CONCAT('gill-hicks.', ?, '.', LEFT(SHA1(DATABASE()), 16))";
+/// Lock names are global to the server and have at most 64 characters. (`SHA1` is gone from MySQL 9.7.)
+const LOCK_NAME: &str = "CONCAT('gill-hicks.', ?, '.', LEFT(SHA2(DATABASE(), 256), 16))";
 
 /// The versions of the migrations that were applied; none if the table of them is missing.
 pub(super) async fn list_migrations(connection: &mut Connection) -> QueryResult<Vec<String>> {

@@ -168,7 +168,7 @@ async fn a_first_candidate_that_is_let_in_again_is_used_again() {
 async fn a_login_that_everybody_is_denied_says_so_without_names() {
     let database = TestDatabase::mysql().await;
     let mysql = database.mysql_details();
-    mysql.announce(2, vec![candidate(&mysql.user, "wrong-1"), candidate("nobody", "wrong-2")]);
+    mysql.announce(2, vec![candidate("nobody", "wrong-1"), candidate(&mysql.user, "wrong-2")]);
     let message = database.connect().ping().await.expect_err("denied").to_string();
     assert_eq!(
         message,
@@ -198,9 +198,7 @@ async fn sessions_that_the_server_kills_fail_only_what_is_in_flight() {
 /// As the account itself, which may kill its own sessions.
 async fn kill_sessions(database: &TestDatabase) {
     let mysql = database.mysql_details();
-    let mut admin = mysql.server.connect_as_admin().await;
-    let query = "SELECT id FROM information_schema.processlist WHERE user = ?";
-    let ids: Vec<u64> = admin.exec(query, (&mysql.user,)).await.expect("a process list");
+    let ids = mysql.session_ids(&mysql.user).await;
     assert!(!ids.is_empty(), "there should be sessions to kill");
     let StoreConfig::Mysql { credentials, .. } = &database.config else { panic!("MySQL") };
     let set = Arc::clone(&credentials.borrow());
@@ -219,7 +217,6 @@ async fn kill_sessions(database: &TestDatabase) {
         killer.query_drop(format!("KILL {id}")).await.expect("killed");
     }
     killer.disconnect().await.expect("disconnected");
-    admin.disconnect().await.expect("disconnected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

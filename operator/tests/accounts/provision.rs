@@ -210,6 +210,22 @@ async fn sessions_are_counted_by_account() {
     }
 }
 
+/// MySQL's own table of sessions cannot be read meanwhile.
+#[tokio::test]
+async fn sessions_are_counted_whatever_characters_somebody_uses() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mut pod = portal.pod(&name, &password).await;
+    let saying = tokio::spawn(async move { pod.query_drop("SELECT SLEEP(2), '\u{1f600}'").await });
+    let asked = [name.as_str()];
+    while !saying.is_finished() {
+        let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
+        assert!(saying.is_finished() || sessions[name.as_str()].len() == 1, "{sessions:?}");
+    }
+    saying.await.expect("no panic").expect("said");
+}
+
 #[tokio::test]
 async fn a_root_that_sees_only_itself_lists_no_sessions() {
     let mut portal = Portal::new().await;

@@ -15,13 +15,14 @@ use mysql_async::{Conn, prelude::Queryable};
 const NO_SUCH_SESSION: u16 = 1094;
 
 async fn rotate_under_load(
+    database: Database,
     mode: &str,
     namespace: &str,
     root: &str,
     times: usize,
     denied_by_us: u64,
 ) -> Result<()> {
-    let (namespace, database) = (Namespace::open(namespace).await?, Database::from_settings()?);
+    let namespace = Namespace::open(namespace).await?;
     start_portal(&namespace, &database, "turning", root, source::rotating(mode)).await?;
     let (_, before) = published(&namespace, "turning").await?;
     let load = StoreLoad::start(&namespace, "turning", &database).await?;
@@ -53,13 +54,29 @@ async fn rotate_under_load(
 #[tokio::test]
 async fn twenty_rotations_between_two_accounts_fail_no_operation() -> Result<()> {
     // The server does not count logins to a locked account, which is what the proof is.
-    rotate_under_load("AlternatingUsers", "e2e-alternating", "e2e_alternating", 20, 0).await
+    let database = Database::from_settings()?;
+    rotate_under_load(database, "AlternatingUsers", "e2e-alternating", "e2e_alternating", 20, 0)
+        .await
 }
 
 #[tokio::test]
 async fn five_rotations_between_two_passwords_fail_no_operation() -> Result<()> {
     // Each rotation tries the new password before it is added, and the old one after it was dropped.
-    rotate_under_load("DualPassword", "e2e-dual", "e2e_dual", 5, 10).await
+    let database = Database::from_settings()?;
+    rotate_under_load(database, "DualPassword", "e2e-dual", "e2e_dual", 5, 10).await
+}
+
+#[tokio::test]
+async fn five_rotations_between_two_accounts_of_mysql_fail_no_operation() -> Result<()> {
+    // MySQL counts logins to locked accounts.
+    let (database, name) = (Database::of_mysql()?, "e2e_mysql_alternating");
+    rotate_under_load(database, "AlternatingUsers", "e2e-mysql-alternating", name, 5, 5).await
+}
+
+#[tokio::test]
+async fn five_rotations_between_two_passwords_of_mysql_fail_no_operation() -> Result<()> {
+    let (database, name) = (Database::of_mysql()?, "e2e_mysql_dual");
+    rotate_under_load(database, "DualPassword", "e2e-mysql-dual", name, 5, 10).await
 }
 
 /// Somebody else changes the account: the resting one of two gets a new password, then the Secret says

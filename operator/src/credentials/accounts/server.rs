@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, OptsBuilder, SslOpts};
+use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
 use secrecy::ExposeSecret;
 use service_kit::{
     credentials::Candidate,
-    login_errors::{ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, DENIED_LOGIN_CODES},
+    login_errors::{
+        ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, DENIED_LOGIN_CODES, PLUGIN_CANNOT_LOAD,
+    },
 };
 
 use super::SchemaName;
@@ -43,11 +45,11 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The server refuses this credential; or, in the same words, a login without TLS.
-    #[error("the server refuses {username} (error {code}{})", describe_lock(*.code))]
+    #[error("the server refuses {username} (error {code}{})", describe(*.code))]
     Denied {
         /// As whom.
         username: String,
-        /// The server's number of the error.
+        /// The server's number of the error, or the client's.
         code: u16,
     },
     /// Nothing is known about the credential: no connection, no valid certificate, no answer in time.
@@ -82,12 +84,12 @@ impl LoginError {
     }
 
     pub(super) fn new(server: &Server, candidate: &Candidate, error: &mysql_async::Error) -> Self {
+        if let Some(code) = find_denial(error) {
+            return Self::Denied { username: candidate.username.clone(), code };
+        }
         match error {
-            mysql_async::Error::Server(error) if DENIED_LOGIN_CODES.contains(&error.code) => {
-                Self::Denied { username: candidate.username.clone(), code: error.code }
-            }
             mysql_async::Error::Io(_)
-            | mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed) => {
+            | mysql_async::Error::Driver(DriverError::ConnectionClosed) => {
                 Self::unreachable(server, error.to_string())
             }
             error => Self::Other {
@@ -108,10 +110,28 @@ impl LoginError {
     }
 }
 
-fn describe_lock(code: u16) -> &'static str {
+fn describe(code: u16) -> &'static str {
     match code {
         ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB => ", the account is locked",
+        PLUGIN_CANNOT_LOAD => {
+            ", there is no such account, or it has an authentication plugin other than \
+             caching_sha2_password and mysql_native_password"
+        }
         _ => "",
+    }
+}
+
+/// The code by which a login was refused for who it is; none if something else went wrong.
+#[must_use]
+pub fn find_denial(error: &mysql_async::Error) -> Option<u16> {
+    match error {
+        mysql_async::Error::Server(error) => {
+            Some(error.code).filter(|code| DENIED_LOGIN_CODES.contains(code))
+        }
+        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
+            Some(PLUGIN_CANNOT_LOAD)
+        }
+        _ => None,
     }
 }
 
@@ -153,13 +173,18 @@ pub(super) async fn connect(
 
 #[cfg(test)]
 mod tests {
-    use mysql_async::{Error, ServerError};
+    use mysql_async::{DriverError, Error, ServerError};
     use service_kit::credentials::Candidate;
 
     use super::{LoginError, Server, Tls};
     use crate::credentials::accounts::SchemaName;
 
     fn login_error(code: u16, message: &str) -> LoginError {
+        let (state, message) = ("HY000".to_owned(), message.to_owned());
+        describe(&Error::Server(ServerError { code, message, state }))
+    }
+
+    fn describe(error: &Error) -> LoginError {
         let server = Server {
             host: "db.example".to_owned(),
             port: 3306,
@@ -167,8 +192,7 @@ mod tests {
             tls: Tls::Disabled,
         };
         let candidate = Candidate { username: "app".to_owned(), password: "s3cret".into() };
-        let (state, message) = ("HY000".to_owned(), message.to_owned());
-        LoginError::new(&server, &candidate, &Error::Server(ServerError { code, message, state }))
+        LoginError::new(&server, &candidate, error)
     }
 
     #[test]
@@ -182,6 +206,15 @@ mod tests {
             login_error(4151, "").to_string(),
             "the server refuses app (error 4151, the account is locked)"
         );
+    }
+
+    /// MySQL asks so for accounts that do not exist, too: no pod can use such a login.
+    #[test]
+    fn a_plugin_that_the_driver_lacks_is_denied() {
+        let name = "sha256_password".to_owned();
+        let error = describe(&Error::Driver(DriverError::UnknownAuthPlugin { name }));
+        assert!(matches!(error, LoginError::Denied { code: 2059, .. }), "{error}");
+        assert!(error.to_string().contains("there is no such account, or"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The statements that change accounts, as data.
 //!
-//! All but two are the same for MySQL 8.4 and MariaDB 10.11: how a second password is kept beside
+//! All but two are the same for MySQL and MariaDB: how a second password is kept beside
 //! the first, and how it is given up.
 
 use std::fmt;
@@ -180,8 +180,6 @@ mod tests {
         statement.sql.expose_secret()
     }
 
-    /// What `DualPassword` mode needs of MySQL is checked here and by nothing else: the build machines
-    /// have no MySQL.
     #[test]
     fn mysql_keeps_and_discards_a_second_password_by_its_own_words() {
         let retain = retain_password(Flavour::MySql, &name(), &password("new"), &password("old"));
