@@ -69,9 +69,10 @@ build_images() { # tag, name…
     context=$data/contexts/$name
     rm -rf "$context"
     mkdir -p "$context/deploy/docker" "$context/prebuilt"
-    cp "$docker_files/Dockerfile" "$docker_files/rds-ca.pem" "$context/deploy/docker/"
-    cp /etc/ssl/certs/ca-certificates.crt "$context/prebuilt/"
-    cp "$binaries/$name" "$context/prebuilt/"
+    # Whoever keeps files for himself by a umask would make images that nobody can start.
+    install -m 644 "$docker_files/Dockerfile" "$docker_files/rds-ca.pem" "$context/deploy/docker/"
+    install -m 644 /etc/ssl/certs/ca-certificates.crt "$context/prebuilt/"
+    install -m 755 "$binaries/$name" "$context/prebuilt/"
     provide_image "$image_prefix/$name:$tag" "$context" \
       --file deploy/docker/Dockerfile --target "$name" --build-arg BINARIES=prebuilt
   done
