@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
-use operator::credentials::accounts::find_denial;
+use mysql_login::find_denial;
 
 use crate::setting;
 

@@ -18,12 +18,10 @@ use diesel::{
     sql_types::{BigInt, Integer, Nullable, Text},
 };
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
-use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
+use mysql_async::{Conn, OptsBuilder, SslOpts};
+use mysql_login::find_denial;
 use secrecy::ExposeSecret;
-use service_kit::{
-    credentials::{Candidate, CredentialSet},
-    login_errors::{DENIED_LOGIN_CODES, PLUGIN_CANNOT_LOAD},
-};
+use service_kit::credentials::{Candidate, CredentialSet};
 use tokio::sync::watch;
 
 use super::{
@@ -144,19 +142,6 @@ impl Opener {
             // Diesel keeps prepared statements itself, and expects the rows that an UPDATE matched.
             .stmt_cache_size(0)
             .client_found_rows(true)
-    }
-}
-
-/// The code by which a login was refused for who it is; none if something else went wrong.
-fn find_denial(error: &mysql_async::Error) -> Option<u16> {
-    match error {
-        mysql_async::Error::Server(error) => {
-            Some(error.code).filter(|code| DENIED_LOGIN_CODES.contains(code))
-        }
-        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
-            Some(PLUGIN_CANNOT_LOAD)
-        }
-        _ => None,
     }
 }
 

@@ -8,7 +8,6 @@ pub mod admin;
 pub mod config;
 pub mod credentials;
 pub mod lifecycle;
-pub mod login_errors;
 pub mod observe;
 pub mod readiness;
 pub mod server;

@@ -29,7 +29,7 @@
 //! | what | outcome |
 //! |---|---|
 //! | login to a locked account with its password | error 3118 |
-//! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`find_denial`]) |
+//! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`mysql_login::find_denial`]) |
 
 mod inspect;
 mod name;
@@ -53,7 +53,7 @@ pub use self::{
         lock_account, retain_password,
     },
     rights::{Difference, Rights},
-    server::{LoginError, Server, Tls, find_denial},
+    server::{LoginError, Server, Tls},
     session::{Flavour, Session, SqlError},
 };
 

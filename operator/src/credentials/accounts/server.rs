@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
+use mysql_login::{ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, PLUGIN_CANNOT_LOAD, find_denial};
 use secrecy::ExposeSecret;
-use service_kit::{
-    credentials::Candidate,
-    login_errors::{
-        ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, DENIED_LOGIN_CODES, PLUGIN_CANNOT_LOAD,
-    },
-};
+use service_kit::credentials::Candidate;
 
 use super::SchemaName;
 
@@ -121,20 +117,6 @@ fn describe(code: u16) -> &'static str {
     }
 }
 
-/// The code by which a login was refused for who it is; none if something else went wrong.
-#[must_use]
-pub fn find_denial(error: &mysql_async::Error) -> Option<u16> {
-    match error {
-        mysql_async::Error::Server(error) => {
-            Some(error.code).filter(|code| DENIED_LOGIN_CODES.contains(code))
-        }
-        mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }) => {
-            Some(PLUGIN_CANNOT_LOAD)
-        }
-        _ => None,
-    }
-}
-
 /// Whether a session begins in the portal's schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
@@ -181,10 +163,10 @@ mod tests {
 
     fn login_error(code: u16, message: &str) -> LoginError {
         let (state, message) = ("HY000".to_owned(), message.to_owned());
-        describe(&Error::Server(ServerError { code, message, state }))
+        classify(&Error::Server(ServerError { code, message, state }))
     }
 
-    fn describe(error: &Error) -> LoginError {
+    fn classify(error: &Error) -> LoginError {
         let server = Server {
             host: "db.example".to_owned(),
             port: 3306,
@@ -212,7 +194,7 @@ mod tests {
     #[test]
     fn a_plugin_that_the_driver_lacks_is_denied() {
         let name = "sha256_password".to_owned();
-        let error = describe(&Error::Driver(DriverError::UnknownAuthPlugin { name }));
+        let error = classify(&Error::Driver(DriverError::UnknownAuthPlugin { name }));
         assert!(matches!(error, LoginError::Denied { code: 2059, .. }), "{error}");
         assert!(error.to_string().contains("there is no such account, or"), "{error}");
     }
