@@ -183,10 +183,7 @@ impl Pass<'_> {
         let seen = self.see(&resource.kind, &name);
         let settled = self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref());
         let current = if let Some(settled) = settled {
-            // Not what the watch has yet to show.
-            if seen.is_some_and(|seen| seen.version == settled.version) {
-                self.live.cache.settle(&self.portal.namespace, &self.portal.name, &settled);
-            }
+            self.live.cache.settle(&self.portal.namespace, &self.portal.name, &settled);
             settled
         } else {
             if self.current(&resource.kind, &name).is_none() {

@@ -234,14 +234,14 @@ impl Cache {
         of_portal.get(&(kind.to_owned(), name.to_owned())).cloned()
     }
 
-    /// Keeps less of a child that is known to hold all that was rendered. What the watch shows next is
-    /// kept whole until that is known of it too.
+    /// Keeps less of a child that is known to hold all that was rendered, if this is what the watch has
+    /// shown. What it shows next is kept whole until that is known of it too.
     pub fn settle(&self, namespace: &str, portal: &str, child: &Child) {
-        let Some(settled) = child.settled() else { return };
         let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
         let of_portal = children.get_mut(&key(namespace, portal));
         if let Some(kept) = of_portal.and_then(|children| children.get_mut(&child_key(child)))
-            && kept.version == settled.version
+            && kept.version == child.version
+            && let Some(settled) = kept.settled()
         {
             *kept = Arc::new(settled);
         }
