@@ -5,7 +5,7 @@
 say() { printf '[%3d s] %s\n' "$SECONDS" "$*"; }
 
 fail() {
-  printf 'cluster: %s\n' "$*" >&2
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
 }
 
@@ -13,7 +13,7 @@ fail_with_log() { # log file, message…
   local log=$1
   shift
   {
-    printf 'cluster: %s\n' "$*"
+    printf '%s: %s\n' "${0##*/}" "$*"
     if [[ -s $log ]]; then
       printf -- '--- the last lines of %s\n' "$log"
       tail -n 25 "$log"
