@@ -6,10 +6,12 @@ use std::{net::Ipv4Addr, time::Duration};
 use anyhow::{Context, Result};
 use kube::{Config, client::ClientBuilder};
 use operator::{
-    census::Census,
-    client::{Fence, GuardLayer},
-    credentials::adoption::Inquirer,
-    portal_controller::live::Scope,
+    cluster::{
+        client::{Fence, GuardLayer},
+        scope::Scope,
+    },
+    portal::gauges::PortalGauges,
+    rotation::pod_reports::PodReports,
     run::{Equipment, control, follow},
     settings::Settings,
 };
@@ -75,9 +77,9 @@ impl Operator {
         let equipment = Equipment {
             client,
             settings,
-            inquirer: Inquirer::new().context("failed to prepare a client for pods")?,
+            pod_reports: PodReports::new().context("failed to prepare a client for pods")?,
             instance: "in-process".to_owned(),
-            census: Census::default(),
+            gauges: PortalGauges::default(),
             status_pause: STATUS_PAUSE,
         };
         let closing = CancellationToken::new();

@@ -16,10 +16,10 @@ use kube::{Api, Client, CustomResourceExt, api::PostParams};
 use serde_json::Value;
 
 use crate::{
+    cluster::scope::Scope,
     permissions::{
         DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     },
-    portal_controller::live::Scope,
 };
 
 /// What was found, in sentences that say what to do.

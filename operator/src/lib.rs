@@ -1,15 +1,12 @@
 //! The operator: turns `HardwarePortal` resources into running services.
 //!
-//! [`portal_controller`] is what it does; everything else is how it is started and watched.
+//! Three layers, of which each imports only those below it: [`portal`], [`rotation`] and [`cluster`].
+//! Everything else is how the process is configured, started and checked.
 
-pub mod census;
 pub mod check;
-pub mod client;
-pub mod credentials;
-pub mod events;
-pub mod leader;
+pub mod cluster;
 pub mod permissions;
-pub mod portal_controller;
+pub mod portal;
+pub mod rotation;
 pub mod run;
 pub mod settings;
-pub mod watch_backoff;

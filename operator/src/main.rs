@@ -7,12 +7,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, Config};
 use metrics::gauge;
 use operator::{
-    census::Census,
     check,
-    client::{DEADLINE, Fence, client},
-    credentials::adoption::Inquirer,
-    leader::{Candidate, Times},
-    portal_controller::{live::Scope, reporter},
+    cluster::{
+        client::{DEADLINE, Fence, client},
+        leader::{LeaderElector, Times},
+        scope::Scope,
+    },
+    portal::{gauges::PortalGauges, status::publisher},
+    rotation::pod_reports::PodReports,
     run::{self, Equipment},
     settings::{HostPattern, Settings},
 };
@@ -174,24 +176,24 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         rds_authorities: rds_authorities.into(),
         aws_endpoint: args.aws_endpoint.clone(),
     };
-    let inquirer = match Inquirer::new() {
-        Ok(inquirer) => inquirer,
+    let pod_reports = match PodReports::new() {
+        Ok(pod_reports) => pod_reports,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to prepare a client: {error}")),
     };
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
     gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     let leases: Api<Lease> = Api::namespaced(leases, &args.scope.pod_namespace);
-    let candidate = Candidate::new(leases, identity(&args.pod_name), fence, Times::default());
+    let elector = LeaderElector::new(leases, identity(&args.pod_name), fence, Times::default());
     let equipment = Equipment {
         client,
         settings,
-        inquirer,
+        pod_reports,
         instance: args.pod_name.clone(),
-        census: Census::default(),
-        status_pause: reporter::PAUSE,
+        gauges: PortalGauges::default(),
+        status_pause: publisher::PAUSE,
     };
-    run::start(&lifecycle, equipment, scopes, candidate);
+    run::start(&lifecycle, equipment, scopes, elector);
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));
     let router = admin::router(lifecycle.readiness().clone(), metrics);
     let admin = tokio::spawn(server::serve(

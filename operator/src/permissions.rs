@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::leader::LEASE;
+use crate::cluster::leader::LEASE;
 
 /// Rights on one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

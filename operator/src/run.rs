@@ -22,21 +22,25 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    census::Census,
     check::definition_problem,
-    credentials::{adoption::Inquirer, rotator::Rotator, source::Sources},
-    events::Events,
-    leader::Candidate,
-    portal_controller::{
-        Context, Guarded,
-        apply::Applier,
-        live::{Cache, Scope, children::PAGE, own_secrets::Contents},
-        reconcile,
-        reporter::Reporter,
+    cluster::{
+        Guarded,
+        cache::{Cache, PAGE},
+        events::Events,
+        leader::LeaderElector,
         retry::Retries,
+        scope::Scope,
+        secrets::SecretContents,
+        watches::WatchBackoff,
     },
+    portal::{
+        apply::Applier,
+        controller::{Context, reconcile},
+        gauges::PortalGauges,
+        status::publisher::StatusPublisher,
+    },
+    rotation::{executor::Executor, pod_reports::PodReports, source::Sources},
     settings::Settings,
-    watch_backoff::WatchBackoff,
 };
 
 /// Passes of one scope at the same time: each waits for the API server most of its time.
@@ -59,11 +63,11 @@ pub struct Equipment {
     /// The administrator's decisions.
     pub settings: Settings,
     /// Asks pods.
-    pub inquirer: Inquirer,
+    pub pod_reports: PodReports,
     /// Name of this process, for events.
     pub instance: String,
     /// Counts the portals of all scopes.
-    pub census: Census,
+    pub gauges: PortalGauges,
     /// Between two statuses of a portal that settles.
     pub status_pause: Duration,
 }
@@ -74,7 +78,7 @@ pub fn start(
     lifecycle: &Lifecycle,
     equipment: Equipment,
     scopes: Vec<Scope>,
-    candidate: Candidate,
+    elector: LeaderElector,
 ) {
     let definition = lifecycle.readiness().gate("definition", "not looked for yet");
     let watches = lifecycle.readiness().gate("watches", "what is there is being listed");
@@ -87,7 +91,7 @@ pub fn start(
         let followed = follow(&equipment.client, scopes);
         let caches: Vec<Cache> = followed.iter().map(|one| one.cache.clone()).collect();
         tokio::select! {
-            () = lead(equipment, followed, candidate, closing) => {}
+            () = lead(equipment, followed, elector, closing) => {}
             never = open_when_filled(&caches, watches) => match never {},
         }
     });
@@ -97,22 +101,22 @@ pub fn start(
 async fn lead(
     equipment: Equipment,
     mut followed: Vec<Followed>,
-    candidate: Candidate,
+    elector: LeaderElector,
     closing: CancellationToken,
 ) {
     // Whoever waits for the lead follows everything already, to be of use at once.
     let stand_by = async {
         tokio::select! {
-            claim = candidate.become_leader() => claim,
+            claim = elector.become_leader() => claim,
             never = keep_caches(&mut followed) => match never {},
         }
     };
     let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
     tokio::select! {
         // Told to stop, and nothing is under way any more.
-        () = control(equipment, followed, closing) => candidate.resign(claim).await,
+        () = control(equipment, followed, closing) => elector.resign(claim).await,
         // What is under way ends with the process; the fence lets nothing through.
-        () = candidate.stay_leader(&mut claim) => {}
+        () = elector.stay_leader(&mut claim) => {}
     }
 }
 
@@ -191,7 +195,7 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 }
 
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
-    let Equipment { client, settings, inquirer, instance, census, status_pause } = equipment;
+    let Equipment { client, settings, pod_reports, instance, gauges, status_pause } = equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
@@ -210,10 +214,10 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
-        rotator: Rotator::new(client.clone(), inquirer),
+        executor: Executor::new(client.clone(), pod_reports),
         applier: Applier::new(client.clone()),
-        reporter: Reporter::new(client.clone(), events.clone(), status_pause),
-        contents: Contents::default(),
+        publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),
+        contents: SecretContents::default(),
         client,
         settings,
         cache,
@@ -227,7 +231,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         .trigger_backoff(WatchBackoff::default())
         .reconcile_on(moves)
         .graceful_shutdown_on(closing.clone().cancelled_owned());
-    let upkeep = keep_up(scope, portals, Arc::clone(&context), census, closing);
+    let upkeep = run_upkeep(scope, portals, Arc::clone(&context), gauges, closing);
     let passes = controller
         .run(
             async |portal, context| Ok::<_, Infallible>(reconcile(portal, context).await),
@@ -244,11 +248,11 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
 }
 
 /// Forgets portals that are gone and counts those that are here.
-async fn keep_up(
+async fn run_upkeep(
     scope: Scope,
     portals: Store<Guarded>,
     context: Arc<Context>,
-    census: Census,
+    gauges: PortalGauges,
     closing: CancellationToken,
 ) {
     let mut ticks = interval(Duration::from_secs(10));
@@ -257,11 +261,11 @@ async fn keep_up(
         let uids: HashSet<String> = state.iter().filter_map(|portal| portal.uid()).collect();
         let is_alive = |uid: &str| uids.contains(uid);
         context.applier.retain(is_alive);
-        context.rotator.retain(is_alive);
+        context.executor.retain(is_alive);
         context.retries.retain(is_alive);
-        context.reporter.retain(is_alive);
+        context.publisher.retain(is_alive);
         context.contents.retain_seen(&context.cache);
         context.cache.forget_ended();
-        census.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
+        gauges.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
 }

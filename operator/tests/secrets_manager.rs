@@ -8,8 +8,8 @@ use aws_sdk_secretsmanager::{Client, types::Tag};
 use axum::{Router, http::StatusCode, routing::post};
 use crds::Reason;
 use operator::{
-    credentials::source::{Reading, Request, SourceError, secrets_manager::SecretsManager},
-    portal_controller::retry::Retry,
+    cluster::retry::Retry,
+    rotation::source::{Reading, Request, SourceError, secrets_manager::SecretsManager},
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

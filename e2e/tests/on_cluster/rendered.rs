@@ -13,7 +13,7 @@ use kube::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const GOLDEN: &str = "../operator/src/portal_controller/build/tests/snapshots";
+const GOLDEN: &str = "../operator/src/portal/build/tests/snapshots";
 
 /// What is rendered in another form than it is stored in would look changed at every pass. Nothing is
 /// created: every request is a dry run.

@@ -17,14 +17,11 @@ use tokio::{
 
 use super::Findings;
 use crate::{
-    credentials::{
-        memory,
-        rotation::{Place, State},
-    },
-    portal_controller::{
-        Guarded,
-        build::{labels, names, pod::ADMIN_PORT},
-        live::Scope,
+    cluster::{Guarded, labels, names, scope::Scope},
+    rotation::{
+        machine::{Place, State},
+        pod_reports::ADMIN_PORT,
+        store,
     },
 };
 
@@ -167,7 +164,7 @@ impl Reach {
         let secret = secrets.get_opt(&names::rotation_secret(&portal.name_any())).await?;
         let data = secret.and_then(|secret| secret.data).unwrap_or_default();
         let state =
-            data.get(memory::KEY).and_then(|bytes| serde_json::from_slice::<State>(&bytes.0).ok());
+            data.get(store::KEY).and_then(|bytes| serde_json::from_slice::<State>(&bytes.0).ok());
         let Some(Place { host, port, .. }) = state.and_then(|state| state.place) else {
             findings.unchecked.push(format!(
                 "{what}: its database could not be checked, as no source has said yet where it is; its condition CredentialsReady says why"

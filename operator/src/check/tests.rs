@@ -12,8 +12,8 @@ use tower::service_fn;
 
 use super::{Findings, cluster, definition_problem, look, missing_rights, portals};
 use crate::{
+    cluster::scope::Scope,
     permissions::{DEFINITION, IN_WATCHED_NAMESPACES},
-    portal_controller::live::Scope,
 };
 
 const PORTALS: &str = "/apis/gill-hicks.dev/v1alpha1/namespaces/team/hardwareportals";

@@ -1,6 +1,6 @@
 //! One account with two passwords, as the server at hand does it.
 
-use operator::credentials::accounts::{
+use operator::rotation::mysql::{
     Rights, discard_old_password, ensure_application_account, is_refused, retain_password, verify,
 };
 

@@ -1,6 +1,6 @@
 //! How logins succeed and fail.
 
-use operator::credentials::accounts::{
+use operator::rotation::mysql::{
     LoginError, Server, Tls, ensure_application_account, is_refused, lock_account, login,
     login_as_root,
 };

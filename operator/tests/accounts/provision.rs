@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
-use operator::credentials::accounts::{
+use operator::rotation::mysql::{
     Flavour, Rights, SqlError, denied_logins, drop_account, ensure_application_account,
     ensure_owner_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
     sessions_of, verify,

@@ -1,9 +1,7 @@
 //! What is quoted arrives as it was: names of schemas through `GRANT`, passwords through a login.
 
 use mysql_async::prelude::Queryable;
-use operator::credentials::accounts::{
-    Password, Rights, ensure_application_account, is_refused, verify,
-};
+use operator::rotation::mysql::{Password, Rights, ensure_application_account, is_refused, verify};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},

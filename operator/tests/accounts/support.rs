@@ -7,7 +7,7 @@ use std::{
 };
 
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
-use operator::credentials::accounts::{
+use operator::rotation::mysql::{
     AccountName, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
 };
 use rand::{SeedableRng, rngs::StdRng};

@@ -1,7 +1,7 @@
 //! What is proven of a credential before pods get it.
 
-use operator::credentials::accounts::{
-    Contents, Rights, VerifyError, ensure_application_account, verify,
+use operator::rotation::mysql::{
+    Rights, TableState, VerifyError, ensure_application_account, verify,
 };
 
 use crate::support::{Portal, candidate};
@@ -13,10 +13,10 @@ async fn a_schema_before_its_first_migration_is_told_from_one_that_can_be_read()
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
     let login = candidate(&name, &password);
     let before = verify(&portal.server, &login, Some(Rights::Application)).await.expect("verified");
-    assert_eq!(before.contents, Contents::NotMigrated);
+    assert_eq!(before.contents, TableState::NotMigrated);
     portal.migrate().await;
     let after = verify(&portal.server, &login, Some(Rights::Application)).await.expect("verified");
-    assert_eq!(after.contents, Contents::Readable);
+    assert_eq!(after.contents, TableState::Readable);
     assert!(!after.may_create_users);
 }
 

@@ -22,7 +22,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, ListParams},
 };
-use operator::credentials::accounts::{AccountName, Slot};
+use operator::rotation::mysql::{AccountName, Slot};
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::sleep};
 

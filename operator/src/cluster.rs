@@ -1,0 +1,20 @@
+//! The lowest layer: Kubernetes, without what a portal is made of. It imports nothing of the layers above.
+
+pub mod api_error;
+pub mod cache;
+pub mod client;
+pub mod events;
+pub mod labels;
+pub mod leader;
+pub mod names;
+pub mod retry;
+pub mod scope;
+pub mod secrets;
+pub mod watches;
+
+use crds::HardwarePortal;
+use kube::core::DeserializeGuard;
+
+/// A `HardwarePortal`, or an object of that kind that cannot be read as one: a single malformed object
+/// must not stop the watch for all.
+pub type Guarded = DeserializeGuard<HardwarePortal>;

@@ -1,0 +1,15 @@
+//! The highest layer: one `HardwarePortal` and its children. [`controller`] reads like the list of its
+//! steps; [`gather`] alone reads, [`apply`] alone writes children, [`status`] alone writes the portal.
+
+pub mod apply;
+pub mod build;
+pub mod controller;
+pub mod error;
+pub mod finalizer;
+pub mod gather;
+pub mod gauges;
+pub mod live;
+pub mod malformed;
+pub mod pods;
+pub mod resolve;
+pub mod status;

@@ -1,0 +1,94 @@
+//! Who may connect to the pods. Outgoing connections are left alone: the database may be anywhere.
+
+use k8s_openapi::{
+    api::networking::v1::{
+        NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{
+    hardware,
+    pod::{self, ADMIN_PORT},
+    portal as web,
+    stored::as_stored,
+};
+use crate::{
+    cluster::{
+        labels::{self, Component},
+        names,
+    },
+    portal::resolve::ResolvedPortal,
+};
+
+/// Label of the namespaces whose pods may read metrics.
+const MONITORING: &str = "gill-hicks.dev/monitoring";
+
+/// The policies of both components.
+#[must_use]
+pub fn policies(portal: &ResolvedPortal) -> Vec<NetworkPolicy> {
+    vec![hardware_policy(portal), portal_policy(portal)]
+}
+
+/// The API: the web page, and whom the user names, by default its own namespace.
+fn hardware_policy(portal: &ResolvedPortal) -> NetworkPolicy {
+    let own_namespace = NetworkPolicyPeer {
+        pod_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    };
+    let mut peers = vec![NetworkPolicyPeer {
+        pod_selector: Some(labels::selector(portal, Component::Portal)),
+        ..NetworkPolicyPeer::default()
+    }];
+    let chosen = portal.hardware.spec.allow_from.clone().map(as_stored);
+    peers.extend(chosen.unwrap_or_else(|| vec![own_namespace]));
+    let name = names::hardware(&portal.name);
+    policy(portal, Component::Hardware, name, Some(rule(Some(peers), hardware::PORT)))
+}
+
+/// The web page: everybody, or whom the user names. A rule whose list is empty would admit everybody,
+/// so naming nobody takes the rule away.
+fn portal_policy(portal: &ResolvedPortal) -> NetworkPolicy {
+    let peers = portal.portal.spec.allow_from.clone().map(as_stored);
+    let names_nobody = peers.as_ref().is_some_and(Vec::is_empty);
+    let users = (!names_nobody).then(|| rule(peers, web::PORT));
+    policy(portal, Component::Portal, names::portal(&portal.name), users)
+}
+
+fn policy(
+    portal: &ResolvedPortal,
+    component: Component,
+    name: String,
+    users: Option<NetworkPolicyIngressRule>,
+) -> NetworkPolicy {
+    let namespace = |label: &str, value: &str| NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(pod::strings([(label, value.to_owned())])),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    let operator = namespace("kubernetes.io/metadata.name", &portal.operator_namespace);
+    let admins = rule(Some(vec![operator, namespace(MONITORING, "true")]), ADMIN_PORT);
+    NetworkPolicy {
+        metadata: labels::owned(portal, component, name),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(labels::selector(portal, component)),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(users.into_iter().chain([admins]).collect()),
+            egress: None,
+        }),
+    }
+}
+
+fn rule(from: Option<Vec<NetworkPolicyPeer>>, port: i32) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule {
+        from,
+        ports: Some(vec![NetworkPolicyPort {
+            port: Some(IntOrString::Int(port)),
+            protocol: Some("TCP".to_owned()),
+            end_port: None,
+        }]),
+    }
+}

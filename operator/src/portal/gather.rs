@@ -1,0 +1,207 @@
+//! The one step that reads: what the spec refers to, and what is already there.
+
+use crds::{
+    ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, HardwarePortal, MysqlDatabase,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client, ResourceExt};
+use secrecy::SecretString;
+use service_kit::credentials::CredentialSet;
+
+use super::live::Live;
+use crate::{
+    cluster::{api_error, names, secrets::OwnSecrets},
+    rotation::{
+        source::{Reading, Request, SourceError, Sources},
+        store::{StoreError, StoredState},
+    },
+};
+
+/// What was read.
+#[derive(Debug)]
+pub struct Gathered {
+    /// What a portal on MySQL refers to; none for an embedded database.
+    pub mysql: Option<GatheredMysql>,
+    /// The token that observations are posted with: the existing one, or a new one.
+    pub observations_token: SecretString,
+    /// The children as they are.
+    pub live: Live,
+}
+
+/// What was read for a portal on MySQL.
+#[derive(Debug)]
+pub struct GatheredMysql {
+    /// What the source says, or why it says nothing. That alone stops nobody: the pods keep what
+    /// they hold.
+    pub source: Result<Reading, SourceError>,
+    /// What is remembered of the credential's rotation.
+    pub stored: StoredState,
+    /// What the pods' credentials file holds now.
+    pub published: Option<CredentialSet>,
+    /// The certificate authorities that the spec names, as PEM; none means those of Amazon RDS.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// The certificate authority does not exist.
+    #[error(
+        "failed to find key \"{key}\" of the {kind} \"{name}\" that database.mysql.tls.ca names; create it in this namespace"
+    )]
+    CaNotFound {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Name of the object.
+        name: String,
+        /// Key in its data.
+        key: String,
+    },
+    /// The owner of a Secret with a certificate authority has not allowed this portal to read it.
+    #[error(
+        "the Secret \"{secret}\" that database.mysql.tls.ca names is not read: it lacks the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
+    )]
+    CaNotAllowed {
+        /// Name of the Secret.
+        secret: String,
+        /// Name of the portal.
+        portal: String,
+    },
+    /// The operator's own Secret could not be used.
+    #[error(transparent)]
+    StoredState(#[from] StoreError),
+    /// The API server did not give an answer to build on.
+    #[error("failed to read {what}: {}", api_error::in_words(source))]
+    Api {
+        /// What was to be read.
+        what: &'static str,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+}
+
+/// Reads everything that the decisions for one portal need.
+pub async fn gather(
+    portal: &HardwarePortal,
+    namespace: &str,
+    client: &Client,
+    sources: &Sources,
+    own: &OwnSecrets<'_>,
+) -> Result<Gathered, GatherError> {
+    let name = portal.name_any();
+    let reader = Reader {
+        portal: &name,
+        own,
+        secrets: Api::namespaced(client.clone(), namespace),
+        config_maps: Api::namespaced(client.clone(), namespace),
+    };
+    let mysql = match portal.spec.database.as_ref().and_then(|database| database.mysql.as_ref()) {
+        Some(mysql) => Some(reader.read_mysql(portal, namespace, mysql, sources).await?),
+        None => None,
+    };
+    Ok(Gathered {
+        mysql,
+        observations_token: reader.read_observations_token().await?,
+        live: Live::read(own.cache, namespace, &name),
+    })
+}
+
+struct Reader<'a> {
+    portal: &'a str,
+    /// What the operator has written itself.
+    own: &'a OwnSecrets<'a>,
+    /// What others have.
+    secrets: Api<Secret>,
+    config_maps: Api<ConfigMap>,
+}
+
+impl Reader<'_> {
+    async fn read_mysql(
+        &self,
+        portal: &HardwarePortal,
+        namespace: &str,
+        mysql: &MysqlDatabase,
+        sources: &Sources,
+    ) -> Result<GatheredMysql, GatherError> {
+        let stored = StoredState::read(self.own, names::rotation_secret(self.portal)).await?;
+        let request = Request {
+            namespace,
+            portal: self.portal,
+            known_state: stored.state.as_ref().and_then(|state| state.terraform.as_ref()),
+            accepted_lineage: portal
+                .annotations()
+                .get(ACCEPT_LINEAGE_ANNOTATION)
+                .map(String::as_str),
+        };
+        // The validation of the spec bounds the text; where it does not, every pass looks anew.
+        let rotation = mysql.rotation.clone().unwrap_or_default();
+        let poll = humantime::parse_duration(&rotation.poll_interval).unwrap_or_default();
+        // The futures of the AWS SDK are large.
+        let uid = portal.uid().unwrap_or_default();
+        let source = Box::pin(sources.read_recent(&mysql.source, &request, &uid, poll)).await;
+        let authorities = match mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+            Some(reference) => Some(self.read_authorities(reference).await?),
+            None => None,
+        };
+        Ok(GatheredMysql { source, stored, published: self.read_published().await?, authorities })
+    }
+
+    /// A pod that mounts what does not exist waits for ever without a word. The operator verifies the
+    /// same server, so it reads what the pods mount.
+    async fn read_authorities(&self, ca: &CaReference) -> Result<Vec<u8>, GatherError> {
+        let what = reading("a certificate authority");
+        let not_found = |kind, name: &str, key: &str| GatherError::CaNotFound {
+            kind,
+            name: name.to_owned(),
+            key: key.to_owned(),
+        };
+        if let Some(reference) = &ca.config_map_key_ref {
+            let found = self.config_maps.get_opt(&reference.name).await.map_err(what)?;
+            let text =
+                found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+            let text = text.ok_or_else(|| not_found("ConfigMap", &reference.name, &reference.key));
+            return text.map(String::into_bytes);
+        }
+        let Some(reference) = &ca.secret_key_ref else { return Ok(Vec::new()) };
+        let missing = || not_found("Secret", &reference.name, &reference.key);
+        let metadata = self.secrets.get_metadata_opt(&reference.name).await.map_err(&what)?;
+        let metadata = metadata.ok_or_else(missing)?;
+        if metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str) != Some(self.portal) {
+            return Err(GatherError::CaNotAllowed {
+                secret: reference.name.clone(),
+                portal: self.portal.to_owned(),
+            });
+        }
+        let found = self.secrets.get_opt(&reference.name).await.map_err(what)?;
+        let bytes =
+            found.and_then(|secret| secret.data).and_then(|mut data| data.remove(&reference.key));
+        Ok(bytes.ok_or_else(missing)?.0)
+    }
+
+    /// A file that somebody has broken counts as absent: it is written anew.
+    async fn read_published(&self) -> Result<Option<CredentialSet>, GatherError> {
+        let name = names::database_secret(self.portal);
+        let secret = self.own.get(&name).await.map_err(reading("the pods' credentials"))?;
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let file = data.get(names::CREDENTIALS_KEY);
+        Ok(file.and_then(|bytes| CredentialSet::from_json(&bytes.0).ok()))
+    }
+
+    async fn read_observations_token(&self) -> Result<SecretString, GatherError> {
+        let name = names::observations_secret(self.portal);
+        let secret = self.own.get(&name).await.map_err(reading("the observations token"))?;
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        let token =
+            data.get(names::TOKEN_KEY).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+        Ok(token.filter(|token| !token.is_empty()).map_or_else(new_token, SecretString::from))
+    }
+}
+
+/// 256 bits from the operating system, as 64 hexadecimal digits.
+fn new_token() -> SecretString {
+    hex::encode(rand::random::<[u8; 32]>()).into()
+}
+
+fn reading(what: &'static str) -> impl Fn(kube::Error) -> GatherError {
+    move |source| GatherError::Api { what, source: Box::new(source) }
+}

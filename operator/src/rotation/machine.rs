@@ -1,0 +1,295 @@
+//! One step of a credential rotation at a time: pure, from what is remembered and what was seen to
+//! what to do and what to remember next.
+//!
+//! ```text
+//! Observed ► RootVerified ► Staged ► Applied ► Verified ► Published ► Adopted ► Drained ► Revoked ► Idle
+//! ```
+//!
+//! The caller carries out the effects of a step, then stores the new state, then looks again. Every
+//! effect may be repeated, so a crash at any point loses nothing: the state says which step was under
+//! way, and a password is stored before the database learns it. Until `Drained` the old login stays
+//! valid and published, whatever happens; nothing is revoked because time has passed.
+
+mod observation;
+mod state;
+#[cfg(test)]
+mod tests;
+mod transition;
+
+use crds::RotationMode;
+use jiff::{SignedDuration, Timestamp};
+use service_kit::credentials::Candidate;
+
+use self::transition::Transition;
+pub use self::{
+    observation::{
+        Needs, Observation, ObservedLogin, ObservedRoot, ObservedSession, ObservedSource, PodReport,
+    },
+    state::{Cause, Change, HistoryEntry, Outcome, Phase, Place, State},
+};
+use super::mysql::{AccountName, Slot};
+
+/// Waiting for longer than this is a stall, which is reported. It revokes nothing.
+const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the spec asks for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The first of the portal's two accounts; the other follows from it.
+    pub account: AccountName,
+    /// Who changes the credential, and how.
+    pub mode: RotationMode,
+    /// Age at which a credential is replaced. Without effect in mode Follow.
+    pub interval: SignedDuration,
+    /// The server and schema.
+    pub place: Place,
+    /// When a person asked for a rotation, if one did.
+    pub requested: Option<Timestamp>,
+}
+
+/// What to do with the pods, or as [`State::root`] in the database. Each may be repeated.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Make the account, or give it this password, these rights and unlock it.
+    EnsureAccount(Candidate),
+    /// Give the account a second password besides the one it has.
+    AddPassword {
+        /// The account with its new password.
+        next: Candidate,
+        /// The same account with the one it has.
+        old: Candidate,
+    },
+    /// Take the account's first password away; `next` remains.
+    DropOldPassword {
+        /// The account with the password that remains.
+        next: Candidate,
+    },
+    /// Let nobody log in as this account any more.
+    Lock(String),
+    /// Make the kubelet bring the new file into these pods now.
+    Nudge(Vec<String>),
+}
+
+/// Why a rotation does not go on. The reasons of conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// None of the source's logins is let in.
+    RootRejected,
+    /// The server cannot be reached, or not asked.
+    Unreachable(String),
+    /// The new login is not let in, or its rights are not what was issued.
+    NotVerified(String),
+    /// It waits for pods or sessions, named here, for longer than usual.
+    Stalled(String),
+    /// The old login is still let in after it was revoked.
+    StillAccepted,
+}
+
+/// What follows from a look.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What to remember, once the effects have been carried out.
+    pub state: State,
+    /// What to do first, in this order.
+    pub effects: Vec<Effect>,
+    /// Why it does not go on, if something is in the way.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What has to be looked at before the next step can be decided.
+#[must_use]
+pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
+    let Some(change) = &state.change else { return Needs::default() };
+    if is_overtaken(state, change, plan) {
+        return Needs::default();
+    }
+    let rotates = change.mode != RotationMode::Follow;
+    let asks_server = has_slots(change.mode) || leaves_account(change, &plan.account);
+    // Where the pods' own login is in doubt, the way back is looked for too.
+    let is_late = now.duration_since(change.waits_since()) >= STALL_AFTER;
+    match change.phase {
+        Phase::Observed => Needs { root: true, ..Needs::default() },
+        Phase::RootVerified => Needs {
+            root: rotates,
+            sessions: rotates,
+            pods: rotates && change.old.is_some(),
+            next: !rotates,
+            old: rotates && change.old.is_some(),
+        },
+        Phase::Staged => Needs { root: true, next: keeps_account(change), ..Needs::default() },
+        Phase::Applied => Needs { next: true, ..Needs::default() },
+        Phase::Verified => Needs::default(),
+        Phase::Published => Needs { pods: true, next: is_late, old: is_late, ..Needs::default() },
+        Phase::Adopted => Needs {
+            root: has_slots(change.mode),
+            sessions: asks_server,
+            pods: true,
+            next: is_late,
+            old: is_late,
+        },
+        Phase::Drained => Needs {
+            root: rotates,
+            sessions: asks_server,
+            pods: true,
+            next: rotates || asks_server,
+            old: is_late || leaves_account(change, &plan.account),
+        },
+        Phase::Revoked => Needs { old: true, ..Needs::default() },
+    }
+}
+
+/// Whether this is one of the two accounts that we make for the portal.
+#[must_use]
+pub fn is_ours(account: &AccountName, login: &Candidate) -> bool {
+    [Slot::A, Slot::B].iter().any(|slot| account.in_slot(*slot).as_str() == login.username)
+}
+
+fn has_slots(mode: RotationMode) -> bool {
+    mode == RotationMode::AlternatingUsers
+}
+
+/// Whether the new login is the old account with another password.
+fn keeps_account(change: &Change) -> bool {
+    let next = change.next.first().map(|next| &next.username);
+    next.is_some() && next == change.old.as_ref().map(|old| &old.username)
+}
+
+/// Whether mode Follow takes the place of an account of ours, which nobody but us would ever end.
+fn leaves_account(change: &Change, account: &AccountName) -> bool {
+    let Some(old) = &change.old else { return false };
+    change.mode == RotationMode::Follow
+        && is_ours(account, old)
+        && change.next.iter().all(|next| next.username != old.username)
+}
+
+/// Whether the spec asks for something else, and the change can still be given up. One that is
+/// published goes on as it was begun, but no login of another place can be adopted or revoked.
+fn is_overtaken(state: &State, change: &Change, plan: &Plan) -> bool {
+    let is_published = change.next.first().is_some_and(|next| state.publishes(next));
+    change.place != plan.place || (change.mode != plan.mode && !is_published)
+}
+
+/// Decides the next step. `password` makes a new one where one is needed.
+pub fn step(
+    state: &State,
+    plan: &Plan,
+    seen: &Observation,
+    now: Timestamp,
+    password: impl FnOnce() -> secrecy::SecretString,
+) -> Step {
+    let mut next = Step { state: state.clone(), effects: Vec::new(), obstacle: None };
+    match &state.change {
+        None => begin(&mut next, plan, seen, now),
+        Some(change) if is_overtaken(state, change, plan) => next.state.change = None,
+        Some(change) => {
+            let turn = Transition { plan, seen, now, change };
+            turn.take(&mut next, password);
+        }
+    }
+    next
+}
+
+/// Starts a rotation if there is a cause.
+fn begin(next: &mut Step, plan: &Plan, seen: &Observation, now: Timestamp) {
+    let state = &mut next.state;
+    if let Some(change) = resume(state, plan, now) {
+        state.change = Some(change);
+        return;
+    }
+    let Some(cause) = find_cause(state, plan, seen, now) else {
+        // A version that brings nothing new, as when only a label of the Secret was changed.
+        let is_followed = plan.mode == RotationMode::Follow;
+        let source =
+            seen.source.as_ref().filter(|source| is_followed || !brings_new_root(state, source));
+        if let Some(source) = source {
+            state.source_version = Some(source.version.clone());
+        }
+        return;
+    };
+    // Logins of another place cannot be tried, drained or revoked here.
+    let old = state.active().filter(|_| state.is_at(&plan.place)).cloned();
+    let source_version = seen.source.as_ref().map(|source| source.version.clone());
+    let requested = plan.requested.filter(|at| *at <= now);
+    state.change = Some(Change {
+        old,
+        source_version,
+        requested,
+        ..Change::new(Phase::Observed, plan.mode, cause, plan.place.clone(), now)
+    });
+}
+
+/// The pods' file holds a login of ours and the one before it: a rotation whose memory was lost. It goes
+/// on at `Applied`, with the older login to be revoked as in any rotation. The pair is published again,
+/// as a new generation: a pod that was refused the new login may have sessions of the older one under the
+/// present generation, and would never retire them.
+fn resume(state: &State, plan: &Plan, now: Timestamp) -> Option<Change> {
+    let [new, old, ..] = state.published.as_slice() else { return None };
+    if plan.mode == RotationMode::Follow
+        || !state.is_at(&plan.place)
+        || !is_ours(&plan.account, new)
+    {
+        return None;
+    }
+    let mode = if new.username == old.username {
+        RotationMode::DualPassword
+    } else {
+        RotationMode::AlternatingUsers
+    };
+    Some(Change {
+        next: vec![new.clone()],
+        old: Some(old.clone()),
+        source_version: state.source_version.clone(),
+        ..Change::new(Phase::Applied, mode, Cause::Resumed, plan.place.clone(), now)
+    })
+}
+
+/// Why a rotation should start now. The most urgent cause comes first.
+fn find_cause(state: &State, plan: &Plan, seen: &Observation, now: Timestamp) -> Option<Cause> {
+    let source = seen.source.as_ref()?;
+    let Some(active) = state.active() else { return Some(Cause::First) };
+    if !state.is_at(&plan.place) {
+        return Some(Cause::Moved);
+    }
+    let is_ours = is_ours(&plan.account, active);
+    let has_drifted = match &seen.active {
+        Some(ObservedLogin::Denied) => true,
+        // Somebody else's account has the rights that somebody else gave it.
+        Some(ObservedLogin::Differs(_)) => is_ours && plan.mode != RotationMode::Follow,
+        Some(ObservedLogin::Accepted { .. } | ObservedLogin::Unreachable(_)) | None => false,
+    };
+    if has_drifted {
+        return Some(Cause::Drift);
+    }
+    if state.not_before.is_some_and(|until| now < until) {
+        return None;
+    }
+    if plan.mode == RotationMode::Follow {
+        return differs_from(state, source).then_some(Cause::SourceChanged);
+    }
+    if !is_ours {
+        return Some(Cause::ModeChanged);
+    }
+    let is_requested =
+        plan.requested.is_some_and(|at| at <= now && state.requested.is_none_or(|last| last < at));
+    if is_requested {
+        return Some(Cause::Requested);
+    }
+    if brings_new_root(state, source) {
+        return Some(Cause::SourceChanged);
+    }
+    let age = state.last_rotation.map(|last| now.duration_since(last));
+    age.is_none_or(|age| age >= plan.interval).then_some(Cause::Interval)
+}
+
+/// Whether the pods' file holds other logins than the source, in whatever order, and however often
+/// the source repeats one (AWSPENDING stays at the version that became AWSCURRENT).
+fn differs_from(state: &State, source: &ObservedSource) -> bool {
+    let is_in_source = |login: &Candidate| source.candidates.iter().any(|one| one.is_same(login));
+    !source.candidates.iter().all(|one| state.publishes(one))
+        || !state.published.iter().all(is_in_source)
+}
+
+fn brings_new_root(state: &State, source: &ObservedSource) -> bool {
+    state.source_version.as_ref().is_some_and(|last| *last != source.version)
+        && !source.candidates.first().is_some_and(|first| state.was_root(first))
+}

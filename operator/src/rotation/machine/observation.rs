@@ -1,0 +1,119 @@
+//! What a look at source, server and pods showed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use service_kit::credentials::Candidate;
+
+/// What has to be looked at. Looking costs logins and requests, so nothing is looked at in vain.
+/// The sessions come before the logins, which are sessions themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "any of them may be asked for, in any combination"
+)]
+pub struct Needs {
+    /// Which login of the source is let in.
+    pub root: bool,
+    /// Whether the new login is let in.
+    pub next: bool,
+    /// Whether the old login is let in.
+    pub old: bool,
+    /// What the pods report.
+    pub pods: bool,
+    /// Who is logged in.
+    pub sessions: bool,
+}
+
+/// What was seen; none where nobody looked, or nothing could be seen.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// What the source says.
+    pub source: Option<ObservedSource>,
+    /// Which login of the source is let in.
+    pub root: Option<ObservedRoot>,
+    /// Whether the login that the pods lead with is let in.
+    pub active: Option<ObservedLogin>,
+    /// Whether the new login is let in.
+    pub next: Option<ObservedLogin>,
+    /// Whether the old login is let in.
+    pub old: Option<ObservedLogin>,
+    /// Every pod that is not on its way out, ready or not.
+    pub pods: Option<Vec<PodReport>>,
+    /// Who is logged in as one of this portal's accounts.
+    pub sessions: Option<Vec<ObservedSession>>,
+}
+
+/// What the source says.
+#[derive(Clone, Debug)]
+pub struct ObservedSource {
+    /// Version of the source, as the source counts.
+    pub version: String,
+    /// At least one login: current, pending, previous.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Which login of the source is let in.
+#[derive(Clone, Debug)]
+pub enum ObservedRoot {
+    /// This one.
+    Works(Candidate),
+    /// None of them.
+    Rejected,
+    /// Nobody could be asked.
+    Unreachable(String),
+}
+
+/// Whether a login is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObservedLogin {
+    /// Yes, and it may do what it should.
+    Accepted {
+        /// Whether it may create users, which an application account should not.
+        is_privileged: bool,
+    },
+    /// Yes, but its rights differ, as said here.
+    Differs(String),
+    /// The server refuses it.
+    Denied,
+    /// Nobody could be asked.
+    Unreachable(String),
+}
+
+/// What a pod reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodReport {
+    /// Its name.
+    pub name: String,
+    /// The generation that it logs in with; none if it did not answer.
+    pub generation: Option<u64>,
+    /// Its open connections by the generation that they logged in with.
+    pub connections: BTreeMap<u64, usize>,
+    /// The generation for which its kubelet was last told to look, and when.
+    pub nudged: Option<(u64, Timestamp)>,
+}
+
+impl PodReport {
+    /// Whether it logs in with this generation or a later one.
+    #[must_use]
+    pub fn has_adopted(&self, generation: u64) -> bool {
+        self.generation.is_some_and(|own| own >= generation)
+    }
+
+    /// Whether it has a connection that logged in before this generation.
+    #[must_use]
+    pub fn has_connections_before(&self, generation: u64) -> bool {
+        self.connections.range(..generation).any(|(_, open)| *open > 0)
+    }
+}
+
+/// Somebody who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedSession {
+    /// The account.
+    pub user: String,
+    /// The server's number of the session.
+    pub id: u64,
+    /// Where it comes from.
+    pub host: String,
+}

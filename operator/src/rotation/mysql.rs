@@ -1,0 +1,72 @@
+//! The accounts on the database server: all of the operator's SQL, for MySQL (8.0.14 and later) and MariaDB 10.11.
+//!
+//! The operator logs in as the *root* of a portal's source and makes accounts for the pods, with
+//! rights from a constant list, on one schema. The root needs CREATE USER, PROCESS, SELECT on the
+//! schema `mysql` (for `SHOW GRANTS FOR`) and, with GRANT OPTION, the rights that it passes on; the
+//! master user of RDS has them all. Every change may be repeated, and is made under a lock of the
+//! portal's accounts, so that two operators never interleave.
+//!
+//! # Where passwords can be seen
+//! A password is part of a statement, so the server's own records may hold it. MySQL writes hashes
+//! to its binary log and `<secret>` to its general log. MariaDB (measured, 10.11) writes statements
+//! as they are to the binary log, the general log and the slow query log; whoever reads those, or
+//! the process list in the moment of the change, can read the password. Messages of the server quote
+//! statements, so they are left out of our errors where a statement has a password.
+//!
+//! # Measured on MariaDB 10.11
+//! | what | outcome |
+//! |---|---|
+//! | login to a locked account with its password | error 4151, not counted in `Access_denied_errors` |
+//! | login to a locked account with a wrong password | error 1045, counted |
+//! | login to an account that does not exist | error 1045 (22 of 30 names) or 1698 (8), by its name; counted |
+//! | login without TLS, with the right password, where the account or the server requires TLS | error 1045, counted |
+//! | login with the second of two passwords | let in, not counted |
+//! | a session during `ACCOUNT LOCK`, a new password, `DROP USER` | goes on |
+//!
+//! # Measured on MySQL 9.7
+//! As above, except that every login that is not let in is counted, in `Aborted_connects` alone, and:
+//!
+//! | what | outcome |
+//! |---|---|
+//! | login to a locked account with its password | error 3118 |
+//! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`mysql_login::find_denial`]) |
+
+mod inspect;
+mod name;
+mod password;
+mod provision;
+mod quote;
+mod rights;
+mod server;
+mod session;
+mod statement;
+
+pub use self::{
+    inspect::{
+        SessionInfo, TableState, Verified, VerifyError, denied_logins, grants_are_as_issued,
+        is_refused, may_create_users, sessions_of, verify,
+    },
+    name::{AccountName, NameError, SchemaName, Slot},
+    password::Password,
+    provision::{
+        discard_old_password, drop_account, ensure_application_account, ensure_owner_account,
+        lock_account, retain_password,
+    },
+    rights::{Difference, Rights},
+    server::{LoginError, Server, Tls},
+    session::{Flavour, Session, SqlError},
+};
+
+use service_kit::credentials::Candidate;
+
+use self::server::Start;
+
+/// Logs in as the pods do: into the portal's schema.
+pub async fn login(server: &Server, candidate: &Candidate) -> Result<Session, LoginError> {
+    Session::open(server, candidate, Start::InSchema).await
+}
+
+/// Logs in as the root, into no schema: its accounts can be removed when the schema is gone.
+pub async fn login_as_root(server: &Server, candidate: &Candidate) -> Result<Session, LoginError> {
+    Session::open(server, candidate, Start::Anywhere).await
+}

@@ -1,0 +1,274 @@
+//! The statements that change accounts, as data.
+//!
+//! All but two are the same for MySQL and MariaDB: how a second password is kept beside
+//! the first, and how it is given up.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::{
+    AccountName, Flavour, Password,
+    quote::{account, literal},
+    server::Tls,
+};
+
+/// One statement. Its text is shown to nobody but the server.
+pub(super) struct Statement {
+    pub(super) sql: SecretString,
+    /// What it does, after "failed to".
+    pub(super) purpose: String,
+    /// Whether the server's own messages, which quote SQL, may be passed on.
+    pub(super) has_secret: bool,
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statement").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+impl Statement {
+    fn open(sql: String, purpose: String) -> Self {
+        Self { sql: sql.into(), purpose, has_secret: false }
+    }
+
+    fn secret(sql: String, purpose: String) -> Self {
+        Self { sql: sql.into(), purpose, has_secret: true }
+    }
+}
+
+/// Makes an account usable with one password, whether it exists or not and whatever it was.
+///
+/// `ALTER` comes first: the other way round a new account's password would be set twice, which
+/// MySQL's `password_history` refuses.
+pub(super) fn ensure_account(
+    flavour: Flavour,
+    name: &AccountName,
+    password: &Password,
+    tls: &Tls,
+) -> Vec<Statement> {
+    let requirement = match tls {
+        Tls::Required { .. } => "SSL",
+        Tls::Disabled => "NONE",
+    };
+    let options = format!(
+        "{} IDENTIFIED BY {} REQUIRE {requirement} PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+        account(name),
+        literal(password.expose()),
+    );
+    let mut statements = vec![
+        Statement::secret(
+            format!("ALTER USER IF EXISTS {options}"),
+            format!("set the password of {name}"),
+        ),
+        Statement::secret(
+            format!("CREATE USER IF NOT EXISTS {options}"),
+            format!("create the account {name}"),
+        ),
+    ];
+    if flavour == Flavour::MySql {
+        // A password that DualPassword mode retained would outlive any number of new ones.
+        statements.push(discard_on_mysql(name));
+    }
+    statements
+}
+
+/// Lets in both `new` and `old`.
+pub(super) fn retain_password(
+    flavour: Flavour,
+    name: &AccountName,
+    new: &Password,
+    old: &Password,
+) -> Statement {
+    let user = account(name);
+    let new = literal(new.expose());
+    let sql = match flavour {
+        Flavour::MySql => format!("ALTER USER {user} IDENTIFIED BY {new} RETAIN CURRENT PASSWORD"),
+        Flavour::MariaDb => format!(
+            "ALTER USER {user} IDENTIFIED VIA mysql_native_password USING PASSWORD({new}) OR \
+             mysql_native_password USING PASSWORD({})",
+            literal(old.expose()),
+        ),
+    };
+    Statement::secret(sql, format!("give {name} a second password"))
+}
+
+/// Lets in `new` alone.
+pub(super) fn discard_old_password(
+    flavour: Flavour,
+    name: &AccountName,
+    new: &Password,
+) -> Statement {
+    match flavour {
+        Flavour::MySql => discard_on_mysql(name),
+        Flavour::MariaDb => Statement::secret(
+            format!(
+                "ALTER USER {} IDENTIFIED VIA mysql_native_password USING PASSWORD({})",
+                account(name),
+                literal(new.expose()),
+            ),
+            format!("discard the old password of {name}"),
+        ),
+    }
+}
+
+fn discard_on_mysql(name: &AccountName) -> Statement {
+    Statement::open(
+        format!("ALTER USER {} DISCARD OLD PASSWORD", account(name)),
+        format!("discard the old password of {name}"),
+    )
+}
+
+/// Refuses further logins; an account that is gone refuses them too.
+pub(super) fn lock_account(name: &AccountName) -> Statement {
+    Statement::open(
+        format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", account(name)),
+        format!("lock the account {name}"),
+    )
+}
+
+/// Removes an account.
+pub(super) fn drop_account(name: &AccountName) -> Statement {
+    Statement::open(
+        format!("DROP USER IF EXISTS {}", account(name)),
+        format!("drop the account {name}"),
+    )
+}
+
+/// Gives rights on one object.
+pub(super) fn grant(rights: &[&str], object: &str, name: &AccountName) -> Statement {
+    let rights = rights.join(", ");
+    Statement::open(
+        format!("GRANT {rights} ON {object} TO {}", account(name)),
+        format!("grant {rights} on {object} to {name}"),
+    )
+}
+
+/// Takes back what is between `REVOKE` and `FROM`.
+pub(super) fn revoke(what: &str, name: &AccountName) -> Statement {
+    Statement::open(
+        format!("REVOKE {what} FROM {}", account(name)),
+        format!("revoke {what} from {name}"),
+    )
+}
+
+/// Asks what another account may do.
+pub(super) fn show_grants(name: &AccountName) -> String {
+    format!("SHOW GRANTS FOR {}", account(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::{
+        Statement, discard_old_password, drop_account, ensure_account, grant, lock_account,
+        retain_password, revoke, show_grants,
+    };
+    use crate::rotation::mysql::{AccountName, Flavour, Password, Slot, server::Tls};
+
+    fn name() -> AccountName {
+        AccountName::for_portal("0a1b2c3d-4e5f-4607-8899-aabbccddeeff", Slot::A).expect("a uid")
+    }
+
+    fn password(text: &str) -> Password {
+        Password::from_secret(text.to_owned().into())
+    }
+
+    fn sql(statement: &Statement) -> &str {
+        statement.sql.expose_secret()
+    }
+
+    #[test]
+    fn mysql_keeps_and_discards_a_second_password_by_its_own_words() {
+        let retain = retain_password(Flavour::MySql, &name(), &password("new"), &password("old"));
+        assert_eq!(
+            sql(&retain),
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD"
+        );
+        let discard = discard_old_password(Flavour::MySql, &name(), &password("new"));
+        assert_eq!(
+            sql(&discard),
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+        );
+    }
+
+    #[test]
+    fn mariadb_keeps_a_second_password_as_a_second_way_to_log_in() {
+        let retain = retain_password(Flavour::MariaDb, &name(), &password("new"), &password("old"));
+        assert_eq!(
+            sql(&retain),
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED VIA mysql_native_password USING \
+             PASSWORD('new') OR mysql_native_password USING PASSWORD('old')"
+        );
+        let discard = discard_old_password(Flavour::MariaDb, &name(), &password("new"));
+        assert_eq!(
+            sql(&discard),
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED VIA mysql_native_password USING \
+             PASSWORD('new')"
+        );
+    }
+
+    #[test]
+    fn an_account_is_made_alike_on_both_servers() {
+        let tls = Tls::Required { ca_pem: Vec::new() };
+        let of = |flavour| -> Vec<String> {
+            ensure_account(flavour, &name(), &password("p"), &tls)
+                .iter()
+                .map(|statement| sql(statement).to_owned())
+                .collect()
+        };
+        let shared = [
+            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
+             PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+            "CREATE USER IF NOT EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
+             PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+        ];
+        assert_eq!(of(Flavour::MariaDb), shared);
+        assert_eq!(of(Flavour::MySql)[..2], shared);
+        assert_eq!(
+            of(Flavour::MySql)[2],
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+        );
+    }
+
+    #[test]
+    fn an_account_needs_no_tls_where_tls_is_disabled() {
+        let statements = ensure_account(Flavour::MySql, &name(), &password("p"), &Tls::Disabled);
+        assert!(sql(&statements[0]).contains(" REQUIRE NONE "));
+    }
+
+    #[test]
+    fn the_other_statements_are_the_same_for_both() {
+        assert_eq!(
+            sql(&lock_account(&name())),
+            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' ACCOUNT LOCK"
+        );
+        assert_eq!(
+            sql(&drop_account(&name())),
+            "DROP USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
+        assert_eq!(
+            sql(&grant(&["SELECT", "INSERT"], r"`team\_a`.*", &name())),
+            r"GRANT SELECT, INSERT ON `team\_a`.* TO 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
+        assert_eq!(
+            sql(&revoke("GRANT OPTION ON *.*", &name())),
+            "REVOKE GRANT OPTION ON *.* FROM 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
+        assert_eq!(show_grants(&name()), "SHOW GRANTS FOR 'hw_0a1b2c3d4e5f46078899_a'@'%'");
+    }
+
+    #[test]
+    fn a_statement_with_a_password_shows_it_to_nobody() {
+        let (new, old) = (password("s3cret1"), password("s3cret2"));
+        let mut statements = ensure_account(Flavour::MariaDb, &name(), &new, &Tls::Disabled);
+        statements.push(retain_password(Flavour::MariaDb, &name(), &new, &old));
+        statements.push(discard_old_password(Flavour::MariaDb, &name(), &new));
+        for statement in statements {
+            assert!(statement.has_secret, "{statement:?}");
+            assert!(!format!("{statement:?} {}", statement.purpose).contains("s3cret"));
+        }
+    }
+}
