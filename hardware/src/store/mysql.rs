@@ -56,6 +56,12 @@ pub enum Tls {
     Disabled,
 }
 
+/// A login that has begun.
+struct Login {
+    set: Arc<CredentialSet>,
+    counted: CountedSession,
+}
+
 /// Opens connections with the latest credentials.
 pub struct Opener {
     credentials: watch::Receiver<Arc<CredentialSet>>,
@@ -82,21 +88,44 @@ impl Opener {
         self.credentials.clone()
     }
 
-    /// The open connections by generation.
+    /// The open connections, and the logins under way, by generation.
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// Logs in as the first candidate that is let in.
+    /// Logs in as the first candidate that is let in. A login that fails is repeated if other credentials
+    /// have come since it began: its account may have been locked, or its server left, because of them.
+    /// Each repetition needs another change, so there is an end.
     pub async fn open(&self) -> Result<Session, StoreError> {
-        let set = Arc::clone(&self.credentials.borrow());
+        let mut login = self.begin_login();
+        loop {
+            let generation = login.counted.generation();
+            let error = match self.log_in(login).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            login = self.begin_login();
+            if login.counted.generation() == generation {
+                return Err(error);
+            }
+            tracing::debug!(generation, %error, "a login failed, repeating it with newer credentials");
+        }
+    }
+
+    /// A login with the latest credentials. It is counted before they can be replaced, so whoever sees a
+    /// newer generation in a report sees there all logins and connections of older ones.
+    fn begin_login(&self) -> Login {
+        let latest = self.credentials.borrow();
+        Login { set: Arc::clone(&latest), counted: self.sessions.count(latest.generation) }
+    }
+
+    async fn log_in(&self, Login { set, counted }: Login) -> Result<Session, StoreError> {
         let mut denied = 0;
         for (index, candidate) in set.candidates.iter().enumerate() {
             match Conn::new(self.options(&set, candidate)).await {
                 Ok(connection) => {
-                    self.sessions.note_login(set.generation, index);
-                    let counted = self.sessions.count(set.generation);
+                    self.note_login(set.generation, index);
                     let connection = AsyncMysqlConnection::try_from(connection).await;
                     let mut connection = connection.map_err(|error| StoreError::Connect {
                         host: set.host.clone(),
@@ -118,6 +147,14 @@ impl Opener {
         }
         // The server's message names the account, so only its number is passed on.
         Err(StoreError::Denied { candidates: set.candidates.len(), code: denied })
+    }
+
+    /// A login that ends after the credentials were replaced does not hide those with the new ones.
+    fn note_login(&self, generation: u64, candidate: usize) {
+        let latest = self.credentials.borrow();
+        if latest.generation == generation {
+            self.sessions.note_login(generation, candidate);
+        }
     }
 
     fn options(&self, set: &CredentialSet, candidate: &Candidate) -> OptsBuilder {

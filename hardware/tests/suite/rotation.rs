@@ -169,12 +169,14 @@ async fn a_login_that_everybody_is_denied_says_so_without_names() {
     let database = TestDatabase::mysql().await;
     let mysql = database.mysql_details();
     mysql.announce(2, vec![candidate("nobody", "wrong-1"), candidate(&mysql.user, "wrong-2")]);
-    let message = database.connect().ping().await.expect_err("denied").to_string();
+    let db = database.connect();
+    let message = db.ping().await.expect_err("denied").to_string();
     assert_eq!(
         message,
         "failed to log in to the database: all 2 accounts were denied (error 1045); check user \
          and password"
     );
+    assert_eq!(db.session_report().expect("MySQL").connections, [].into(), "none is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
