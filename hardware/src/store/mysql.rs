@@ -32,7 +32,7 @@ use super::{
 /// What queries run on.
 pub(super) type Connection = AsyncMysqlConnection;
 
-/// Age from which a connection of another candidate than the first is not handed out again: the first may
+/// Age from which a connection of another candidate than the first is closed when it is idle: the first may
 /// be let in by then, and a rotation waits for the sessions of the others to end. A rotation is reported as
 /// stalled after a minute; a first candidate that stays dead costs a denied login per connection and time.
 const FALLBACK_MAX_AGE: Duration = Duration::from_secs(15);
@@ -80,12 +80,6 @@ impl Opener {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.credentials.borrow().generation
-    }
-
-    /// Notices when the credentials change.
-    #[must_use]
-    pub fn credentials(&self) -> watch::Receiver<Arc<CredentialSet>> {
-        self.credentials.clone()
     }
 
     /// The open connections, and the logins under way, by generation.
@@ -157,6 +151,21 @@ impl Opener {
         }
     }
 
+    /// Why a connection is not to be used again, if so.
+    pub(super) fn find_retirement(
+        &self,
+        session: &Session,
+        metrics: &Metrics,
+    ) -> Option<&'static str> {
+        if session.counted.generation() != self.generation() {
+            Some("logged in with an older credential")
+        } else if !session.is_first_candidate && metrics.age() >= FALLBACK_MAX_AGE {
+            Some("logged in as a later candidate, too long ago")
+        } else {
+            None
+        }
+    }
+
     fn options(&self, set: &CredentialSet, candidate: &Candidate) -> OptsBuilder {
         let tls = match &self.tls {
             Tls::Required { ca_file } => Some(
@@ -193,11 +202,8 @@ impl Manager for Opener {
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<StoreError> {
         // A connection that was opened by this very call is not recycled, so refusing an older
         // generation cannot loop.
-        if session.counted.generation() != self.generation() {
-            return Err(RecycleError::message("logged in with an older credential"));
-        }
-        if !session.is_first_candidate && metrics.age() >= FALLBACK_MAX_AGE {
-            return Err(RecycleError::message("logged in as a later candidate, too long ago"));
+        if let Some(reason) = self.find_retirement(session, metrics) {
+            return Err(RecycleError::message(reason));
         }
         // Without this query, sessions that the server killed are handed out for ever: measured,
         // 870 failures of 2 900 requests without it, 5 (those in flight) with it.
@@ -215,11 +221,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// The generation of the credential that this connection logged in with.
-    pub fn generation(&self) -> u64 {
-        self.counted.generation()
-    }
-
     /// The bare connection, no longer counted.
     pub fn into_connection(self) -> Connection {
         self.connection

@@ -1,12 +1,16 @@
 //! A login takes so long that credentials change before it ends. MySQL only.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hardware::store::{Db, HardwareRow, SessionReport, StoreError};
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::support::{
     database::{Mysql, PASSWORD, TestDatabase, candidate},
+    eventually,
     held_login::{At, HeldLogin, HoldingProxy},
 };
 
@@ -110,4 +114,58 @@ async fn a_login_that_ends_late_does_not_hide_the_latest() {
     let connections = [(1, 1), (2, 1)].into();
     let report = SessionReport { generation: 2, candidate: Some(0), connections };
     assert_eq!(world.report(), report);
+}
+
+/// Neither a login that ends late nor a connection that comes back late is there when idle connections are
+/// retired because of the change, and nothing else needs a connection afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_connection_of_an_older_credential_stays_idle() {
+    let world = World::start().await;
+    let (opened, come_back) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (db, has_opened, may_return) =
+        (Arc::clone(&world.db), Arc::clone(&opened), Arc::clone(&come_back));
+    let busy = tokio::spawn(async move {
+        let Db::Mysql(guarded) = &*db else { panic!("MySQL") };
+        let used = guarded.run(async |_| {
+            has_opened.notify_one();
+            may_return.notified().await;
+            Ok(())
+        });
+        used.await
+    });
+    opened.notified().await;
+    let (held, query) = world.hold_query(At::Answer).await;
+    assert_eq!(world.report().connections, [(1, 2)].into());
+    let mysql = world.mysql();
+    eventually("the server lets the login in", async || {
+        (mysql.sessions_of(&mysql.user).await == 2).then_some(())
+    })
+    .await;
+
+    let db = Arc::clone(&world.db);
+    let retirement = tokio::spawn(async move { db.retire_old_connections().await });
+    mysql.announce(2, vec![candidate(&world.new, NEXT_PASSWORD), candidate(&mysql.user, PASSWORD)]);
+    world.db.ping().await.expect("the new account is let in");
+    let changed = Instant::now();
+    eventually("the idle connections of that time have been looked at", async || {
+        (changed.elapsed() > Duration::from_millis(600)).then_some(())
+    })
+    .await;
+    let report = |connections| SessionReport { generation: 2, candidate: Some(0), connections };
+    assert_eq!(world.report(), report([(1, 2), (2, 1)].into()));
+
+    held.release();
+    succeeds(query).await;
+    come_back.notify_one();
+    busy.await.expect("no panic").expect("used");
+    eventually("the connections of the older credential are closed", async || {
+        world.report().connections.keys().eq([&2]).then_some(())
+    })
+    .await;
+    assert_eq!(world.report(), report([(2, 1)].into()), "the late login is not the latest");
+    eventually("the server has no session of the old account", async || {
+        (mysql.sessions_of(&mysql.user).await == 0).then_some(())
+    })
+    .await;
+    retirement.abort();
 }
