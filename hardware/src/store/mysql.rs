@@ -32,7 +32,7 @@ use super::{
 /// What queries run on.
 pub(super) type Connection = AsyncMysqlConnection;
 
-/// Age from which a connection of another candidate than the first is not handed out again: the first may
+/// Age from which a connection of another candidate than the first is closed when it is idle: the first may
 /// be let in by then, and a rotation waits for the sessions of the others to end. A rotation is reported as
 /// stalled after a minute; a first candidate that stays dead costs a denied login per connection and time.
 const FALLBACK_MAX_AGE: Duration = Duration::from_secs(15);
@@ -56,6 +56,12 @@ pub enum Tls {
     Disabled,
 }
 
+/// A login that has begun.
+struct Login {
+    set: Arc<CredentialSet>,
+    counted: CountedSession,
+}
+
 /// Opens connections with the latest credentials.
 pub struct Opener {
     credentials: watch::Receiver<Arc<CredentialSet>>,
@@ -76,27 +82,44 @@ impl Opener {
         self.credentials.borrow().generation
     }
 
-    /// Notices when the credentials change.
-    #[must_use]
-    pub fn credentials(&self) -> watch::Receiver<Arc<CredentialSet>> {
-        self.credentials.clone()
-    }
-
-    /// The open connections by generation.
+    /// The open connections, and the logins under way, by generation.
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
     }
 
-    /// Logs in as the first candidate that is let in.
+    /// Logs in as the first candidate that is let in. A login that fails is repeated if other credentials
+    /// have come since it began: its account may have been locked, or its server left, because of them.
+    /// Each repetition needs another change, so there is an end.
     pub async fn open(&self) -> Result<Session, StoreError> {
-        let set = Arc::clone(&self.credentials.borrow());
+        let mut login = self.begin_login();
+        loop {
+            let generation = login.counted.generation();
+            let error = match self.log_in(login).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            login = self.begin_login();
+            if login.counted.generation() == generation {
+                return Err(error);
+            }
+            tracing::debug!(generation, %error, "a login failed, repeating it with newer credentials");
+        }
+    }
+
+    /// A login with the latest credentials. It is counted before they can be replaced, so whoever sees a
+    /// newer generation in a report sees there all logins and connections of older ones.
+    fn begin_login(&self) -> Login {
+        let latest = self.credentials.borrow();
+        Login { set: Arc::clone(&latest), counted: self.sessions.count(latest.generation) }
+    }
+
+    async fn log_in(&self, Login { set, counted }: Login) -> Result<Session, StoreError> {
         let mut denied = 0;
         for (index, candidate) in set.candidates.iter().enumerate() {
             match Conn::new(self.options(&set, candidate)).await {
                 Ok(connection) => {
-                    self.sessions.note_login(set.generation, index);
-                    let counted = self.sessions.count(set.generation);
+                    self.note_login(set.generation, index);
                     let connection = AsyncMysqlConnection::try_from(connection).await;
                     let mut connection = connection.map_err(|error| StoreError::Connect {
                         host: set.host.clone(),
@@ -118,6 +141,29 @@ impl Opener {
         }
         // The server's message names the account, so only its number is passed on.
         Err(StoreError::Denied { candidates: set.candidates.len(), code: denied })
+    }
+
+    /// A login that ends after the credentials were replaced does not hide those with the new ones.
+    fn note_login(&self, generation: u64, candidate: usize) {
+        let latest = self.credentials.borrow();
+        if latest.generation == generation {
+            self.sessions.note_login(generation, candidate);
+        }
+    }
+
+    /// Why a connection is not to be used again, if so.
+    pub(super) fn find_retirement(
+        &self,
+        session: &Session,
+        metrics: &Metrics,
+    ) -> Option<&'static str> {
+        if session.counted.generation() != self.generation() {
+            Some("logged in with an older credential")
+        } else if !session.is_first_candidate && metrics.age() >= FALLBACK_MAX_AGE {
+            Some("logged in as a later candidate, too long ago")
+        } else {
+            None
+        }
     }
 
     fn options(&self, set: &CredentialSet, candidate: &Candidate) -> OptsBuilder {
@@ -156,11 +202,8 @@ impl Manager for Opener {
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<StoreError> {
         // A connection that was opened by this very call is not recycled, so refusing an older
         // generation cannot loop.
-        if session.counted.generation() != self.generation() {
-            return Err(RecycleError::message("logged in with an older credential"));
-        }
-        if !session.is_first_candidate && metrics.age() >= FALLBACK_MAX_AGE {
-            return Err(RecycleError::message("logged in as a later candidate, too long ago"));
+        if let Some(reason) = self.find_retirement(session, metrics) {
+            return Err(RecycleError::message(reason));
         }
         // Without this query, sessions that the server killed are handed out for ever: measured,
         // 870 failures of 2 900 requests without it, 5 (those in flight) with it.
@@ -178,11 +221,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// The generation of the credential that this connection logged in with.
-    pub fn generation(&self) -> u64 {
-        self.counted.generation()
-    }
-
     /// The bare connection, no longer counted.
     pub fn into_connection(self) -> Connection {
         self.connection

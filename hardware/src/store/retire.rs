@@ -7,12 +7,12 @@ use tracing::info;
 
 use super::{Db, Guarded, MysqlOpener};
 
-/// Time between two retirements: a full pool is through in a second.
+/// Time between two looks, each of which closes at most one connection: a full pool is through in a second.
 const PACE: Duration = Duration::from_millis(250);
 
 impl Db {
-    /// Closes idle connections that logged in with an older credential, after each change of it, for
-    /// ever. Those that are in use are refused when they come back.
+    /// Closes the idle connections that are not to be used again, those of an older credential above all,
+    /// as long as the future is polled. Whoever rotates the credential waits for them to end.
     pub async fn retire_old_connections(&self) {
         match self {
             Self::Sqlite(_) => std::future::pending().await,
@@ -21,28 +21,29 @@ impl Db {
     }
 }
 
+/// Looks all the time, not only after a change: a connection that was in use, or was still logging in, comes
+/// to rest later than that, and it may be long until an idle connection is needed and recycled.
 async fn retire(guarded: &Guarded<MysqlOpener>) {
     let opener = guarded.pool().manager();
-    let mut credentials = opener.credentials();
-    while credentials.changed().await.is_ok() {
+    let mut known = opener.generation();
+    loop {
         let generation = opener.generation();
-        info!(generation, "new database credential, retiring the connections of older ones");
-        while retire_one(guarded, generation) {
-            sleep(PACE).await;
+        if generation != known {
+            info!(generation, "new database credential, retiring the connections of older ones");
+            known = generation;
         }
+        retire_one(guarded);
+        sleep(PACE).await;
     }
-    // The credential can no longer change, so nothing can grow old.
-    std::future::pending::<()>().await;
 }
 
-/// Whether there was one.
-fn retire_one(guarded: &Guarded<MysqlOpener>, generation: u64) -> bool {
+fn retire_one(guarded: &Guarded<MysqlOpener>) {
+    let opener = guarded.pool().manager();
     let mut found = false;
-    let result = guarded.pool().retain(|session, _| {
-        let retires = !found && session.generation() != generation;
+    let result = guarded.pool().retain(|session, metrics| {
+        let retires = !found && opener.find_retirement(session, &metrics).is_some();
         found |= retires;
         !retires
     });
     drop(result.removed);
-    found
 }

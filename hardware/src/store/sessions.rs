@@ -7,8 +7,8 @@ use std::{
 
 use serde::Serialize;
 
-/// The open connections of a process. Whoever rotates the credential reads this to learn when the
-/// old account is no longer used.
+/// The open connections of a process and its logins under way. Whoever rotates the credential reads this
+/// to learn when the old account is no longer used.
 #[derive(Debug, Default)]
 pub struct Sessions {
     state: Mutex<State>,
@@ -27,12 +27,12 @@ pub struct SessionReport {
     pub generation: u64,
     /// Which candidate of that generation the latest login used, counted from 0.
     pub candidate: Option<usize>,
-    /// Open connections by the generation they logged in with.
+    /// Open connections and logins under way, by the generation they log in with.
     pub connections: BTreeMap<u64, usize>,
 }
 
 impl Sessions {
-    /// Counts a connection until the returned value is dropped.
+    /// Counts a connection, from before its login, until the returned value is dropped.
     pub fn count(self: &Arc<Self>, generation: u64) -> CountedSession {
         *self.lock().open.entry(generation).or_default() += 1;
         CountedSession { generation, sessions: Arc::clone(self) }
@@ -59,7 +59,7 @@ impl Sessions {
     }
 }
 
-/// One open connection.
+/// One connection, open or logging in.
 #[derive(Debug)]
 pub struct CountedSession {
     generation: u64,
@@ -67,7 +67,7 @@ pub struct CountedSession {
 }
 
 impl CountedSession {
-    /// The generation it logged in with.
+    /// The generation it logs in with.
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -8,5 +8,6 @@ mod command_line;
 mod outage;
 mod rotation;
 mod routes;
+mod slow_login;
 mod store;
 mod support;

@@ -164,17 +164,37 @@ async fn a_first_candidate_that_is_let_in_again_is_used_again() {
     assert_eq!(db.session_report().expect("MySQL").candidate, Some(0));
 }
 
+/// It may be a long time until an idle connection is needed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_of_the_second_candidate_is_closed() {
+    let database = TestDatabase::mysql().await;
+    let mysql = database.mysql_details();
+    mysql.announce(2, vec![candidate("nobody", "wrong"), candidate(&mysql.user, PASSWORD)]);
+    let db = Arc::new(database.connect());
+    db.ping().await.expect("the second account is let in");
+    let for_retirement = Arc::clone(&db);
+    let retirement = tokio::spawn(async move { for_retirement.retire_old_connections().await });
+    eventually("the session of the second account ends", async || {
+        (mysql.sessions_of(&mysql.user).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(db.session_report().expect("MySQL").connections, [].into());
+    retirement.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_everybody_is_denied_says_so_without_names() {
     let database = TestDatabase::mysql().await;
     let mysql = database.mysql_details();
     mysql.announce(2, vec![candidate("nobody", "wrong-1"), candidate(&mysql.user, "wrong-2")]);
-    let message = database.connect().ping().await.expect_err("denied").to_string();
+    let db = database.connect();
+    let message = db.ping().await.expect_err("denied").to_string();
     assert_eq!(
         message,
         "failed to log in to the database: all 2 accounts were denied (error 1045); check user \
          and password"
     );
+    assert_eq!(db.session_report().expect("MySQL").connections, [].into(), "none is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,8 +270,6 @@ async fn old_connections_retire_one_after_the_other() {
     assert_eq!(db.session_report().expect("MySQL").connections, [(1, 4)].into());
 
     let watch = async {
-        // The task of retirement has begun to listen once it has been polled.
-        tokio::task::yield_now().await;
         let started = Instant::now();
         mysql.announce(2, vec![candidate(&mysql.user, PASSWORD)]);
         eventually("idle connections of the old credential are closed", async || {

@@ -189,6 +189,15 @@ impl Mysql {
             .await;
     }
 
+    /// Connections that are opened from now on go to this port of `localhost`, a name for which the
+    /// server's certificate is good.
+    pub(crate) fn go_through(&self, port: u16) {
+        self.credentials.send_modify(|set| {
+            let set = Arc::make_mut(set);
+            (set.host, set.port) = ("localhost".to_owned(), port);
+        });
+    }
+
     /// The credentials with other candidates, in a new generation.
     pub(crate) fn announce(&self, generation: u64, candidates: Vec<Candidate>) {
         let current = Arc::clone(&self.credentials.borrow());
