@@ -155,6 +155,10 @@ reasons! {
     InvalidSpec,
     /// The database's host is not one that this operator may send credentials to.
     HostNotAllowed,
+    /// The stored state of a rotation names accounts that are not this portal's, or cannot be read.
+    StateRefused,
+    /// The operator may not list a kind of object, so that it does not know what exists.
+    ListForbidden,
     /// The move would leave data behind, and nobody said that this is intended.
     DataWouldBeLost,
     /// The API server refused or did not answer; the operator tries again.

@@ -100,7 +100,7 @@ pub struct MysqlDatabase {
     schemars::JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq,
 )]
 pub enum DeletionPolicy {
-    /// They stay on the server.
+    /// They stay on the server, locked: nobody can log in as them any more.
     #[default]
     Retain,
     /// They are dropped.

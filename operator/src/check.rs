@@ -79,7 +79,7 @@ pub async fn look(
     if portals.iter().any(portals::scales_by_itself) {
         findings.note("the metrics for autoscalers", cluster::metrics_problem(client).await)?;
     }
-    let reach = portals::Reach::default();
+    let reach = portals::Reach::new(own_namespace);
     for portal in &portals {
         reach.look_at(client, portal, &mut findings).await?;
     }

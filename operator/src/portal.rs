@@ -10,6 +10,7 @@ pub mod gather;
 pub mod gauges;
 pub mod live;
 pub mod malformed;
+pub mod orphans;
 pub mod pods;
 pub mod resolve;
 pub mod status;

@@ -1,17 +1,21 @@
-//! The database credential: where the first one comes from, and how the pods' own one changes
-//! without a failed request.
+//! The middle layer: the accounts that a portal's pods log in to their database with.
 //!
-//! Two tiers. The *root* login comes from a [`source`] and is used by the operator alone; the
-//! *application accounts* that the pods hold are made and changed by the operator ([`accounts`]), one
-//! step of [`rotation`] at a time. In mode `Follow` there is one tier: the pods hold what the source
-//! says. [`rotator`] carries the steps out, [`memory`] keeps what must not be forgotten, and
-//! [`adoption`] asks the pods what they hold.
+//! Two tiers. The *root* login comes from a [`source`] and is used by the operator alone. The
+//! *application accounts* that the pods hold are made and changed by the operator ([`mysql`]), one
+//! transition of the [`machine`] at a time. In mode `Follow` there is one tier: the pods hold what the
+//! source says. The [`executor`] carries the transitions out, the [`store`] keeps the state in the
+//! operator's own namespace, and [`pod_reports`] asks the pods which generation they hold.
+//!
+//! The layer is told what to do by a [`request`] and knows nothing of how a portal is built or applied.
 
 pub mod executor;
+pub mod login_gate;
 pub mod machine;
 pub mod mysql;
+pub mod place;
 pub mod pod_reports;
 pub mod request;
+pub mod retirement;
 pub mod source;
 pub mod store;
 
@@ -22,11 +26,10 @@ use jiff::Timestamp;
 use service_kit::credentials::CredentialSet;
 
 use self::machine::{Phase, Plan, State};
+use crate::cluster::retry::Retry;
 
-/// How often to look while pods take over a new login.
+/// Time until the next transition is looked for while pods take over a new login.
 const IN_MOTION: Duration = Duration::from_millis(250);
-/// How often to look while something is in the way.
-const OBSTRUCTED: Duration = Duration::from_secs(5);
 
 /// What a portal's pods should hold now, and how far its rotation is.
 #[derive(Clone, Debug)]
@@ -35,12 +38,16 @@ pub struct Credentials {
     pub for_pods: CredentialSet,
     /// The migration's file, while a migration is outstanding.
     pub for_migration: Option<CredentialSet>,
-    /// What is remembered.
+    /// What is stored.
     pub state: State,
     /// Who changes the credential.
     pub mode: RotationMode,
     /// What is in the way, if anything is.
     pub trouble: Option<Trouble>,
+    /// Why the database does not answer the pods' login, if it does not.
+    pub database: Option<DatabaseProblem>,
+    /// When the next rotation is due.
+    pub next_rotation: Option<Timestamp>,
     /// Whether the pods' account may do more than it should.
     pub is_privileged: bool,
 }
@@ -48,38 +55,56 @@ pub struct Credentials {
 /// Why a rotation does not go on, or the source says nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// The word for machines.
+    /// The reason of the condition.
     pub reason: Reason,
-    /// The sentence for people.
+    /// The message of the condition.
+    pub message: String,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+impl Trouble {
+    /// A trouble after which the next try comes ever more slowly.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry: Retry::Backoff }
+    }
+}
+
+/// The database server does not answer the login that the pods use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseProblem {
+    /// What the network or the server says.
     pub message: String,
 }
 
 impl Credentials {
-    /// The last step that was reached; none at rest.
+    /// The last phase that was reached; none at rest.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         self.state.change.as_ref().map(|change| change.phase)
     }
 
-    /// When to look again: soon while something moves, otherwise at the source as often as the spec
-    /// asks, and not later than the next rotation is due.
+    /// Time until the next pass without a trouble: soon while something moves, otherwise when the source
+    /// is to be read, and not later than the next rotation is due.
     #[must_use]
-    pub fn next_look(&self, poll: Duration, plan: &Plan, now: Timestamp) -> Duration {
-        if self.trouble.is_some() {
-            return OBSTRUCTED.min(poll);
-        }
+    pub fn next_pass(&self, poll_interval: Duration, now: Timestamp) -> Duration {
         if self.state.change.is_some() {
             return IN_MOTION;
         }
-        let due = match self.mode {
-            RotationMode::Follow => None,
-            RotationMode::AlternatingUsers | RotationMode::DualPassword => {
-                self.state.last_rotation.and_then(|last| last.checked_add(plan.interval).ok())
-            }
-        };
-        let requested = plan.requested.filter(|at| *at > now);
-        let due = due.into_iter().chain(requested).min();
-        let until = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
-        until.unwrap_or(poll).clamp(IN_MOTION, poll.max(IN_MOTION))
+        let due = self.next_rotation.map(|due| due.duration_since(now));
+        let until = due.and_then(|due| Duration::try_from(due).ok());
+        until.unwrap_or(poll_interval).clamp(IN_MOTION, poll_interval.max(IN_MOTION))
     }
+}
+
+/// When the next rotation is due: when the credential has reached its age, or when somebody asked for it.
+#[must_use]
+pub fn next_rotation(state: &State, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+    if plan.mode == RotationMode::Follow {
+        return None;
+    }
+    let by_age = state.last_rotation.and_then(|last| last.checked_add(plan.interval).ok());
+    let requested = plan.requested.filter(|at| *at > now);
+    by_age.into_iter().chain(requested).min()
 }

@@ -17,7 +17,10 @@ use kube_runtime::{
     watcher::{self, watcher},
 };
 use service_kit::{Lifecycle, readiness::Gate};
-use tokio::time::{interval, sleep, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{interval, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -37,13 +40,18 @@ use crate::{
         apply::Applier,
         controller::{Context, reconcile},
         gauges::PortalGauges,
+        orphans::{KnownPortals, retire_orphans},
         status::publisher::StatusPublisher,
     },
-    rotation::{executor::Executor, pod_reports::PodReports, source::Sources},
+    rotation::{
+        executor::Executor, pod_reports::PodReports, source::Sources, store::Store as StateStore,
+    },
     settings::Settings,
 };
 
-/// Passes of one scope at the same time: each waits for the API server most of its time.
+/// Passes at the same time, of all scopes together: each waits for the API server most of its time.
+const PASSES: usize = 16;
+/// Passes of one scope that may wait for their turn.
 const CONCURRENCY: u16 = 16;
 /// Several moves of a portal's children within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -181,21 +189,58 @@ async fn keep_caches(followed: &mut [Followed]) -> Infallible {
 /// Controls every scope until told to close, and then until every pass has ended, but no longer than
 /// [`GRACE`].
 pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: CancellationToken) {
-    let controllers =
-        followed.into_iter().map(|one| control_scope(equipment.clone(), one, closing.clone()));
+    let shared = Shared::new(&equipment, followed.len());
+    let orphans = retire_orphans(
+        equipment.client.clone(),
+        Arc::clone(&shared.executor),
+        shared.known.clone(),
+        equipment.settings.clone(),
+        closing.clone(),
+    );
+    let controllers = followed
+        .into_iter()
+        .map(|one| control_scope(equipment.clone(), shared.clone(), one, closing.clone()));
+    let work = async { tokio::join!(join_all(controllers), orphans) };
     let grace = async {
         closing.cancelled().await;
         sleep(GRACE).await;
     };
     // A branch that is not taken is dropped, and nothing of it goes on.
     tokio::select! {
-        _ = join_all(controllers) => {}
+        _ = work => {}
         () = grace => {}
     }
 }
 
-async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
-    let Equipment { client, settings, pod_reports, instance, gauges, status_pause } = equipment;
+/// What the controllers of all scopes share: there is one of each in the process.
+#[derive(Clone)]
+struct Shared {
+    sources: Arc<Sources>,
+    executor: Arc<Executor>,
+    passes: Arc<Semaphore>,
+    known: KnownPortals,
+}
+
+impl Shared {
+    fn new(equipment: &Equipment, scopes: usize) -> Self {
+        let Equipment { client, settings, pod_reports, .. } = equipment;
+        let store = StateStore::new(client.clone(), &settings.namespace);
+        Self {
+            sources: Arc::new(Sources::new(client.clone(), settings.aws_endpoint.clone())),
+            executor: Arc::new(Executor::new(client.clone(), pod_reports.clone(), store)),
+            passes: Arc::new(Semaphore::new(PASSES)),
+            known: KnownPortals::new(scopes),
+        }
+    }
+}
+
+async fn control_scope(
+    equipment: Equipment,
+    shared: Shared,
+    followed: Followed,
+    closing: CancellationToken,
+) {
+    let Equipment { client, settings, instance, gauges, status_pause, .. } = equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
@@ -213,8 +258,9 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         );
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
-        sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
-        executor: Executor::new(client.clone(), pod_reports),
+        sources: shared.sources,
+        executor: shared.executor,
+        passes: shared.passes,
         applier: Applier::new(client.clone()),
         publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),
         contents: SecretContents::default(),
@@ -231,7 +277,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         .trigger_backoff(WatchBackoff::default())
         .reconcile_on(moves)
         .graceful_shutdown_on(closing.clone().cancelled_owned());
-    let upkeep = run_upkeep(scope, portals, Arc::clone(&context), gauges, closing);
+    let upkeep = run_upkeep(scope, portals, Arc::clone(&context), shared.known, gauges, closing);
     let passes = controller
         .run(
             async |portal, context| Ok::<_, Infallible>(reconcile(portal, context).await),
@@ -252,20 +298,24 @@ async fn run_upkeep(
     scope: Scope,
     portals: Store<Guarded>,
     context: Arc<Context>,
+    known: KnownPortals,
     gauges: PortalGauges,
     closing: CancellationToken,
 ) {
+    if closing.run_until_cancelled(portals.wait_until_ready()).await.is_none() {
+        return;
+    }
     let mut ticks = interval(Duration::from_secs(10));
     while closing.run_until_cancelled(ticks.tick()).await.is_some() {
         let state = portals.state();
         let uids: HashSet<String> = state.iter().filter_map(|portal| portal.uid()).collect();
         let is_alive = |uid: &str| uids.contains(uid);
         context.applier.retain(is_alive);
-        context.executor.retain(is_alive);
         context.retries.retain(is_alive);
         context.publisher.retain(is_alive);
         context.contents.retain_seen(&context.cache);
         context.cache.forget_ended();
+        known.record(&scope, uids);
         gauges.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
 }

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use crds::{Autoscaling, HardwarePortal, Workload};
 use futures::{StreamExt, future, stream};
-use k8s_openapi::api::{
-    core::v1::{Pod, Secret},
-    networking::v1::IngressClass,
-};
+use k8s_openapi::api::{core::v1::Pod, networking::v1::IngressClass};
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DeserializeGuard};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -17,11 +14,11 @@ use tokio::{
 
 use super::Findings;
 use crate::{
-    cluster::{Guarded, labels, names, scope::Scope},
+    cluster::{Guarded, labels, scope::Scope},
     rotation::{
-        machine::{Place, State},
+        place::Place,
         pod_reports::ADMIN_PORT,
-        store,
+        store::{Store, StoreError},
     },
 };
 
@@ -77,13 +74,17 @@ pub(super) fn scales_by_itself(portal: &HardwarePortal) -> bool {
 /// How pods and databases are reached from here.
 pub(super) struct Reach {
     pub(super) admin_port: u16,
+    /// The operator's own namespace, which has the stored states.
+    pub(super) own_namespace: String,
     pub(super) patience: Duration,
 }
 
-impl Default for Reach {
-    fn default() -> Self {
+impl Reach {
+    /// From where this process runs.
+    pub(super) fn new(own_namespace: &str) -> Self {
         let admin_port = u16::try_from(ADMIN_PORT).expect("a port");
-        Self { admin_port, patience: Duration::from_secs(3) }
+        let own_namespace = own_namespace.to_owned();
+        Self { admin_port, own_namespace, patience: Duration::from_secs(3) }
     }
 }
 
@@ -104,7 +105,7 @@ impl Reach {
         let is_on_mysql =
             portal.spec.database.as_ref().is_some_and(|database| database.mysql.is_some());
         if is_on_mysql {
-            let database = self.database_problem(client, portal, &namespace, &what, findings).await;
+            let database = self.database_problem(client, portal, &what, findings).await;
             findings.note(&format!("{what}: its database"), database)?;
         }
         Ok(())
@@ -156,16 +157,16 @@ impl Reach {
         &self,
         client: &Client,
         portal: &HardwarePortal,
-        namespace: &str,
         what: &str,
         findings: &mut Findings,
     ) -> Result<Option<String>, kube::Error> {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let secret = secrets.get_opt(&names::rotation_secret(&portal.name_any())).await?;
-        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
-        let state =
-            data.get(store::KEY).and_then(|bytes| serde_json::from_slice::<State>(&bytes.0).ok());
-        let Some(Place { host, port, .. }) = state.and_then(|state| state.place) else {
+        let store = Store::new(client.clone(), &self.own_namespace);
+        let record = match store.read(&portal.uid().unwrap_or_default()).await {
+            Ok(record) => record,
+            Err(StoreError::Api { source, .. }) => return Err(*source),
+            Err(error) => return Ok(Some(format!("{what}: {error}"))),
+        };
+        let Some(Place { host, port, .. }) = record.and_then(|record| record.state.place) else {
             findings.unchecked.push(format!(
                 "{what}: its database could not be checked, as no source has said yet where it is; its condition CredentialsReady says why"
             ));

@@ -19,7 +19,7 @@ use crate::{
 const PORTALS: &str = "/apis/gill-hicks.dev/v1alpha1/namespaces/team/hardwareportals";
 const PODS: &str = "/api/v1/namespaces/team/pods";
 const METRICS: &str = "/apis/metrics.k8s.io/v1beta1";
-const MEMORY: &str = "/api/v1/namespaces/team/secrets/demo-rotation";
+const STORED: &str = "/api/v1/namespaces/gill-hicks-system/secrets/rotation-u";
 const CLASS: &str = "/apis/networking.k8s.io/v1/ingressclasses/alb";
 
 /// A cluster in which everything is as it should be, with one portal.
@@ -141,7 +141,11 @@ async fn findings(cluster: &Cluster) -> Findings {
 async fn findings_of_portal(cluster: &Cluster, admin_port: u16) -> Findings {
     let (client, mut found) = (cluster.client(), Findings::default());
     let portals = portals::list(&client, &team(), &mut found).await.expect("answers");
-    let reach = portals::Reach { admin_port, patience: Duration::from_secs(2) };
+    let reach = portals::Reach {
+        admin_port,
+        own_namespace: "gill-hicks-system".to_owned(),
+        patience: Duration::from_secs(2),
+    };
     for portal in &portals {
         reach.look_at(&client, portal, &mut found).await.expect("answers");
     }
@@ -254,17 +258,21 @@ async fn pods_that_run_and_cannot_be_reached_are_named() {
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_is_named_and_one_that_is_unknown_is_not_guessed() {
     let (_listener, open, closed) = ports().await;
-    let memory = |host: &str, port: u16| {
+    let stored = |host: &str, port: u16| {
         let place = json!({"host": host, "port": port, "database": "hardware"});
-        let state = json!({"generation": 1, "place": place}).to_string();
-        let state = ByteString(state.into_bytes());
-        json!({"metadata": {"name": "demo-rotation"}, "data": {"state.json": state}})
+        let record = json!({
+            "portal": {"namespace": "team", "name": "demo", "uid": "u"},
+            "deletionPolicy": "Retain", "encryption": "shipped",
+            "state": {"generation": 1, "place": place},
+        });
+        let record = ByteString(record.to_string().into_bytes());
+        json!({"metadata": {"name": "rotation-u"}, "data": {"record.json": record}})
     };
     let cluster = Cluster::with_portal(mysql());
-    let reached = cluster.clone().with(MEMORY, memory("127.0.0.1", open));
+    let reached = cluster.clone().with(STORED, stored("127.0.0.1", open));
     assert_eq!(findings_of_portal(&reached, open).await, Findings::default());
     for (host, port) in [("127.0.0.1", closed), ("database.invalid", 3306)] {
-        let cluster = cluster.clone().with(MEMORY, memory(host, port));
+        let cluster = cluster.clone().with(STORED, stored(host, port));
         let found = findings_of_portal(&cluster, open).await;
         let sentence = format!("portal team/demo: its database {host}:{port} cannot be reached");
         assert!(found.problems[0].starts_with(&sentence), "{found:?}");

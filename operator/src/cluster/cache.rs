@@ -1,7 +1,7 @@
 //! Every child of every portal as the watches last saw it, found by its portal.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -34,7 +34,7 @@ use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use super::{Guarded, labels, scope::Scope, watches::WatchBackoff};
+use super::{Guarded, api_error, labels, scope::Scope, watches::WatchBackoff};
 
 /// Objects in one answer of the first list: a thousand portals should not have to fit into memory
 /// twice.
@@ -173,6 +173,9 @@ pub struct Cache {
     ended: Arc<RwLock<HashMap<String, Instant>>>,
     /// Kinds that have been listed.
     filled: watch::Sender<HashSet<String>>,
+    /// Why the last list or watch of a kind failed, where it did.
+    failures: Arc<RwLock<BTreeMap<String, String>>>,
+    scope: Scope,
 }
 
 /// Namespace and name.
@@ -192,6 +195,8 @@ impl Cache {
             children: Arc::default(),
             ended: Arc::default(),
             filled: watch::Sender::default(),
+            failures: Arc::default(),
+            scope: scope.clone(),
         };
         let mut moves = stream::SelectAll::new();
         for resource in WHOLE.iter() {
@@ -220,6 +225,24 @@ impl Cache {
         let mut filled = self.filled.subscribe();
         let is_complete = |kinds: &HashSet<String>| kinds.len() > WHOLE.len();
         filled.wait_for(is_complete).await.expect("the cache itself holds the sender");
+    }
+
+    /// Which kinds have not been listed, and why, for a person.
+    #[must_use]
+    pub fn describe_unlisted(&self) -> String {
+        let filled = self.filled.borrow().clone();
+        let failures = self.failures.read().unwrap_or_else(PoisonError::into_inner);
+        let kinds = WHOLE.iter().map(|resource| &*resource.kind).chain([SECRET]);
+        let unlisted = kinds.filter(|kind| !filled.contains(*kind)).map(|kind| {
+            let why = failures.get(kind).map_or("no answer yet", String::as_str);
+            format!("{kind} ({why})")
+        });
+        let unlisted: Vec<String> = unlisted.collect();
+        format!(
+            "failed to list {} in {}; apply the Role of deploy/manifests there, or take the namespace out of the operator's WATCH_NAMESPACES",
+            unlisted.join(", "),
+            self.scope
+        )
     }
 
     /// One child of a portal.
@@ -278,14 +301,34 @@ impl Cache {
         let mut listed = HashSet::new();
         watcher(objects, config).backoff(WatchBackoff::default()).flat_map(move |event| {
             let moved = match event {
-                Ok(event) => cache.note(&kind, event, &convert, &mut listed),
+                Ok(event) => {
+                    // `Init` comes before each list, also one that will fail.
+                    if !matches!(event, Event::Init) {
+                        cache.note_failure(&kind, None);
+                    }
+                    cache.note(&kind, event, &convert, &mut listed)
+                }
                 Err(error) => {
                     warn!(kind, %error, "a watch was interrupted and starts again");
+                    cache.note_failure(&kind, Some(describe(&error)));
                     Vec::new()
                 }
             };
             stream::iter(moved)
         })
+    }
+
+    fn note_failure(&self, kind: &str, why: Option<String>) {
+        let is_known =
+            self.failures.read().unwrap_or_else(PoisonError::into_inner).contains_key(kind);
+        if why.is_none() && !is_known {
+            return;
+        }
+        let mut failures = self.failures.write().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => failures.insert(kind.to_owned(), why),
+            None => failures.remove(kind),
+        };
     }
 
     /// Takes note of an event, and names the portals that it concerns.
@@ -372,6 +415,16 @@ impl Cache {
     }
 }
 
+/// What the API server said, without the structure around it.
+fn describe(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            api_error::in_words(error)
+        }
+        error => error.to_string(),
+    }
+}
+
 /// A list says of what it is, and its items do not.
 fn types_of(resource: &ApiResource) -> TypeMeta {
     TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() }
@@ -417,7 +470,7 @@ mod tests {
     use serde_json::json;
     use tokio::sync::watch;
 
-    use super::{Cache, key};
+    use super::{Cache, Scope, key};
 
     fn service(portal: &str, name: &str) -> DynamicObject {
         serde_json::from_value(json!({
@@ -435,7 +488,13 @@ mod tests {
     }
 
     fn cache() -> Cache {
-        Cache { children: Arc::default(), ended: Arc::default(), filled: watch::Sender::default() }
+        Cache {
+            children: Arc::default(),
+            ended: Arc::default(),
+            filled: watch::Sender::default(),
+            failures: Arc::default(),
+            scope: Scope::Cluster,
+        }
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub struct SecretContents {
 type Key = (String, String, String);
 
 impl OwnSecrets<'_> {
+    /// Whether the watch shows a Secret of this name that carries the operator's label.
+    #[must_use]
+    pub fn is_seen(&self, name: &str) -> bool {
+        self.cache.get(self.namespace, self.portal, SECRET, name).is_some()
+    }
+
     /// One Secret; none if it does not exist.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>, kube::Error> {
         let seen = self.cache.get(self.namespace, self.portal, SECRET, name);

@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crds::HardwarePortal;
-use kube::{Api, Client, ResourceExt};
+use crds::{HardwarePortal, Reason};
+use kube::{Api, Client, Resource, ResourceExt};
 use kube_runtime::controller::Action;
 use metrics::{counter, histogram};
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -28,14 +29,15 @@ use crate::{
         Guarded,
         cache::Cache,
         events::Events,
-        labels::{self, Component},
-        names,
-        retry::Retries,
+        retry::{Retries, Retry},
         secrets::{OwnSecrets, SecretContents},
     },
-    rotation::{Credentials, executor::Executor, source::Sources},
+    rotation::{Credentials, executor::Executor, request::PortalKey, source::Sources, store},
     settings::Settings,
 };
+
+/// Time after which a kind that cannot be listed is reported on the portals.
+const UNLISTED_AFTER: Duration = Duration::from_secs(30);
 
 /// What a pass works with.
 pub struct Context {
@@ -48,9 +50,11 @@ pub struct Context {
     /// What the operator's own Secrets hold.
     pub contents: SecretContents,
     /// Where root credentials come from.
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// Changes the pods' credentials.
-    pub executor: Executor,
+    pub executor: Arc<Executor>,
+    /// Bounds the passes of the whole process, however many namespaces it watches.
+    pub passes: Arc<Semaphore>,
     /// Writes children.
     pub applier: Applier,
     /// Writes statuses.
@@ -77,35 +81,48 @@ impl Context {
     }
 }
 
-/// Brings one portal closer to its spec, and says when to look again.
+/// Brings one portal closer to its spec. Gives the time of the next pass.
 pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
     let started = Instant::now();
+    // A portal that is being deleted needs none of its children, which may not be listed any more.
+    let is_deleted = object.meta().deletion_timestamp.is_some();
     let portal = match &object.0 {
+        Ok(portal) if is_deleted => return Box::pin(finalizer::release(portal, &context)).await,
+        Err(invalid) if is_deleted => {
+            return Box::pin(finalizer::release_malformed(invalid, &context)).await;
+        }
         Ok(portal) => portal,
         Err(invalid) => {
             let Context { client, events, retries, .. } = &*context;
             return malformed::explain(invalid, client, events, retries, at_rest()).await;
         }
     };
-    // Whoever was told to stop no longer lists what is there, and the cache stays as it is.
-    let filled = context.closing.run_until_cancelled(context.cache.wait_until_filled());
-    if filled.await.is_none() {
+    // After shutdown begins the reflectors stop, so that the cache is not filled any more.
+    let filled = timeout(UNLISTED_AFTER, context.cache.wait_until_filled());
+    let Some(filled) = context.closing.run_until_cancelled(filled).await else {
         return Action::await_change();
-    }
-    if portal.metadata.deletion_timestamp.is_some() {
-        return Box::pin(finalizer::release(portal, &context)).await;
-    }
+    };
+    let Ok(_permit) = context.passes.acquire().await else { return Action::await_change() };
     let namespace = portal.namespace().unwrap_or_default();
     let name = portal.name_any();
-    let outcome = Box::pin(pass(portal, &namespace, &context)).await;
+    let outcome = match filled {
+        Ok(()) => Box::pin(run_steps(portal, &namespace, &context)).await,
+        Err(_) => Err(publish_unlisted(portal, &namespace, &context).await),
+    };
     histogram!("reconcile_duration_seconds").record(started.elapsed());
     let uid = portal.uid().unwrap_or_default();
     match outcome {
-        Ok(next_look) => {
+        Ok(Next::After(time)) => {
             counter!("reconcile_total", "outcome" => "applied").increment(1);
             context.retries.succeeded(&uid);
             debug!(namespace, name, ms = started.elapsed().as_millis(), "reconciled");
-            Action::requeue(next_look)
+            Action::requeue(time)
+        }
+        Ok(Next::Retry(retry, at_the_latest)) => {
+            counter!("reconcile_total", "outcome" => "applied").increment(1);
+            let delay = context.retries.delay(&uid, &retry, at_rest()).min(at_the_latest);
+            debug!(namespace, name, retry_s = delay.as_secs_f32(), "reconciled, with a trouble");
+            Action::requeue(delay)
         }
         Err(error) => {
             counter!("reconcile_total", "outcome" => error.label()).increment(1);
@@ -116,40 +133,48 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
     }
 }
 
-/// The steps, and when to look again.
-async fn pass(
+/// When the next pass is due.
+enum Next {
+    /// After this time.
+    After(Duration),
+    /// As a trouble asks for, which the children do not wait for, and not later than this.
+    Retry(Retry, Duration),
+}
+
+/// gather → resolve → finalizer → rotate → build → apply → status.
+async fn run_steps(
     portal: &HardwarePortal,
     namespace: &str,
     context: &Context,
-) -> Result<Duration, ReconcileError> {
+) -> Result<Next, ReconcileError> {
     let portal = &context.publisher.up_to_date(portal);
     if portal.spec.suspend {
         let soon = publish_status(portal, namespace, context, &ReconcileOutcome::Suspended).await?;
-        return Ok(soon.unwrap_or_else(at_rest));
+        return Ok(Next::After(soon.unwrap_or_else(at_rest)));
     }
-    let Decided { validated, credentials, live } = match decide(portal, namespace, context).await {
+    let Decided { resolved, credentials, live } = match decide(portal, namespace, context).await {
         Ok(decided) => decided,
         Err(error) => {
-            publish_status(portal, namespace, context, &ReconcileOutcome::Failed(&error.failure()))
-                .await?;
+            let outcome = error.failure();
+            publish_status(portal, namespace, context, &ReconcileOutcome::Failed(&outcome)).await?;
             return Err(error);
         }
     };
     let credentials = credentials.as_ref();
-    let children = build(&validated, credentials, &live);
+    let children = build(&resolved, credentials, &live);
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
-    match context.applier.apply(&validated, children, &own).await {
+    match context.applier.apply(&resolved, children, &own).await {
         Ok(applied) => {
-            let outcome = ReconcileOutcome::Applied(&validated, credentials, &applied);
+            let outcome = ReconcileOutcome::Applied(&resolved, credentials, &applied);
             let soon = publish_status(portal, namespace, context, &outcome).await?;
-            let soon = [soon, applied.confirm_after()].into_iter().flatten();
-            Ok(soon.fold(next_look(&validated, credentials), Duration::min))
+            let soon = [soon, applied.confirm_after()].into_iter().flatten().min();
+            Ok(next_pass(&resolved, credentials, soon))
         }
         Err(error) => {
             let error = ReconcileError::Apply(error);
             let failure = error.failure();
-            let outcome = ReconcileOutcome::Halted(&validated, credentials, &failure);
+            let outcome = ReconcileOutcome::Halted(&resolved, credentials, &failure);
             publish_status(portal, namespace, context, &outcome).await?;
             Err(error)
         }
@@ -158,7 +183,7 @@ async fn pass(
 
 /// What a pass has decided, before it writes children.
 struct Decided {
-    validated: ResolvedPortal,
+    resolved: ResolvedPortal,
     credentials: Option<Credentials>,
     live: Live,
 }
@@ -171,37 +196,68 @@ async fn decide(
     let Context { client, settings, sources, executor, .. } = context;
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
-    let mut read = gather(portal, namespace, client, sources, &own).await?;
-    let validated = resolve(portal, &read, settings)?;
-    finalizer::prepare(portal, namespace, client, &validated).await?;
-    let credentials = match (&validated.database, &mut read.mysql) {
+    move_earlier_state(portal, &own, context).await?;
+    let read = gather(portal, namespace, client, sources, executor.store(), &own).await?;
+    let mut resolved = resolve(portal, &read, settings)?;
+    finalizer::prepare(portal, client, &resolved).await?;
+    let is_migrated = !migration::is_outstanding(&resolved, &read.live);
+    let credentials = match (&mut resolved.database, read.mysql) {
         (ResolvedDatabase::Mysql(mysql), Some(found)) => {
-            let is_migrating = migration::is_outstanding(&validated, &read.live);
-            let last = last_generation(portal);
-            let metadata =
-                labels::owned(&validated, Component::Hardware, names::rotation_secret(&name));
-            let advanced = executor.advance(
-                &mysql.request,
-                &mut found.stored,
-                found.published.as_ref(),
-                found.source.as_ref().err(),
-                &own,
-                metadata,
-                is_migrating,
-                last,
-            );
-            Some(Box::pin(advanced).await?)
+            mysql.request.is_migrated = is_migrated;
+            let advanced = Box::pin(executor.advance(&mysql.request, found.state)).await;
+            let is_rejected = match &advanced {
+                Ok(credentials) => {
+                    let trouble = credentials.trouble.as_ref();
+                    trouble.is_some_and(|trouble| trouble.reason == Reason::RootRejected)
+                }
+                Err(error) => error.reason() == Reason::RootRejected,
+            };
+            if is_rejected {
+                // What was read of the source may be old by now.
+                sources.forget(&mysql.request.portal.uid);
+            }
+            Some(advanced?)
         }
         _ => None,
     };
-    Ok(Decided { validated, credentials, live: read.live })
+    Ok(Decided { resolved, credentials, live: read.live })
 }
 
-/// The generation that status remembers, for when both Secrets are lost: generations only go up.
-fn last_generation(portal: &HardwarePortal) -> u64 {
-    let status = portal.status.as_ref();
-    let credentials = status.and_then(|status| status.credentials.as_ref());
-    credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
+/// Moves what an earlier version stored in the portal's namespace.
+async fn move_earlier_state(
+    portal: &HardwarePortal,
+    own: &OwnSecrets<'_>,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let key = PortalKey {
+        namespace: own.namespace.to_owned(),
+        name: own.portal.to_owned(),
+        uid: portal.uid().unwrap_or_default(),
+    };
+    let moved = store::move_earlier(context.executor.store(), own, key).await;
+    if let Some(refused) = moved.map_err(ReconcileError::MoveState)? {
+        warn!(namespace = own.namespace, name = own.portal, %refused, "refused a state");
+        let note = format!("{refused}; the Secret is deleted");
+        let reason = Reason::StateRefused.as_str();
+        context.events.publish(portal.object_ref(&()), false, reason, note).await;
+    }
+    Ok(())
+}
+
+/// Says on a portal that nothing is known of its children, and why.
+async fn publish_unlisted(
+    portal: &HardwarePortal,
+    namespace: &str,
+    context: &Context,
+) -> ReconcileError {
+    let error = ReconcileError::Unlisted(context.cache.describe_unlisted());
+    let portal = &context.publisher.up_to_date(portal);
+    let failure = error.failure();
+    let outcome = ReconcileOutcome::Failed(&failure);
+    match publish_status(portal, namespace, context, &outcome).await {
+        Ok(_) => error,
+        Err(error) => error,
+    }
 }
 
 /// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
@@ -225,14 +281,22 @@ async fn publish_status(
     Ok([early, to_ask_pods].into_iter().flatten().min())
 }
 
-/// When to look again without a reason: as soon as the credential asks for it, otherwise at rest.
-fn next_look(portal: &ResolvedPortal, credentials: Option<&Credentials>) -> Duration {
-    match (&portal.database, credentials) {
-        (ResolvedDatabase::Mysql(mysql), Some(credentials)) => {
-            let now = jiff::Timestamp::now();
-            credentials.next_look(mysql.request.poll_interval, &mysql.request.plan, now)
-        }
-        _ => at_rest(),
+/// The next pass: as soon as the status or the credential asks for it, otherwise at rest.
+fn next_pass(
+    portal: &ResolvedPortal,
+    credentials: Option<&Credentials>,
+    soon: Option<Duration>,
+) -> Next {
+    let (ResolvedDatabase::Mysql(mysql), Some(credentials)) = (&portal.database, credentials)
+    else {
+        return Next::After(soon.unwrap_or_else(at_rest));
+    };
+    let poll_interval = mysql.request.poll_interval;
+    let now = jiff::Timestamp::now();
+    let soon = soon.unwrap_or(Duration::MAX);
+    match &credentials.trouble {
+        Some(trouble) => Next::Retry(trouble.retry.clone(), poll_interval.min(soon)),
+        None => Next::After(credentials.next_pass(poll_interval, now).min(soon)),
     }
 }
 

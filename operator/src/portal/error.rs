@@ -5,7 +5,7 @@ use crds::{ConditionType, Reason};
 use super::{apply::ApplyError, gather::GatherError, resolve::ResolveError, status::Failure};
 use crate::{
     cluster::{api_error, retry::Retry},
-    rotation::executor::RotationError,
+    rotation::{executor::RotationError, store::StoreError},
 };
 
 /// Why a pass did not reach its end. The variant's name is the label in metrics.
@@ -14,6 +14,12 @@ pub enum ReconcileError {
     /// What the spec refers to could not be read.
     #[error(transparent)]
     Gather(#[from] GatherError),
+    /// The state that an earlier version kept could not be moved.
+    #[error(transparent)]
+    MoveState(StoreError),
+    /// The children cannot be listed, so that nothing is known of what exists.
+    #[error("{0}")]
+    Unlisted(String),
     /// The spec contradicts itself, the source or the administrator.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -37,6 +43,8 @@ impl ReconcileError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Gather(_) => "gather",
+            Self::MoveState(_) => "move_state",
+            Self::Unlisted(_) => "list",
             Self::Resolve(_) => "resolve",
             Self::Rotate(_) => "rotate",
             Self::Apply(_) => "apply",
@@ -53,7 +61,9 @@ impl ReconcileError {
             Self::Resolve(ResolveError::NoSource { .. }) => Retry::Poll,
             Self::Resolve(_) => Retry::AfterChange,
             Self::Rotate(error) => error.retry(),
+            Self::Unlisted(_) => Retry::Poll,
             Self::Gather(GatherError::Api { source, .. }) => Retry::of_api(source),
+            Self::Gather(GatherError::Store(error)) | Self::MoveState(error) => error.retry(),
             // What is missing is not watched: it is polled.
             Self::Gather(_) => Retry::Poll,
             Self::Apply(error) => Retry::of_api(&error.source),
@@ -72,9 +82,8 @@ impl ReconcileError {
                 GatherError::CaNotAllowed { .. } => {
                     (ConditionType::DatabaseReady, Reason::SourceNotAllowed)
                 }
-                GatherError::StoredState(_) | GatherError::Api { .. } => {
-                    (ConditionType::Progressing, Reason::ApiError)
-                }
+                GatherError::Store(error) => (ConditionType::CredentialsReady, error.reason()),
+                GatherError::Api { .. } => (ConditionType::Progressing, Reason::ApiError),
             },
             Self::Resolve(error) => match error {
                 ResolveError::LocalHost(_) | ResolveError::HostNotAllowed(_) => {
@@ -94,6 +103,8 @@ impl ReconcileError {
                     (ConditionType::DatabaseReady, Reason::InvalidSpec)
                 }
             },
+            Self::MoveState(error) => (ConditionType::CredentialsReady, error.reason()),
+            Self::Unlisted(_) => (ConditionType::Progressing, Reason::ListForbidden),
             Self::Rotate(error) => (ConditionType::CredentialsReady, error.reason()),
             Self::Apply(error) if Retry::of_api(&error.source) == Retry::Poll => {
                 (ConditionType::Progressing, Reason::Refused)

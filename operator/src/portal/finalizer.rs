@@ -5,10 +5,14 @@
 use std::time::Duration;
 
 use crds::{DeletionPolicy, HardwarePortal};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{
+    api::core::v1::ObjectReference,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
 use kube::{
-    Api, Client, ResourceExt,
-    api::{Patch, PatchParams},
+    Api, Client, Resource, ResourceExt,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::error_boundary::InvalidObject,
 };
 use kube_runtime::controller::Action;
 use serde_json::json;
@@ -23,7 +27,7 @@ use super::{
 };
 use crate::{
     cluster::retry::Retry,
-    rotation::mysql::{AccountName, Slot},
+    rotation::{request::Request, retirement},
 };
 
 /// Holds a portal until its accounts are dropped.
@@ -37,17 +41,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Sets or removes the finalizer, before an account is made that somebody wants to be dropped.
 pub async fn prepare(
     portal: &HardwarePortal,
-    namespace: &str,
     client: &Client,
-    validated: &ResolvedPortal,
+    resolved: &ResolvedPortal,
 ) -> Result<(), ReconcileError> {
-    let is_wanted = match &validated.database {
+    let is_wanted = match &resolved.database {
         ResolvedDatabase::Embedded { .. } => false,
         ResolvedDatabase::Mysql(mysql) => {
             mysql.request.deletion_policy == DeletionPolicy::DropAccounts
         }
     };
-    if is_wanted == is_held(portal) {
+    if is_wanted == is_held(&portal.metadata) {
         return Ok(());
     }
     let mut finalizers = portal.finalizers().to_vec();
@@ -56,108 +59,137 @@ pub async fn prepare(
     } else {
         finalizers.retain(|one| one != FINALIZER);
     }
-    write_finalizers(portal, namespace, client, &finalizers)
+    write_finalizers(&portal.metadata, client, &finalizers)
         .await
         .map_err(|error| ReconcileError::Finalizer(Box::new(error)))
 }
 
-/// Drops the accounts of a portal that is being deleted, if its spec asks for it, and lets it go.
+/// Drops the accounts of a portal that is being deleted, if its spec asks for it, and lets it go. The
+/// Secrets and the Role of a namespace that is being deleted go first, so that what is stored in the
+/// operator's own namespace has to suffice.
 pub async fn release(portal: &HardwarePortal, context: &Context) -> Action {
-    if !is_held(portal) {
-        return Action::await_change();
-    }
-    let namespace = portal.namespace().unwrap_or_default();
-    let name = portal.name_any();
-    let outcome = drop_accounts(portal, &namespace, context).await;
-    if let Err(why) = &outcome {
-        if !is_overdue(portal, jiff::Timestamp::now()) {
-            warn!(namespace, name, why, "the accounts are not dropped yet");
-            return Action::requeue(AGAIN);
+    let held = Held { metadata: &portal.metadata, regarding: portal.object_ref(&()) };
+    let request = read_request(portal, context).await;
+    held.release(request, context).await
+}
+
+/// The same for an object that cannot be read as a portal.
+pub async fn release_malformed(invalid: &InvalidObject, context: &Context) -> Action {
+    let ObjectMeta { name, namespace, uid, .. } = invalid.metadata.clone();
+    let regarding = ObjectReference {
+        api_version: Some(HardwarePortal::api_version(&()).into_owned()),
+        kind: Some(HardwarePortal::kind(&()).into_owned()),
+        name,
+        namespace,
+        uid,
+        ..ObjectReference::default()
+    };
+    let held = Held { metadata: &invalid.metadata, regarding };
+    held.release(Err(invalid.error.clone()), context).await
+}
+
+/// An object that is being deleted.
+struct Held<'a> {
+    metadata: &'a ObjectMeta,
+    regarding: ObjectReference,
+}
+
+impl Held<'_> {
+    async fn release(&self, request: Result<Option<Request>, String>, context: &Context) -> Action {
+        if !is_held(self.metadata) {
+            return Action::await_change();
         }
-        let accounts = accounts_of(portal);
-        // Also for the log: a namespace that is being deleted takes no new event.
-        let left = accounts.join(", ");
-        warn!(namespace, name, left, why, "the accounts are left on the server");
-        publish_accounts_left(&context.events, portal, &accounts, why).await;
-    }
-    let mut finalizers = portal.finalizers().to_vec();
-    finalizers.retain(|one| one != FINALIZER);
-    match write_finalizers(portal, &namespace, &context.client, &finalizers).await {
-        Ok(()) => {
-            info!(namespace, name, dropped = outcome.is_ok(), "the portal is released");
-            Action::await_change()
+        let namespace = self.metadata.namespace.clone().unwrap_or_default();
+        let name = self.metadata.name.clone().unwrap_or_default();
+        let uid = self.metadata.uid.clone().unwrap_or_default();
+        let outcome = drop_accounts(&uid, request, context).await;
+        if let Err(why) = &outcome {
+            if !is_overdue(self.metadata, jiff::Timestamp::now()) {
+                warn!(namespace, name, why, "the accounts are not dropped yet");
+                return Action::requeue(
+                    context.retries.delay(&uid, &Retry::Backoff, AGAIN).min(AGAIN),
+                );
+            }
+            let accounts = retirement::accounts_of(&uid);
+            // Also for the log: a namespace that is being deleted takes no new event.
+            let left = accounts.join(", ");
+            warn!(namespace, name, left, why, "the accounts are left on the server");
+            publish_accounts_left(&context.events, self.regarding.clone(), &accounts, why).await;
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Action::await_change(),
-        Err(error) => {
-            warn!(namespace, name, %error, "failed to release the portal");
-            let uid = portal.uid().unwrap_or_default();
-            Action::requeue(context.retries.delay(&uid, &Retry::of_api(&error), AGAIN))
+        let finalizers: Vec<String> = self.metadata.finalizers.iter().flatten().cloned().collect();
+        let finalizers: Vec<String> =
+            finalizers.into_iter().filter(|one| one != FINALIZER).collect();
+        match write_finalizers(self.metadata, &context.client, &finalizers).await {
+            Ok(()) => {
+                info!(namespace, name, dropped = outcome.is_ok(), "the portal is released");
+                Action::await_change()
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Action::await_change(),
+            Err(error) => {
+                warn!(namespace, name, %error, "failed to release the portal");
+                Action::requeue(context.retries.delay(&uid, &Retry::of_api(&error), AGAIN))
+            }
         }
     }
 }
 
 async fn drop_accounts(
-    portal: &HardwarePortal,
-    namespace: &str,
+    uid: &str,
+    request: Result<Option<Request>, String>,
     context: &Context,
 ) -> Result<(), String> {
-    let Err(why) = drop_accounts_as_asked(portal, namespace, context).await else { return Ok(()) };
-    // A namespace that is being deleted is empty by now, and the rights to read in it are gone.
-    match context.executor.drop_kept_accounts(&portal.uid().unwrap_or_default()).await {
-        Some(Ok(())) => Ok(()),
-        Some(Err(trouble)) => Err(format!("{why}; {}", trouble.message)),
-        None => Err(why),
-    }
+    let Context { executor, settings, .. } = context;
+    let dropped = executor.drop_accounts(
+        uid,
+        request.as_ref().ok().and_then(Option::as_ref),
+        &settings.rds_authorities,
+    );
+    dropped.await.map_err(|trouble| match request {
+        Ok(_) => trouble.message,
+        Err(why) => format!("{}; {why}", trouble.message),
+    })
 }
 
-async fn drop_accounts_as_asked(
+/// What the spec and its source say, if they can still be read.
+async fn read_request(
     portal: &HardwarePortal,
-    namespace: &str,
     context: &Context,
-) -> Result<(), String> {
+) -> Result<Option<Request>, String> {
     let Context { client, sources, settings, executor, .. } = context;
-    let name = portal.name_any();
-    let own = context.own_secrets(namespace, &name);
-    let read = gather(portal, namespace, client, sources, &own).await;
+    let (namespace, name) = (portal.namespace().unwrap_or_default(), portal.name_any());
+    let own = context.own_secrets(&namespace, &name);
+    let read = gather(portal, &namespace, client, sources, executor.store(), &own).await;
     let read = read.map_err(|error| error.to_string())?;
-    let validated = resolve(portal, &read, settings).map_err(|error| error.to_string())?;
-    match (&validated.database, &read.mysql) {
-        (ResolvedDatabase::Mysql(mysql), Some(found)) => {
-            let last = found.stored.state.as_ref().and_then(|state| state.root.clone());
-            executor.drop_accounts(&mysql.request, last).await.map_err(|trouble| trouble.message)
-        }
-        _ => Ok(()),
-    }
+    let resolved = resolve(portal, &read, settings).map_err(|error| error.to_string())?;
+    Ok(match resolved.database {
+        ResolvedDatabase::Mysql(mysql) => Some(mysql.request),
+        ResolvedDatabase::Embedded { .. } => None,
+    })
 }
 
-fn accounts_of(portal: &HardwarePortal) -> Vec<String> {
-    let uid = portal.uid().unwrap_or_default();
-    let names = [Slot::A, Slot::B, Slot::Owner].map(|slot| AccountName::for_portal(&uid, slot));
-    names.into_iter().flatten().map(|name| name.to_string()).collect()
+fn is_held(metadata: &ObjectMeta) -> bool {
+    metadata.finalizers.iter().flatten().any(|one| one == FINALIZER)
 }
 
-fn is_held(portal: &HardwarePortal) -> bool {
-    portal.finalizers().iter().any(|one| one == FINALIZER)
-}
-
-fn is_overdue(portal: &HardwarePortal, now: jiff::Timestamp) -> bool {
-    let since = portal.metadata.deletion_timestamp.as_ref();
+fn is_overdue(metadata: &ObjectMeta, now: jiff::Timestamp) -> bool {
+    let since = metadata.deletion_timestamp.as_ref();
     since.is_some_and(|Time(since)| now.duration_since(*since) >= DEADLINE)
 }
 
 async fn write_finalizers(
-    portal: &HardwarePortal,
-    namespace: &str,
+    metadata: &ObjectMeta,
     client: &Client,
     finalizers: &[String],
 ) -> Result<(), kube::Error> {
-    let portals: Api<HardwarePortal> = Api::namespaced(client.clone(), namespace);
-    // The version, so that a finalizer that somebody else set meanwhile is not lost.
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
+    let resource = ApiResource::erase::<HardwarePortal>(&());
+    let portals: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    // With its resourceVersion, so that a finalizer that somebody else set meanwhile is not lost.
     let patch = json!({"metadata": {
         "finalizers": finalizers,
-        "resourceVersion": portal.metadata.resource_version,
+        "resourceVersion": metadata.resource_version,
     }});
-    let name = portal.name_any();
     portals.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
 }
@@ -180,9 +212,9 @@ mod tests {
             "spec": {},
         }))
         .expect("a portal");
-        assert!(is_held(&portal));
+        assert!(is_held(&portal.metadata));
         let deleted: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        assert!(!is_overdue(&portal, deleted + DEADLINE / 2));
-        assert!(is_overdue(&portal, deleted + DEADLINE));
+        assert!(!is_overdue(&portal.metadata, deleted + DEADLINE / 2));
+        assert!(is_overdue(&portal.metadata, deleted + DEADLINE));
     }
 }

@@ -2,7 +2,9 @@
 
 use crds::{
     ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, HardwarePortal, MysqlDatabase,
+    ROTATE_AT_ANNOTATION,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
@@ -12,8 +14,9 @@ use super::live::Live;
 use crate::{
     cluster::{api_error, names, secrets::OwnSecrets},
     rotation::{
-        source::{Reading, Request, SourceError, Sources},
-        store::{StoreError, StoredState},
+        machine::State,
+        source::{Reading, Request as SourceRequest, SourceError, Sources},
+        store::{Store, StoreError},
     },
 };
 
@@ -34,8 +37,8 @@ pub struct GatheredMysql {
     /// What the source says, or why it says nothing. That alone stops nobody: the pods keep what
     /// they hold.
     pub source: Result<Reading, SourceError>,
-    /// What is remembered of the credential's rotation.
-    pub stored: StoredState,
+    /// The stored state of the credential's rotation.
+    pub state: Option<State>,
     /// What the pods' credentials file holds now.
     pub published: Option<CredentialSet>,
     /// The certificate authorities that the spec names, as PEM; none means those of Amazon RDS.
@@ -67,9 +70,9 @@ pub enum GatherError {
         /// Name of the portal.
         portal: String,
     },
-    /// The operator's own Secret could not be used.
+    /// The stored state of the rotation could not be used.
     #[error(transparent)]
-    StoredState(#[from] StoreError),
+    Store(#[from] StoreError),
     /// The API server did not give an answer to build on.
     #[error("failed to read {what}: {}", api_error::in_words(source))]
     Api {
@@ -86,11 +89,13 @@ pub async fn gather(
     namespace: &str,
     client: &Client,
     sources: &Sources,
+    store: &Store,
     own: &OwnSecrets<'_>,
 ) -> Result<Gathered, GatherError> {
     let name = portal.name_any();
     let reader = Reader {
         portal: &name,
+        store,
         own,
         secrets: Api::namespaced(client.clone(), namespace),
         config_maps: Api::namespaced(client.clone(), namespace),
@@ -108,6 +113,7 @@ pub async fn gather(
 
 struct Reader<'a> {
     portal: &'a str,
+    store: &'a Store,
     /// What the operator has written itself.
     own: &'a OwnSecrets<'a>,
     /// What others have.
@@ -123,27 +129,30 @@ impl Reader<'_> {
         mysql: &MysqlDatabase,
         sources: &Sources,
     ) -> Result<GatheredMysql, GatherError> {
-        let stored = StoredState::read(self.own, names::rotation_secret(self.portal)).await?;
-        let request = Request {
+        let uid = portal.uid().unwrap_or_default();
+        let state = self.store.read(&uid).await?.map(|record| record.state);
+        let request = SourceRequest {
             namespace,
             portal: self.portal,
-            known_state: stored.state.as_ref().and_then(|state| state.terraform.as_ref()),
+            known_state: state.as_ref().and_then(|state| state.terraform.as_ref()),
             accepted_lineage: portal
                 .annotations()
                 .get(ACCEPT_LINEAGE_ANNOTATION)
                 .map(String::as_str),
         };
-        // The validation of the spec bounds the text; where it does not, every pass looks anew.
+        if is_rotation_asked_for(portal, state.as_ref(), Timestamp::now()) {
+            sources.forget(&uid);
+        }
+        // The validation of the spec bounds the text; where it does not, every pass reads the source.
         let rotation = mysql.rotation.clone().unwrap_or_default();
         let poll = humantime::parse_duration(&rotation.poll_interval).unwrap_or_default();
         // The futures of the AWS SDK are large.
-        let uid = portal.uid().unwrap_or_default();
         let source = Box::pin(sources.read_recent(&mysql.source, &request, &uid, poll)).await;
         let authorities = match mysql.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
             Some(reference) => Some(self.read_authorities(reference).await?),
             None => None,
         };
-        Ok(GatheredMysql { source, stored, published: self.read_published().await?, authorities })
+        Ok(GatheredMysql { source, state, published: self.read_published().await?, authorities })
     }
 
     /// A pod that mounts what does not exist waits for ever without a word. The operator verifies the
@@ -200,6 +209,15 @@ impl Reader<'_> {
 /// 256 bits from the operating system, as 64 hexadecimal digits.
 fn new_token() -> SecretString {
     hex::encode(rand::random::<[u8; 32]>()).into()
+}
+
+/// Whether a rotation is asked for that has not been met yet. It has to see what the source says now.
+fn is_rotation_asked_for(portal: &HardwarePortal, state: Option<&State>, now: Timestamp) -> bool {
+    let text = portal.annotations().get(ROTATE_AT_ANNOTATION);
+    let Some(at) = text.and_then(|text| text.parse::<Timestamp>().ok()) else { return false };
+    let last = state.and_then(|state| state.requested);
+    let is_idle = state.is_none_or(|state| state.change.is_none());
+    at <= now && is_idle && last.is_none_or(|last| last < at)
 }
 
 fn reading(what: &'static str) -> impl Fn(kube::Error) -> GatherError {

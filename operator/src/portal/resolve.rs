@@ -25,6 +25,7 @@ use super::{
 use crate::{
     cluster::labels::ChildOwner,
     rotation::{
+        Trouble,
         machine::{ObservedSource, Place, Plan},
         mysql::{AccountName, SchemaName, Server, Slot, Tls as ServerTls},
         request::{PortalKey, Request},
@@ -364,16 +365,36 @@ fn resolve_database(
                 place,
                 requested: parse_request(portal)?,
             },
-            source: source.map(|reading| ObservedSource {
-                version: reading.version.clone(),
-                candidates: reading.candidates.clone(),
-            }),
+            source: match &read.source {
+                Ok(reading) => Ok(ObservedSource {
+                    version: reading.version.clone(),
+                    candidates: reading.candidates.clone(),
+                }),
+                Err(error) => Err(Trouble {
+                    retry: error.retry(),
+                    ..Trouble::new(error.reason(), error.to_string())
+                }),
+            },
             terraform: source.and_then(|reading| reading.state.clone()),
             poll_interval: parse_duration("rotation.pollInterval", &rotation.poll_interval)?,
             deletion_policy: mysql.deletion_policy,
+            own_authorities: read
+                .authorities
+                .as_ref()
+                .map(|pem| String::from_utf8_lossy(pem).into_owned()),
+            published: read.published.clone(),
+            last_generation: last_generation(portal),
+            is_migrated: false,
         },
         tls,
     })))
+}
+
+/// The generation that the status names, for when state and Secret are lost: generations only go up.
+fn last_generation(portal: &HardwarePortal) -> u64 {
+    let status = portal.status.as_ref();
+    let credentials = status.and_then(|status| status.credentials.as_ref());
+    credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
 }
 
 /// A time in the spec, which the definition's own rules have bounded.
@@ -399,7 +420,7 @@ fn decide_place(mysql: &MysqlDatabase, read: &GatheredMysql) -> Result<Place, Re
             Ok(Place { host, port, database })
         }
         Err(error) => {
-            let known = read.stored.state.as_ref().and_then(|state| state.place.clone());
+            let known = read.state.as_ref().and_then(|state| state.place.clone());
             known.ok_or_else(|| ResolveError::NoSource {
                 reason: error.reason(),
                 message: error.to_string(),

@@ -1,35 +1,47 @@
-//! Carries out what [`rotation`](super::rotation) decides: looks, acts, remembers, and looks again
+//! Carries out what the [`machine`](super::machine) decides: observes, acts, stores, and observes again
 //! until there is nothing to do but wait.
 
+mod live;
 mod observe;
+mod world;
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     sync::{Mutex, PoisonError},
 };
 
-use crds::{DeletionPolicy, Reason, RotationMode};
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, api::ObjectMeta};
+use crds::{Reason, RotationMode};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
 use metrics::counter;
 use service_kit::credentials::{Candidate, CredentialSet};
-use tracing::info;
+use tracing::{info, warn};
 
-use self::observe::{Observer, Root};
-use super::{
-    Credentials, Trouble,
-    machine::{self, Effect, Obstacle, Outcome, Phase, Place, State, Step},
-    mysql::{self, AccountName, Password, Slot, SqlError},
-    pod_reports::{self, PodReports},
-    request::Request,
-    source::SourceError,
-    store::{StoreError, StoredState},
+pub use self::world::{AccountChange, World};
+use self::{
+    live::LiveWorld,
+    observe::{Observed, observe, open_root, root_rejected},
 };
-use crate::cluster::{retry::Retry, secrets::OwnSecrets};
+use super::{
+    Credentials, DatabaseProblem, Trouble,
+    login_gate::LoginGate,
+    machine::{
+        self, Effect, ObservedLogin, Obstacle, Outcome, Phase, Place, PodReport, State, Step,
+    },
+    mysql::{AccountName, Slot, SqlError},
+    next_rotation,
+    pod_reports::PodReports,
+    request::Request,
+    retirement,
+    store::{Store, StoreError},
+};
+use crate::cluster::retry::Retry;
 
-/// Steps of one pass. A rotation has nine, and may look twice at the same one.
+/// Steps of one pass. A rotation has nine, and may observe twice in the same phase.
 const MOST_STEPS: usize = 24;
+/// A database that does not answer is reported once it has not answered for this long.
+const UNREACHABLE_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Why the pods have no credential yet. Once they have one, whatever fails is a [`Trouble`] beside it.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +51,7 @@ pub enum RotationError {
     Trouble(Trouble),
     /// The state could not be kept.
     #[error(transparent)]
-    StoredState(#[from] StoreError),
+    Store(#[from] StoreError),
 }
 
 impl RotationError {
@@ -47,243 +59,279 @@ impl RotationError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Trouble(trouble) if trouble.reason == Reason::RootRejected => Retry::Poll,
-            Self::StoredState(StoreError::Api { source, .. }) => Retry::of_api(source),
-            Self::Trouble(_) | Self::StoredState(_) => Retry::Backoff,
+            Self::Trouble(trouble) => trouble.retry.clone(),
+            Self::Store(error) => error.retry(),
         }
     }
 
-    /// The word in conditions.
+    /// The reason of the condition.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
             Self::Trouble(trouble) => trouble.reason,
-            Self::StoredState(_) => Reason::ApiError,
+            Self::Store(error) => error.reason(),
         }
     }
+}
+
+/// The last try of the login that a portal's pods use.
+#[derive(Clone, Debug, Default)]
+struct LastTry {
+    at: Option<Timestamp>,
+    /// Whether it may do more than it should, as far as that was observed.
+    is_privileged: bool,
+    /// Since when the server does not answer it, and why.
+    unreachable: Option<(Timestamp, String)>,
 }
 
 /// Changes the credentials of portals.
 pub struct Executor {
     client: Client,
     pod_reports: PodReports,
-    /// The last try of each portal's login, by the portal's uid.
-    tried: Mutex<HashMap<String, Tried>>,
-    /// What the accounts of portals that want that can be dropped with, by the portal's uid.
-    kept: Mutex<HashMap<String, Kept>>,
-}
-
-/// The way to a portal's accounts. When a namespace is deleted, everything that it could be read from
-/// is gone before the portal is.
-struct Kept {
-    mysql: Request,
-    root: Option<Candidate>,
-}
-
-/// A try of the pods' login.
-#[derive(Clone, Copy, Default)]
-struct Tried {
-    at: Option<Timestamp>,
-    /// Whether it may do more than it should, as far as that was seen.
-    is_privileged: bool,
+    store: Store,
+    gate: LoginGate,
+    /// By the portal's uid.
+    last_tries: Mutex<HashMap<String, LastTry>>,
 }
 
 impl Executor {
-    /// A rotator that writes through `client`.
+    /// An executor that writes through `client` and keeps states in `store`.
     #[must_use]
-    pub fn new(client: Client, pod_reports: PodReports) -> Self {
+    pub fn new(client: Client, pod_reports: PodReports, store: Store) -> Self {
         // From 0 on: a counter that begins with 1 has not increased, and no alert would notice.
         for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
             counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
         }
-        Self { client, pod_reports, tried: Mutex::default(), kept: Mutex::default() }
+        Self {
+            client,
+            pod_reports,
+            store,
+            gate: LoginGate::default(),
+            last_tries: Mutex::default(),
+        }
+    }
+
+    /// Where the states are.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Forgets portals that are gone.
     pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.retain(|uid, _| is_alive(uid));
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|uid, _| is_alive(uid));
+        let mut tries = self.last_tries.lock().unwrap_or_else(PoisonError::into_inner);
+        tries.retain(|uid, _| is_alive(uid));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is stored becomes a part of the request")]
-    /// Takes the rotation of one portal as far as it goes now, and says what its pods should hold.
+    /// Takes the rotation of one portal as far as it goes now. Gives what its pods should hold.
     pub async fn advance(
         &self,
         request: &Request,
-        stored: &mut StoredState,
-        published: Option<&CredentialSet>,
-        source_error: Option<&SourceError>,
-        secrets: &OwnSecrets<'_>,
-        metadata: ObjectMeta,
-        is_migrating: bool,
-        last_generation: u64,
+        stored: Option<State>,
     ) -> Result<Credentials, RotationError> {
-        let state = match stored.state.clone() {
-            Some(state) => state,
-            None => restore(published, last_generation),
-        };
-        let mut pass = Pass {
-            rotator: self,
-            request,
-            secrets,
-            metadata,
-            pods: Api::namespaced(self.client.clone(), &request.portal.namespace),
-            published: published.map_or(0, |set| set.generation),
-            root: Root::new(request, state.root.clone()),
-            state,
-            memory: stored,
-            trouble: source_error.map(of_source),
-        };
-        pass.note_terraform();
-        pass.turn().await?;
-        pass.provide_owner(is_migrating).await?;
-        pass.conclude()
+        let last_try = self.recall(request);
+        let mut world =
+            LiveWorld::new(request, &self.client, &self.gate, &self.pod_reports, &self.store);
+        let mut execution = Execution::new(request, stored, last_try, &mut world);
+        let outcome = execution.run().await;
+        let last_try = execution.last_try.clone();
+        let concluded = execution.conclude();
+        self.note(request, last_try);
+        outcome?;
+        concluded
     }
 
-    /// Drops every account that was made for a portal, for good.
+    /// Drops every account of a portal that is being deleted, and what is stored of it. The source's logins
+    /// and place are used where they could be read, and otherwise what is stored.
     pub async fn drop_accounts(
         &self,
-        mysql: &Request,
-        last_root: Option<Candidate>,
+        uid: &str,
+        request: Option<&Request>,
+        shipped_authorities: &[u8],
     ) -> Result<(), Trouble> {
-        let mut root = Root::new(mysql, last_root);
-        for slot in [Slot::A, Slot::B, Slot::Owner] {
-            let name = mysql.plan.account.in_slot(slot);
-            let dropped = mysql::drop_account(root.session().await?, &name).await;
-            dropped.map_err(|error| of_sql(&error))?;
+        let failed_to_read = |error: StoreError| Trouble::new(error.reason(), error.to_string());
+        let record = self.store.read(uid).await.map_err(failed_to_read)?;
+        let of_source = request.iter().flat_map(|it| &it.source).flat_map(|it| &it.candidates);
+        let of_source: Vec<Candidate> = of_source.cloned().collect();
+        match (&record, request) {
+            (Some(record), _) => {
+                let mut record = record.clone();
+                record.deletion_policy = crds::DeletionPolicy::DropAccounts;
+                retirement::retire_stored(&record, shipped_authorities, &of_source).await?;
+            }
+            (None, Some(request)) => {
+                let account = &request.plan.account;
+                retirement::retire_accounts(&request.server, account, &of_source, true).await?;
+            }
+            (None, None) => {
+                return Err(Trouble::new(
+                    Reason::AccountsFailed,
+                    "neither a source nor a stored state says where its accounts are",
+                ));
+            }
         }
-        Ok(())
+        self.store.delete(uid).await.map_err(failed_to_read)
     }
 
-    /// The same with what was known when the portal was last looked at; none if it never was.
-    pub async fn drop_kept_accounts(&self, uid: &str) -> Option<Result<(), Trouble>> {
-        let (mysql, root) = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let Kept { mysql, root } = kept.get(uid)?;
-            (mysql.clone(), root.clone())
-        };
-        Some(self.drop_accounts(&mysql, root).await)
+    fn recall(&self, request: &Request) -> LastTry {
+        let tries = self.last_tries.lock().unwrap_or_else(PoisonError::into_inner);
+        tries.get(&request.portal.uid).cloned().unwrap_or_default()
     }
 
-    fn keep(&self, mysql: &Request, root: Option<Candidate>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = mysql.portal.uid.clone();
-        if mysql.deletion_policy == DeletionPolicy::DropAccounts {
-            kept.insert(uid, Kept { mysql: mysql.clone(), root });
-        } else {
-            kept.remove(&uid);
-        }
-    }
-
-    /// Whether it is time to try the pods' login again. A change of it by somebody else is noticed
-    /// only by trying.
-    fn is_due(&self, request: &Request, now: Timestamp) -> bool {
-        let last = self.recall(request).at;
-        last.is_none_or(|last| now.duration_since(last).unsigned_abs() >= request.poll_interval)
-    }
-
-    fn recall(&self, request: &Request) -> Tried {
-        let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.get(&request.portal.uid).copied().unwrap_or_default()
-    }
-
-    fn note(&self, request: &Request, tried: Tried) {
-        let mut all = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(request.portal.uid.clone(), tried);
+    fn note(&self, request: &Request, last_try: LastTry) {
+        let mut tries = self.last_tries.lock().unwrap_or_else(PoisonError::into_inner);
+        tries.insert(request.portal.uid.clone(), last_try);
     }
 }
 
 /// One pass over one portal's credential.
-struct Pass<'a> {
-    rotator: &'a Executor,
+struct Execution<'a, W> {
     request: &'a Request,
-    metadata: ObjectMeta,
-    secrets: &'a OwnSecrets<'a>,
-    pods: Api<Pod>,
-    /// Generation that the pods' Secret holds.
+    world: &'a mut W,
+    /// The generation that the pods' Secret holds.
     published: u64,
-    root: Root<'a>,
     state: State,
-    memory: &'a mut StoredState,
+    last_try: LastTry,
     trouble: Option<Trouble>,
+    /// What the last list of pods showed.
+    pods: Option<Vec<PodReport>>,
 }
 
-impl Pass<'_> {
-    /// The terraform state that was read, so that an older one is noticed later.
-    fn note_terraform(&mut self) {
-        if let Some(version) = &self.request.terraform {
-            self.state.terraform = Some(version.clone());
+/// What one step came to.
+#[derive(Clone, Debug)]
+pub(super) struct Stepped {
+    /// The effects that were carried out, or begun.
+    pub(super) effects: Vec<Effect>,
+    /// What keeps the machine from going on.
+    pub(super) obstacle: Option<Obstacle>,
+    /// Whether another step may follow at once.
+    pub(super) goes_on: bool,
+}
+
+impl<'a, W: World> Execution<'a, W> {
+    fn new(
+        request: &'a Request,
+        stored: Option<State>,
+        last_try: LastTry,
+        world: &'a mut W,
+    ) -> Self {
+        let published = request.published.as_ref();
+        let mut state = stored.unwrap_or_else(|| restore(published, request.last_generation));
+        // So that an older state of terraform is noticed later.
+        if let Some(version) = &request.terraform {
+            state.terraform = Some(version.clone());
+        }
+        Self {
+            request,
+            world,
+            published: published.map_or(0, |set| set.generation),
+            state,
+            last_try,
+            trouble: request.source.as_ref().err().cloned(),
+            pods: None,
         }
     }
 
-    async fn turn(&mut self) -> Result<(), RotationError> {
+    async fn run(&mut self) -> Result<(), RotationError> {
+        self.rotate().await?;
+        self.provide_migration_account().await?;
+        self.retire_left_places().await
+    }
+
+    async fn rotate(&mut self) -> Result<(), RotationError> {
         for _ in 0..MOST_STEPS {
-            let has_published =
-                self.state.change.as_ref().is_some_and(|change| change.phase >= Phase::Published);
+            let change = self.state.change.as_ref();
+            let has_published = change.is_some_and(|change| change.phase >= Phase::Published);
             if has_published && self.published < self.state.generation {
                 // The children are written after this; until then no pod can follow.
                 return Ok(());
             }
-            let now = Timestamp::now();
-            let needs = machine::needs(&self.state, &self.request.plan, now);
-            let is_due = self.state.change.is_none() && self.rotator.is_due(self.request, now);
-            let observer = Observer {
-                request: self.request,
-                state: &self.state,
-                pods: &self.pods,
-                pod_reports: &self.rotator.pod_reports,
-            };
-            let seen = observer.observe(needs, is_due, &mut self.root).await;
-            if let Some(problem) = seen.problem {
-                self.trouble = Some(problem);
-                return Ok(());
-            }
-            // What was seen is said until the next try, or the condition would turn with every pass.
-            let last = self.rotator.recall(self.request);
-            let at = if is_due { Some(now) } else { last.at };
-            let is_privileged = seen.is_privileged.unwrap_or(last.is_privileged);
-            self.rotator.note(self.request, Tried { at, is_privileged });
-            let step =
-                machine::step(&self.state, &self.request.plan, &seen.seen, now, new_password);
-            if !self.carry_out(step).await? {
+            if !self.step().await?.goes_on {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Whether it goes on at once.
-    async fn carry_out(&mut self, step: Step) -> Result<bool, RotationError> {
+    /// Observes, decides, acts and stores, once.
+    async fn step(&mut self) -> Result<Stepped, RotationError> {
+        let now = self.world.now();
+        let needs = machine::needs(&self.state, &self.request.plan, now);
+        let tries_active = self.state.change.is_none() && self.is_try_due(now);
+        let Observed { observation, trouble } =
+            observe(self.request, &self.state, needs, tries_active, self.world).await;
+        if let Some(trouble) = trouble {
+            self.trouble = Some(trouble);
+            return Ok(Stepped { effects: Vec::new(), obstacle: None, goes_on: false });
+        }
+        if tries_active {
+            self.last_try.at = Some(now);
+            self.note_reachability(observation.active.as_ref(), now);
+        }
+        let logins = [&observation.next, &observation.active].into_iter().flatten();
+        for login in logins {
+            if let ObservedLogin::Accepted { is_privileged } = login {
+                self.last_try.is_privileged = *is_privileged;
+            }
+        }
+        if observation.pods.is_some() {
+            self.pods.clone_from(&observation.pods);
+        }
+        let password = || self.world.new_password();
+        let step = machine::step(&self.state, &self.request.plan, &observation, now, password);
+        self.carry_out(step).await
+    }
+
+    /// A login that somebody else changed is noticed only by trying it.
+    fn is_try_due(&self, now: Timestamp) -> bool {
+        let interval = if self.last_try.unreachable.is_some() {
+            self.request.poll_interval.min(UNREACHABLE_AFTER.unsigned_abs())
+        } else {
+            self.request.poll_interval
+        };
+        self.last_try.at.is_none_or(|last| now.duration_since(last).unsigned_abs() >= interval)
+    }
+
+    fn note_reachability(&mut self, active: Option<&ObservedLogin>, now: Timestamp) {
+        self.last_try.unreachable = match active {
+            Some(ObservedLogin::Unreachable(why)) => {
+                let since = self.last_try.unreachable.as_ref().map_or(now, |(since, _)| *since);
+                Some((since, why.clone()))
+            }
+            _ => None,
+        };
+    }
+
+    async fn carry_out(&mut self, step: Step) -> Result<Stepped, RotationError> {
         let Step { state, effects, obstacle } = step;
-        for effect in effects {
+        for effect in &effects {
             if let Err(trouble) = self.act(effect).await {
                 self.trouble = Some(trouble);
-                return Ok(false);
+                let obstacle = Some(Obstacle::Unreachable("an effect failed".to_owned()));
+                return Ok(Stepped { effects, obstacle, goes_on: false });
             }
         }
         let has_changed = !state.is_same(&self.state);
         let (before, after) = (self.state.change.as_ref(), state.change.as_ref());
         let (before, after) = (before.map(|it| it.phase), after.map(|it| it.phase));
         if before != after {
-            self.announce(before, &state);
+            self.log_transition(before, &state);
         }
         let has_ended = after.is_none() && before.is_some();
         self.state = state;
         if has_changed {
-            self.remember().await?;
+            self.world.store(&self.state).await?;
         }
-        if let Some(obstacle) = obstacle {
-            self.trouble = Some(of_obstacle(&obstacle));
-            return Ok(false);
+        if let Some(obstacle) = &obstacle {
+            self.trouble = Some(self.describe(obstacle));
         }
-        Ok(has_changed && !has_ended)
+        let goes_on = obstacle.is_none() && has_changed && !has_ended;
+        Ok(Stepped { effects, obstacle, goes_on })
     }
 
-    fn announce(&self, before: Option<Phase>, state: &State) {
-        let (namespace, name) = (&self.request.portal.namespace, &self.request.portal.name);
-        let generation = state.generation;
+    fn log_transition(&self, before: Option<Phase>, state: &State) {
+        let portal = &self.request.portal;
+        let (namespace, name, generation) = (&portal.namespace, &portal.name, state.generation);
         if let Some(change) = &state.change {
             info!(namespace, name, generation, phase = ?change.phase, "rotating the credential");
         } else if before.is_some() {
@@ -294,112 +342,183 @@ impl Pass<'_> {
         }
     }
 
-    async fn remember(&mut self) -> Result<(), RotationError> {
-        Ok(self.memory.write(self.secrets, self.metadata.clone(), &self.state).await?)
-    }
-
-    async fn act(&mut self, effect: Effect) -> Result<(), Trouble> {
-        let generation = self.state.generation;
-        let server = |error: SqlError| of_sql(&error);
-        match effect {
-            Effect::Nudge(names) => {
-                for name in names {
-                    let nudged =
-                        pod_reports::nudge(&self.pods, &name, generation, Timestamp::now());
-                    nudged.await.map_err(|error| of_api("tell a kubelet to look", &error))?;
-                }
-                Ok(())
+    async fn act(&mut self, effect: &Effect) -> Result<(), Trouble> {
+        if let Effect::Nudge(pods) = effect {
+            for pod in pods {
+                self.world.nudge(pod, self.state.generation).await?;
             }
+            return Ok(());
+        }
+        open_root(self.request, &self.state, self.world).await?;
+        match effect {
             Effect::EnsureAccount(login) => {
-                let (name, password) = split(&login)?;
-                let root = self.root.session().await?;
-                mysql::ensure_application_account(root, &name, &password).await.map_err(server)
+                let account = self.own_account(&login.username)?;
+                self.world.change_account(AccountChange::Ensure(&account, login)).await
             }
             Effect::AddPassword { next, old } => {
-                let ((name, new), (_, old)) = (split(&next)?, split(&old)?);
-                let root = self.root.session().await?;
-                mysql::retain_password(root, &name, &new, &old).await.map_err(server)
+                let account = &self.own_account(&next.username)?;
+                self.world.change_account(AccountChange::AddPassword { account, next, old }).await
             }
             Effect::DropOldPassword { next } => {
-                let (name, password) = split(&next)?;
-                let root = self.root.session().await?;
-                mysql::discard_old_password(root, &name, &password).await.map_err(server)
+                let account = self.own_account(&next.username)?;
+                self.world.change_account(AccountChange::DropOldPassword(&account, next)).await
             }
             Effect::Lock(username) => {
-                let name = parse(&username)?;
-                let root = self.root.session().await?;
-                mysql::lock_account(root, &name).await.map_err(server)
+                let account = self.own_account(username)?;
+                self.world.change_account(AccountChange::Lock(&account)).await
             }
+            Effect::Nudge(_) => Ok(()),
         }
     }
 
-    /// The account that migrates the schema exists only while a migration is outstanding. Its
-    /// password is remembered before the server learns it, so a crash leaves nothing behind.
-    async fn provide_owner(&mut self, is_migrating: bool) -> Result<(), RotationError> {
-        let is_wanted = is_migrating && self.request.plan.mode != RotationMode::Follow;
-        if !is_wanted && self.state.owner.is_none() {
+    /// The operator changes no account but this portal's own, whatever its stored state was made to say.
+    fn own_account(&self, username: &str) -> Result<AccountName, Trouble> {
+        let own = [Slot::A, Slot::B].map(|slot| self.request.plan.account.in_slot(slot));
+        own.into_iter().find(|account| account.as_str() == username).ok_or_else(|| {
+            Trouble::new(
+                Reason::StateRefused,
+                format!(
+                    "the stored state names the account {username}, which is not this portal's; it is not changed"
+                ),
+            )
+        })
+    }
+
+    /// The account that migrates the schema exists only while a migration is outstanding. Its password is
+    /// stored before the server knows it, so that a crash leaves nothing behind.
+    async fn provide_migration_account(&mut self) -> Result<(), RotationError> {
+        let is_wanted = !self.request.is_migrated && self.request.plan.mode != RotationMode::Follow;
+        let may_exist = self.state.owner.is_some() || self.state.migration_account_may_exist;
+        if !is_wanted && !may_exist {
             return Ok(());
         }
         let name = self.request.plan.account.in_slot(Slot::Owner);
         if is_wanted && self.state.owner.is_none() {
-            let username = name.to_string();
-            self.state.owner = Some(Candidate { username, password: new_password() });
-            self.remember().await?;
+            let password = self.world.new_password();
+            self.state.owner = Some(Candidate { username: name.to_string(), password });
+            self.world.store(&self.state).await?;
         }
-        let outcome = self.ensure_or_drop_owner(&name, is_wanted).await;
-        if let Err(trouble) = outcome {
-            if is_wanted {
-                return Err(RotationError::Trouble(trouble));
+        let owner = self.state.owner.clone().filter(|_| is_wanted);
+        let change = match &owner {
+            Some(login) => AccountChange::EnsureMigration(&name, login),
+            None => AccountChange::Drop(&name),
+        };
+        let opened = open_root(self.request, &self.state, self.world).await;
+        let changed = match opened {
+            Ok(()) => self.world.change_account(change).await,
+            Err(trouble) => Err(trouble),
+        };
+        match changed {
+            Ok(()) if is_wanted => Ok(()),
+            Ok(()) => {
+                self.state.owner = None;
+                self.state.migration_account_may_exist = false;
+                Ok(self.world.store(&self.state).await?)
             }
-            self.trouble = Some(trouble);
+            // The migration cannot run without it, and new pods wait for the migration.
+            Err(trouble) if is_wanted && self.state.published.is_empty() => {
+                Err(RotationError::Trouble(trouble))
+            }
+            Err(trouble) => {
+                self.trouble.get_or_insert(trouble);
+                Ok(())
+            }
+        }
+    }
+
+    /// Locks or drops the accounts on servers that the portal has left, once no pod uses them any more.
+    async fn retire_left_places(&mut self) -> Result<(), RotationError> {
+        if self.state.left.is_empty() || self.state.change.is_some() {
             return Ok(());
         }
-        if !is_wanted {
-            self.state.owner = None;
-            self.remember().await?;
+        if self.pods.is_none() {
+            match self.world.list_pods().await {
+                Ok(pods) => self.pods = Some(pods),
+                Err(trouble) => {
+                    self.trouble.get_or_insert(trouble);
+                    return Ok(());
+                }
+            }
+        }
+        let pods = self.pods.clone().unwrap_or_default();
+        let now = self.world.now();
+        let mut remaining = Vec::new();
+        let before = self.state.left.len();
+        for left in std::mem::take(&mut self.state.left) {
+            let is_used = pods.iter().any(|pod| {
+                !pod.has_adopted(left.until_generation)
+                    || pod.has_connections_before(left.until_generation)
+            });
+            if is_used {
+                remaining.push(left);
+                continue;
+            }
+            let Place { host, port, .. } = &left.place;
+            match self.world.retire_left(&left).await {
+                Ok(()) => info!(host, port, "the accounts on the server that was left are retired"),
+                Err(trouble) if now < left.give_up_at => {
+                    let message = format!(
+                        "the accounts on {host}:{port}, which the portal has left, are still usable: {}",
+                        trouble.message
+                    );
+                    self.trouble.get_or_insert(Trouble { message, ..trouble });
+                    remaining.push(left);
+                }
+                Err(trouble) => {
+                    let accounts = retirement::accounts_of(&self.request.portal.uid).join(", ");
+                    warn!(host, port, accounts, why = trouble.message, "accounts are given up");
+                }
+            }
+        }
+        let has_changed = remaining.len() != before;
+        self.state.left = remaining;
+        if has_changed {
+            self.world.store(&self.state).await?;
         }
         Ok(())
     }
 
-    async fn ensure_or_drop_owner(
-        &mut self,
-        name: &AccountName,
-        is_wanted: bool,
-    ) -> Result<(), Trouble> {
-        let owner = self.state.owner.clone();
-        let root = self.root.session().await?;
-        let changed = match owner.filter(|_| is_wanted) {
-            Some(login) => {
-                let password = Password::from_secret(login.password);
-                mysql::ensure_owner_account(root, name, &password).await
-            }
-            None => mysql::drop_account(root, name).await,
-        };
-        changed.map_err(|error| of_sql(&error))
+    fn describe(&self, obstacle: &Obstacle) -> Trouble {
+        match obstacle {
+            Obstacle::RootRejected => root_rejected(self.request),
+            Obstacle::Unreachable(why) => Trouble::new(Reason::RootUnreachable, why.clone()),
+            Obstacle::NotVerified(why) => Trouble::new(
+                Reason::AccountsFailed,
+                format!("the new account is not usable yet: {why}; it is issued again"),
+            ),
+            Obstacle::Stalled(what) => Trouble::new(
+                Reason::RotationStalled,
+                format!("the old login stays valid, as it may still be used: {what}"),
+            ),
+            Obstacle::StillAccepted => Trouble::new(
+                Reason::AccountsFailed,
+                "the server still accepts the login that was revoked; it is revoked again",
+            ),
+        }
     }
 
     fn conclude(self) -> Result<Credentials, RotationError> {
-        let is_privileged = self.rotator.recall(self.request).is_privileged;
-        self.rotator.keep(self.request, self.state.root.clone());
-        let Self { state, request: mysql, trouble, .. } = self;
+        let now = self.world.now();
+        let Self { state, request, trouble, last_try, .. } = self;
         let Some(for_pods) = file(&state, state.published.clone()) else {
-            let trouble = trouble.unwrap_or_else(|| Trouble {
-                reason: Reason::Rotating,
-                message: "the first credential is being made".to_owned(),
+            let trouble = trouble.unwrap_or_else(|| {
+                Trouble::new(Reason::Rotating, "the first credential is being made")
             });
             return Err(RotationError::Trouble(trouble));
         };
-        let owner = state.owner.clone();
-        // The migration goes where the pods will go, also while they are still elsewhere.
-        let for_migration = owner.map(|owner| CredentialSet {
-            host: mysql.server.host.clone(),
-            port: mysql.server.port,
-            database: mysql.plan.place.database.clone(),
-            candidates: vec![owner],
-            ..for_pods.clone()
-        });
-        let mode = mysql.plan.mode;
-        Ok(Credentials { for_pods, for_migration, state, mode, trouble, is_privileged })
+        let database = last_try
+            .unreachable
+            .filter(|(since, _)| now.duration_since(*since) >= UNREACHABLE_AFTER);
+        Ok(Credentials {
+            for_migration: for_migration(request, &state, &for_pods),
+            for_pods,
+            mode: request.plan.mode,
+            trouble,
+            database: database.map(|(_, message)| DatabaseProblem { message }),
+            next_rotation: next_rotation(&state, &request.plan, now),
+            is_privileged: last_try.is_privileged,
+            state,
+        })
     }
 }
 
@@ -409,8 +528,28 @@ fn file(state: &State, candidates: Vec<Candidate>) -> Option<CredentialSet> {
     Some(CredentialSet { generation: state.generation, host, port, database, candidates })
 }
 
-/// What can be known without the operator's own Secret: what the pods hold.
-fn restore(published: Option<&CredentialSet>, last_generation: u64) -> State {
+/// The migration goes to the place of the plan, also while the pods are still elsewhere. In mode Follow it
+/// logs in as the pods will.
+fn for_migration(
+    request: &Request,
+    state: &State,
+    for_pods: &CredentialSet,
+) -> Option<CredentialSet> {
+    if request.is_migrated {
+        return None;
+    }
+    let candidates = if request.plan.mode == RotationMode::Follow {
+        let change = state.change.as_ref().filter(|change| !change.next.is_empty());
+        change.map_or_else(|| state.published.clone(), |change| change.next.clone())
+    } else {
+        vec![state.owner.clone()?]
+    };
+    let Place { host, port, database } = request.place().clone();
+    Some(CredentialSet { generation: for_pods.generation, host, port, database, candidates })
+}
+
+/// What can be known without a stored state: what the pods hold.
+pub(super) fn restore(published: Option<&CredentialSet>, last_generation: u64) -> State {
     let Some(set) = published else {
         return State { generation: last_generation, ..State::default() };
     };
@@ -422,25 +561,13 @@ fn restore(published: Option<&CredentialSet>, last_generation: u64) -> State {
             port: set.port,
             database: set.database.clone(),
         }),
+        migration_account_may_exist: true,
         ..State::default()
     }
 }
 
-fn new_password() -> secrecy::SecretString {
-    Password::generate(&mut rand::rng()).secret().clone()
-}
-
-fn split(login: &Candidate) -> Result<(AccountName, Password), Trouble> {
-    Ok((parse(&login.username)?, Password::from_secret(login.password.clone())))
-}
-
-/// The operator changes its own accounts only, whatever its Secret was made to say.
-fn parse(username: &str) -> Result<AccountName, Trouble> {
-    AccountName::parse(username).map_err(|error| failed(Reason::AccountsFailed, &error))
-}
-
-fn failed(reason: Reason, error: &dyn std::fmt::Display) -> Trouble {
-    Trouble { reason, message: error.to_string() }
+fn failed(reason: Reason, error: &dyn Display) -> Trouble {
+    Trouble::new(reason, error.to_string())
 }
 
 fn of_sql(error: &SqlError) -> Trouble {
@@ -448,32 +575,8 @@ fn of_sql(error: &SqlError) -> Trouble {
 }
 
 fn of_api(what: &str, error: &kube::Error) -> Trouble {
-    failed(Reason::ApiError, &format!("failed to {what}: {error}"))
-}
-
-fn of_source(error: &SourceError) -> Trouble {
-    failed(error.reason(), error)
-}
-
-fn of_obstacle(obstacle: &Obstacle) -> Trouble {
-    let (reason, message) = match obstacle {
-        Obstacle::RootRejected => (
-            Reason::RootRejected,
-            "the database refuses every login of the source; correct the source".to_owned(),
-        ),
-        Obstacle::Unreachable(why) => (Reason::RootUnreachable, why.clone()),
-        Obstacle::NotVerified(why) => (
-            Reason::AccountsFailed,
-            format!("the new account is not usable yet: {why}; it is issued again"),
-        ),
-        Obstacle::Stalled(who) => (
-            Reason::RotationStalled,
-            format!("the old login stays valid, as it may still be used: {who}"),
-        ),
-        Obstacle::StillAccepted => (
-            Reason::AccountsFailed,
-            "the server still accepts the login that was revoked; it is revoked again".to_owned(),
-        ),
-    };
-    Trouble { reason, message }
+    Trouble {
+        retry: Retry::of_api(error),
+        ..Trouble::new(Reason::ApiError, format!("failed to {what}: {error}"))
+    }
 }

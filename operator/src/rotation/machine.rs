@@ -23,11 +23,13 @@ use service_kit::credentials::Candidate;
 use self::transition::Transition;
 pub use self::{
     observation::{
-        Needs, Observation, ObservedLogin, ObservedRoot, ObservedSession, ObservedSource, PodReport,
+        Needs, Observation, ObservedLogin, ObservedRoot, ObservedSession, ObservedSessions,
+        ObservedSource, PodReport,
     },
-    state::{Cause, Change, HistoryEntry, Outcome, Phase, Place, State},
+    state::{Cause, Change, HistoryEntry, LeftPlace, Outcome, Phase, State},
 };
 use super::mysql::{AccountName, Slot};
+pub use super::place::Place;
 
 /// Waiting for longer than this is a stall, which is reported. It revokes nothing.
 const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -206,8 +208,8 @@ fn begin(next: &mut Step, plan: &Plan, seen: &Observation, now: Timestamp) {
         }
         return;
     };
-    // Logins of another place cannot be tried, drained or revoked here.
-    let old = state.active().filter(|_| state.is_at(&plan.place)).cloned();
+    // Accounts of another server cannot be drained or revoked here.
+    let old = state.active().filter(|_| state.is_on_server_of(&plan.place)).cloned();
     let source_version = seen.source.as_ref().map(|source| source.version.clone());
     let requested = plan.requested.filter(|at| *at <= now);
     state.change = Some(Change {

@@ -247,6 +247,11 @@ impl Sources {
         Ok(reading)
     }
 
+    /// Drops what was read for a portal, so that the next pass reads its source.
+    pub fn forget(&self, uid: &str) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
     /// Reads the one source that a spec names, now.
     pub async fn read(
         &self,

@@ -24,7 +24,7 @@ pub(super) fn find(credentials: Option<&Credentials>) -> Finding {
         );
     };
     let generation = credentials.state.generation;
-    if let Some(Trouble { reason, message }) = &credentials.trouble {
+    if let Some(Trouble { reason, message, .. }) = &credentials.trouble {
         let message =
             format!("{message}; the pods keep generation {generation}, which is published");
         return Finding::new(kind, false, *reason, message);

@@ -3,7 +3,7 @@
 use crds::{
     ConditionType, HardwarePortal, HardwarePortalStatus, Reason, RotationOutcome, RotationRecord,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::Resource;
 
 use crate::cluster::events::Events;
@@ -36,13 +36,13 @@ pub async fn publish_transitions(
 /// Names the accounts that a deleted portal leaves on its server.
 pub async fn publish_accounts_left(
     events: &Events,
-    portal: &HardwarePortal,
+    regarding: ObjectReference,
     accounts: &[String],
     why: &str,
 ) {
     let note = format!("left on the database server: {}; {why}", accounts.join(", "));
     let reason = Reason::AccountsLeft.as_str();
-    events.publish(portal.object_ref(&()), false, reason, note).await;
+    events.publish(regarding, false, reason, note).await;
 }
 
 /// The rotations that ended since the last status.
@@ -109,7 +109,9 @@ fn is_said_by_ready(condition: &Condition, new: &[Condition]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+    use k8s_openapi::{
+        api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition,
+    };
     use serde_json::json;
 
     use super::{is_on_its_way, turned};

@@ -1,197 +1,148 @@
-//! Looks at the server and at the pods, at no more than was asked for.
+//! Observes server and pods for one transition, and no more of them than it needs.
 
 use crds::{Reason, RotationMode};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use service_kit::credentials::Candidate;
 
-use super::{failed, of_api, of_sql};
-use crate::{
-    cluster::{
-        labels::{self, Component},
-        names,
-    },
-    rotation::{
-        Trouble,
-        machine::{
-            Needs, Observation, ObservedLogin, ObservedRoot, ObservedSession, State, is_ours,
-        },
-        mysql::{self, AccountName, LoginError, Rights, Session, Slot, VerifyError},
-        pod_reports::{ADMIN_PORT, PodReports},
-        request::Request,
-    },
+use super::World;
+use crate::rotation::{
+    Trouble,
+    machine::{Needs, Observation, ObservedLogin, ObservedRoot, ObservedSessions, State, is_ours},
+    mysql::Slot,
+    request::Request,
 };
 
-/// The root's session, opened when it is first needed and kept for one pass.
-pub(super) struct Root<'a> {
-    request: &'a Request,
-    /// The login that worked last, which goes on working for a while after the source was changed.
-    last: Option<Candidate>,
-    session: Option<(Session, Candidate)>,
-}
-
-impl<'a> Root<'a> {
-    pub(super) fn new(request: &'a Request, last: Option<Candidate>) -> Self {
-        Self { request, last, session: None }
-    }
-
-    /// The session, as the first login that is let in: the source's in their order, then the one
-    /// that worked last. In mode Follow the source's is the pods' own, which may hardly change
-    /// anything, so the one that worked last comes first: what is left of another mode is ended with it.
-    pub(super) async fn session(&mut self) -> Result<&mut Session, Trouble> {
-        match self.open().await {
-            ObservedRoot::Works(_) => {}
-            ObservedRoot::Rejected => {
-                let message = "the database refuses every login of the source; correct the source";
-                return Err(failed(Reason::RootRejected, &message));
-            }
-            ObservedRoot::Unreachable(why) => return Err(failed(Reason::RootUnreachable, &why)),
-        }
-        let (session, _) = self.session.as_mut().expect("just opened");
-        Ok(session)
-    }
-
-    async fn open(&mut self) -> ObservedRoot {
-        if let Some((_, login)) = &self.session {
-            return ObservedRoot::Works(login.clone());
-        }
-        let of_source = self.request.source.iter().flat_map(|source| &source.candidates);
-        let logins: Vec<Candidate> = if self.request.plan.mode == RotationMode::Follow {
-            self.last.iter().chain(of_source).cloned().collect()
-        } else {
-            of_source.chain(&self.last).cloned().collect()
-        };
-        for login in logins {
-            match mysql::login_as_root(&self.request.server, &login).await {
-                Ok(session) => {
-                    self.session = Some((session, login.clone()));
-                    return ObservedRoot::Works(login);
-                }
-                Err(LoginError::Denied { .. }) => {}
-                Err(error) => return ObservedRoot::Unreachable(error.to_string()),
-            }
-        }
-        ObservedRoot::Rejected
-    }
-}
-
-/// What a look showed, or why nothing could be seen.
+/// What was observed, or why nothing could be.
 pub(super) struct Observed {
-    pub(super) seen: Observation,
-    /// Whether the pods' login may do more than it should, if one was let in.
-    pub(super) is_privileged: Option<bool>,
-    pub(super) problem: Option<Trouble>,
+    pub(super) observation: Observation,
+    pub(super) trouble: Option<Trouble>,
 }
 
-/// Looks for one step.
-pub(super) struct Observer<'a> {
-    pub(super) request: &'a Request,
-    pub(super) state: &'a State,
-    pub(super) pods: &'a Api<Pod>,
-    pub(super) pod_reports: &'a PodReports,
+/// Observes what a transition needs; `tries_active` asks for a login with what the pods use.
+pub(super) async fn observe<W: World>(
+    request: &Request,
+    state: &State,
+    needs: Needs,
+    tries_active: bool,
+    world: &mut W,
+) -> Observed {
+    let mut observation = Observation {
+        source: request.source.as_ref().ok().cloned(),
+        is_migrated: request.is_migrated,
+        ..Observation::default()
+    };
+    let mut trouble = None;
+    let change = state.change.as_ref();
+    // Before the logins, which are sessions themselves.
+    if needs.sessions {
+        match list_sessions(request, state, world).await {
+            Ok(sessions) => observation.sessions = Some(sessions),
+            Err(error) => trouble = Some(error),
+        }
+    }
+    if needs.root {
+        observation.root = Some(find_root(request, state, world).await);
+    }
+    if needs.next {
+        let next = change.and_then(|change| change.next.first());
+        observation.next = try_login(request, next, world).await;
+    }
+    if needs.old {
+        let old = change.and_then(|change| change.old.as_ref());
+        observation.old = try_login(request, old, world).await;
+    }
+    if tries_active && state.is_at(request.place()) {
+        observation.active = try_login(request, state.active(), world).await;
+    }
+    if needs.pods {
+        match world.list_pods().await {
+            Ok(pods) => observation.pods = Some(pods),
+            Err(error) => trouble = Some(error),
+        }
+    }
+    Observed { observation, trouble }
 }
 
-impl Observer<'_> {
-    pub(super) async fn observe(
-        &self,
-        needs: Needs,
-        tries_active: bool,
-        root: &mut Root<'_>,
-    ) -> Observed {
-        let mut seen =
-            Observation { source: self.request.source.clone(), ..Observation::default() };
-        let change = self.state.change.as_ref();
-        // Before the logins, which are sessions themselves.
-        let mut problem = None;
-        if needs.sessions {
-            match self.find_sessions(root).await {
-                Ok(sessions) => seen.sessions = Some(sessions),
-                Err(trouble) => problem = Some(trouble),
-            }
+/// The logins that may open the session in which accounts are changed: the source's in their order, then
+/// the one that worked last, which goes on working for a while after the source changed. In mode Follow
+/// the source's is the pods' own, which may hardly change anything, so the one that worked last comes
+/// first: what is left of another mode is ended with it.
+pub(super) fn root_logins(request: &Request, state: &State) -> Vec<Candidate> {
+    let of_source = request.source.iter().flat_map(|source| &source.candidates);
+    let last = state.root.iter();
+    let logins: Vec<&Candidate> = if request.plan.mode == RotationMode::Follow {
+        last.chain(of_source).collect()
+    } else {
+        of_source.chain(last).collect()
+    };
+    let mut distinct: Vec<Candidate> = Vec::new();
+    for login in logins {
+        if !distinct.iter().any(|one| one.is_same(login)) {
+            distinct.push(login.clone());
         }
-        if needs.root {
-            seen.root = Some(self.find_root(root).await);
-        }
-        if needs.next {
-            seen.next = self.try_login(change.and_then(|change| change.next.first())).await;
-        }
-        if needs.old {
-            seen.old = self.try_login(change.and_then(|change| change.old.as_ref())).await;
-        }
-        if tries_active && self.state.is_at(self.request.place()) {
-            seen.active = self.try_login(self.state.active()).await;
-        }
-        let is_privileged =
-            [&seen.next, &seen.active].into_iter().flatten().find_map(|login| match login {
-                ObservedLogin::Accepted { is_privileged } => Some(*is_privileged),
-                ObservedLogin::Differs(_)
-                | ObservedLogin::Denied
-                | ObservedLogin::Unreachable(_) => None,
-            });
-        if needs.pods {
-            let selector: Vec<String> =
-                labels::selecting(&self.request.portal.name, Component::Hardware)
-                    .into_iter()
-                    .map(|(key, value)| format!("{key}={value}"))
-                    .collect();
-            let deployment = names::hardware(&self.request.portal.name);
-            let asked =
-                self.pod_reports.ask(self.pods, &selector.join(","), &deployment, ADMIN_PORT).await;
-            match asked {
-                Ok(pods) => seen.pods = Some(pods),
-                Err(error) => problem = Some(of_api("list the pods of hardware", &error)),
-            }
-        }
-        Observed { seen, is_privileged, problem }
     }
+    distinct
+}
 
-    /// In mode Follow the source's logins are the pods' own, and are tried as those.
-    async fn find_root(&self, root: &mut Root<'_>) -> ObservedRoot {
-        if self.state.change.as_ref().is_none_or(|change| change.mode != RotationMode::Follow) {
-            return root.open().await;
-        }
-        for login in self.request.source.iter().flat_map(|source| &source.candidates) {
-            match self.try_login(Some(login)).await {
-                Some(ObservedLogin::Denied) | None => {}
-                Some(ObservedLogin::Unreachable(why)) => return ObservedRoot::Unreachable(why),
-                Some(ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_)) => {
-                    return ObservedRoot::Works(login.clone());
-                }
+/// Opens the session in which accounts are changed.
+pub(super) async fn open_root<W: World>(
+    request: &Request,
+    state: &State,
+    world: &mut W,
+) -> Result<(), Trouble> {
+    match world.open_root(&root_logins(request, state)).await {
+        ObservedRoot::Works(_) => Ok(()),
+        ObservedRoot::Rejected => Err(root_rejected(request)),
+        ObservedRoot::Unreachable(why) => Err(Trouble::new(Reason::RootUnreachable, why)),
+    }
+}
+
+/// A denied login is repeated no earlier than after the poll interval.
+pub(super) fn root_rejected(request: &Request) -> Trouble {
+    Trouble {
+        retry: crate::cluster::retry::Retry::After(request.poll_interval),
+        ..Trouble::new(
+            Reason::RootRejected,
+            "the database refuses every login of the source; correct the source",
+        )
+    }
+}
+
+/// In mode Follow the source's logins are the pods' own, and are tried as those.
+async fn find_root<W: World>(request: &Request, state: &State, world: &mut W) -> ObservedRoot {
+    if state.change.as_ref().is_none_or(|change| change.mode != RotationMode::Follow) {
+        return world.open_root(&root_logins(request, state)).await;
+    }
+    for login in request.source.iter().flat_map(|source| &source.candidates) {
+        match world.try_source_login(login).await {
+            ObservedLogin::Denied => {}
+            ObservedLogin::Unreachable(why) => return ObservedRoot::Unreachable(why),
+            ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_) => {
+                return ObservedRoot::Works(login.clone());
             }
         }
-        ObservedRoot::Rejected
     }
+    ObservedRoot::Rejected
+}
 
-    /// Accounts of ours must have exactly the rights that were issued; others only have to work.
-    async fn try_login(&self, login: Option<&Candidate>) -> Option<ObservedLogin> {
-        let login = login?;
-        let issued = is_ours(&self.request.plan.account, login).then_some(Rights::Application);
-        let verified = mysql::verify(&self.request.server, login, issued).await;
-        Some(match verified {
-            Ok(verified) => ObservedLogin::Accepted { is_privileged: verified.may_create_users },
-            Err(VerifyError::Login(LoginError::Denied { .. })) => ObservedLogin::Denied,
-            Err(VerifyError::Login(error)) => ObservedLogin::Unreachable(error.to_string()),
-            Err(error @ (VerifyError::NotEncrypted { .. } | VerifyError::Rights { .. })) => {
-                ObservedLogin::Differs(error.to_string())
-            }
-            Err(VerifyError::Sql(error)) => ObservedLogin::Unreachable(error.to_string()),
-        })
-    }
+/// Accounts of ours must have exactly the rights that were issued; others only have to work.
+async fn try_login<W: World>(
+    request: &Request,
+    login: Option<&Candidate>,
+    world: &mut W,
+) -> Option<ObservedLogin> {
+    let login = login?;
+    Some(world.try_login(login, is_ours(&request.plan.account, login)).await)
+}
 
-    async fn find_sessions(&self, root: &mut Root<'_>) -> Result<Vec<ObservedSession>, Trouble> {
-        let accounts = [Slot::A, Slot::B].map(|slot| self.request.plan.account.in_slot(slot));
-        let old = self.state.change.as_ref().and_then(|change| change.old.as_ref());
-        let mut users: Vec<&str> = accounts.iter().map(AccountName::as_str).collect();
-        users.extend(old.map(|old| old.username.as_str()).filter(|old| !users.contains(old)));
-        let found = mysql::sessions_of(root.session().await?, &users).await;
-        let found = found.map_err(|error| of_sql(&error))?;
-        let sessions = found.into_iter().flat_map(|(user, sessions)| {
-            sessions.into_iter().map(move |session| ObservedSession {
-                user: user.clone(),
-                id: session.id,
-                host: session.host,
-            })
-        });
-        Ok(sessions.collect())
-    }
+async fn list_sessions<W: World>(
+    request: &Request,
+    state: &State,
+    world: &mut W,
+) -> Result<ObservedSessions, Trouble> {
+    open_root(request, state, world).await?;
+    let slots = [Slot::A, Slot::B].map(|slot| request.plan.account.in_slot(slot));
+    let mut users: Vec<String> = slots.iter().map(ToString::to_string).collect();
+    let old = state.change.as_ref().and_then(|change| change.old.as_ref());
+    users.extend(old.map(|old| old.username.clone()).filter(|old| !users.contains(old)));
+    world.list_sessions(&users).await
 }

@@ -1,6 +1,6 @@
 //! What a look at source, server and pods showed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use service_kit::credentials::Candidate;
@@ -40,8 +40,10 @@ pub struct Observation {
     pub old: Option<ObservedLogin>,
     /// Every pod that is not on its way out, ready or not.
     pub pods: Option<Vec<PodReport>>,
-    /// Who is logged in as one of this portal's accounts.
-    pub sessions: Option<Vec<ObservedSession>>,
+    /// The server's sessions.
+    pub sessions: Option<ObservedSessions>,
+    /// Whether the schema at the place that the spec asks for is migrated.
+    pub is_migrated: bool,
 }
 
 /// What the source says.
@@ -85,7 +87,7 @@ pub enum ObservedLogin {
 pub struct PodReport {
     /// Its name.
     pub name: String,
-    /// The generation that it logs in with; none if it did not answer.
+    /// The generation that it logs in with; none if it cannot be asked.
     pub generation: Option<u64>,
     /// Its open connections by the generation that they logged in with.
     pub connections: BTreeMap<u64, usize>,
@@ -107,7 +109,16 @@ impl PodReport {
     }
 }
 
-/// Somebody who is logged in.
+/// What the server's process list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedSessions {
+    /// The sessions of this portal's accounts.
+    pub of_accounts: Vec<ObservedSession>,
+    /// The ids of sessions that have not authenticated yet: each may become one of any account.
+    pub unauthenticated: BTreeSet<u64>,
+}
+
+/// A session of one of the portal's accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedSession {
     /// The account.

@@ -1,5 +1,7 @@
-//! What the operator must not forget about a portal's credential. It is kept in the operator's own
-//! Secret, as it holds passwords; the status only mirrors what may be seen.
+//! The state of a rotation. It holds passwords, so it is kept in a Secret that the operator alone may
+//! read; the status only mirrors what may be seen.
+
+use std::collections::BTreeSet;
 
 use crds::RotationMode;
 use jiff::Timestamp;
@@ -7,21 +9,10 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use service_kit::credentials::Candidate;
 
-use super::super::source::StateVersion;
+use crate::rotation::{mysql::AccountName, place::Place, source::StateVersion};
 
 /// Entries of the history that are kept.
 const HISTORY: usize = 10;
-
-/// Server and schema, which logins belong to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Host name or address of the server.
-    pub host: String,
-    /// TCP port of the server.
-    pub port: u16,
-    /// Name of the schema.
-    pub database: String,
-}
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -39,6 +30,9 @@ pub struct State {
     /// The root login that worked last.
     #[serde(with = "login")]
     pub root: Option<Candidate>,
+    /// The root login that worked last on the server that the pods are to leave.
+    #[serde(with = "login")]
+    pub former_root: Option<Candidate>,
     /// Version of the source at the end of the last rotation.
     pub source_version: Option<String>,
     /// The request that was last met.
@@ -50,10 +44,30 @@ pub struct State {
     /// The account that migrates the schema, while it exists.
     #[serde(with = "login")]
     pub owner: Option<Candidate>,
+    /// Whether the migration's account may exist though `owner` is none: what was remembered was lost.
+    pub migration_account_may_exist: bool,
+    /// Servers that the portal has left, with accounts that are still to be locked or dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftPlace>,
     /// The terraform state that was last accepted.
     pub terraform: Option<StateVersion>,
     /// The last rotations, the latest first.
     pub history: Vec<HistoryEntry>,
+}
+
+/// A server that the portal has left. Its accounts are locked or dropped, as the deletion policy says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftPlace {
+    /// Server and schema.
+    pub place: Place,
+    /// The root login that worked there last.
+    #[serde(with = "login")]
+    pub root: Option<Candidate>,
+    /// The first generation of the next place. Pods with connections of an older one still use this place.
+    pub until_generation: u64,
+    /// When its accounts are given up, if the server cannot be reached until then.
+    pub give_up_at: Timestamp,
 }
 
 /// A rotation that is under way.
@@ -84,8 +98,12 @@ pub struct Change {
     pub since: Timestamp,
     /// When the last pod had taken it over.
     pub adopted_at: Option<Timestamp>,
-    /// Looks in a row at which nobody used the old login.
-    pub empty_lists: u8,
+    /// Since when no session of the old login was observed.
+    pub unused_since: Option<Timestamp>,
+    /// The ids of the sessions that had not authenticated at that time. One of them may be a login of the
+    /// old account that is under way, so each has to authenticate or end before the account is locked.
+    #[serde(default)]
+    pub unauthenticated: BTreeSet<u64>,
 }
 
 /// The steps of a rotation, in their order.
@@ -184,7 +202,8 @@ impl Change {
             started_at: now,
             since: now,
             adopted_at: None,
-            empty_lists: 0,
+            unused_since: None,
+            unauthenticated: BTreeSet::new(),
         }
     }
 
@@ -205,6 +224,13 @@ impl State {
         self.published.first()
     }
 
+    /// Whether the published logins are for an account of this place's server. Accounts belong to a server,
+    /// their rights to a schema.
+    #[must_use]
+    pub fn is_on_server_of(&self, place: &Place) -> bool {
+        self.place.as_ref().is_some_and(|own| own.host == place.host && own.port == place.port)
+    }
+
     /// Whether the published logins are for this place.
     #[must_use]
     pub fn is_at(&self, place: &Place) -> bool {
@@ -221,6 +247,25 @@ impl State {
     #[must_use]
     pub fn was_root(&self, login: &Candidate) -> bool {
         self.root.as_ref().is_some_and(|root| root.is_same(login))
+    }
+
+    /// Whether the pods' file holds an account of this portal.
+    #[must_use]
+    pub fn publishes_own(&self, own: &AccountName) -> bool {
+        self.published.iter().any(|login| own.is_of_same_portal(&login.username))
+    }
+
+    /// An application account of another portal that this state names, if there is one. Nobody but the
+    /// operator makes accounts of such names.
+    #[must_use]
+    pub fn foreign_account(&self, own: &AccountName) -> Option<String> {
+        let change = self.change.iter();
+        let of_change = change.flat_map(|change| change.next.iter().chain(&change.old));
+        let logins = self.published.iter().chain(of_change).chain(&self.owner);
+        let mut names = logins.map(|login| &login.username);
+        let is_foreign =
+            |name: &&String| AccountName::parse(name).is_ok() && !own.is_of_same_portal(name);
+        names.find(is_foreign).cloned()
     }
 
     /// Whether both say the same.

@@ -1,18 +1,22 @@
 //! The step out of each phase of a change that is under way.
 
+use std::collections::BTreeSet;
+
 use crds::RotationMode;
 use jiff::{SignedDuration, Timestamp};
 use service_kit::credentials::Candidate;
 
 use super::{
-    Change, Effect, HistoryEntry, Observation, ObservedLogin, ObservedRoot, ObservedSession,
-    Obstacle, Outcome, Phase, Plan, PodReport, STALL_AFTER, Step, differs_from, has_slots, is_ours,
-    keeps_account, leaves_account,
+    Change, Effect, HistoryEntry, LeftPlace, Observation, ObservedLogin, ObservedRoot,
+    ObservedSession, ObservedSessions, Obstacle, Outcome, Phase, Place, Plan, PodReport,
+    STALL_AFTER, State, Step, differs_from, has_slots, is_ours, keeps_account, leaves_account,
 };
 use crate::rotation::mysql::Slot;
 
-/// Empty process lists in a row after which nobody uses the old account.
-const EMPTY_LISTS: u8 = 2;
+/// Time for which no session of the old account must be observed before it is locked.
+const UNUSED_FOR: SignedDuration = SignedDuration::from_secs(5);
+/// Time after which the accounts of a server that cannot be reached any more are given up.
+const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// Pods or sessions that a stall names; the others are counted.
 const LISTED: usize = 5;
 /// A kubelet that was told to look may not have seen the new file yet, and is told again.
@@ -34,7 +38,7 @@ impl Transition<'_> {
         if let Some(ObservedRoot::Works(login)) = &self.seen.root
             && self.rotates()
         {
-            next.state.root = Some(login.clone());
+            note_root(&mut next.state, login, &self.change.place);
         }
         match self.change.phase {
             Phase::Observed => self.verify_root(next),
@@ -50,8 +54,8 @@ impl Transition<'_> {
             Phase::Drained => self.revoke(next),
             Phase::Revoked => self.prove(next),
         }
-        let after = next.state.change.as_ref().map(|change| (change.phase, change.empty_lists));
-        if after == Some((self.change.phase, self.change.empty_lists)) && next.obstacle.is_none() {
+        let after = next.state.change.as_ref().map(|change| (change.phase, change.unused_since));
+        if after == Some((self.change.phase, self.change.unused_since)) && next.obstacle.is_none() {
             self.report_stall(next, || self.describe_silence());
         }
     }
@@ -126,6 +130,7 @@ impl Transition<'_> {
         if let Some(old) = &self.change.old
             && matches!(self.seen.old, Some(ObservedLogin::Denied | ObservedLogin::Differs(_)))
             && self.revokes(old)
+            && !self.is_moving(next)
         {
             // The pods are let in again at once; when they can move is another question.
             next.effects.push(Effect::EnsureAccount(old.clone()));
@@ -136,23 +141,37 @@ impl Transition<'_> {
         }
         let Some(sessions) = &self.seen.sessions else { return };
         let username = match &self.change.old {
-            Some(old) if !has_slots(self.change.mode) && is_ours(&self.plan.account, old) => {
+            // The rights of an account in use stay those on the schema that it is used for.
+            Some(old)
+                if !has_slots(self.change.mode)
+                    && is_ours(&self.plan.account, old)
+                    && !self.is_moving(next) =>
+            {
                 old.username.clone()
             }
-            _ => self.standby(sessions),
+            _ => self.standby(&next.state, sessions),
         };
         let change = next.state.change.as_mut().expect("under way");
         change.next = vec![Candidate { username, password: password() }];
         self.enter(next, Phase::Staged);
     }
 
+    /// Whether the pods are to move to another schema or server.
+    fn is_moving(&self, next: &Step) -> bool {
+        !next.state.published.is_empty() && !next.state.is_at(&self.change.place)
+    }
+
     /// The account that the pods do not use. Where nothing says which one they use (both Secrets
     /// were lost), the one without a session.
-    fn standby(&self, sessions: &[ObservedSession]) -> String {
+    fn standby(&self, state: &State, sessions: &ObservedSessions) -> String {
         let [first, second] = [Slot::A, Slot::B].map(|slot| self.plan.account.in_slot(slot));
-        let first_is_used = match &self.change.old {
-            Some(old) if is_ours(&self.plan.account, old) => old.username == first.as_str(),
-            _ => sessions.iter().any(|session| session.user == first.as_str()),
+        let published =
+            state.published.iter().filter(|_| state.is_on_server_of(&self.change.place));
+        let used =
+            published.chain(&self.change.old).find(|login| is_ours(&self.plan.account, login));
+        let first_is_used = match used {
+            Some(used) => used.username == first.as_str(),
+            None => sessions.of_accounts.iter().any(|session| session.user == first.as_str()),
         };
         if first_is_used { second.to_string() } else { first.to_string() }
     }
@@ -200,12 +219,44 @@ impl Transition<'_> {
     }
 
     fn publish(&self, next: &mut Step) {
+        let is_moving = self.is_moving(next);
+        if is_moving && !self.seen.is_migrated {
+            let Place { host, port, database } = &self.change.place;
+            return self.report_stall(next, || {
+                format!(
+                    "the pods move to {database} on {host}:{port} once the migration there has succeeded"
+                )
+            });
+        }
         let mut logins = self.change.next.clone();
-        if self.rotates() {
+        // A login of the schema that is left would find the other one empty.
+        if self.rotates() && !is_moving {
             logins.extend(self.change.old.clone());
+        }
+        if is_moving {
+            self.note_left_place(next);
         }
         next.state.publish(logins, &self.change.place);
         self.enter(next, Phase::Published);
+    }
+
+    /// Accounts on another server are locked or dropped once no pod uses them any more. Those on the same
+    /// server are the old login of this rotation.
+    fn note_left_place(&self, next: &mut Step) {
+        let state = &mut next.state;
+        let Some(place) = state.place.clone() else { return };
+        let is_on_same_server = state.is_on_server_of(&self.change.place);
+        let has_accounts = state.published.iter().any(|login| is_ours(&self.plan.account, login));
+        if is_on_same_server || !has_accounts {
+            return;
+        }
+        state.left.retain(|left| left.place != place);
+        state.left.push(LeftPlace {
+            place,
+            root: state.former_root.take(),
+            until_generation: state.generation + 1,
+            give_up_at: self.now.checked_add(GIVE_UP_AFTER).unwrap_or(self.now),
+        });
     }
 
     fn await_adoption(&self, next: &mut Step) {
@@ -214,7 +265,7 @@ impl Transition<'_> {
         }
         let change = next.state.change.as_mut().expect("under way");
         change.adopted_at = Some(self.now);
-        change.empty_lists = 0;
+        change.unused_since = None;
         self.enter(next, Phase::Adopted);
         if self.change.old.is_none() {
             // Nothing is known that could be revoked.
@@ -232,10 +283,7 @@ impl Transition<'_> {
             return true;
         }
         self.nudge(next, &late);
-        self.report_stall(next, || {
-            let names: Vec<&str> = late.iter().map(|pod| pod.name.as_str()).collect();
-            format!("these pods have not taken over generation {generation}: {}", list(&names))
-        });
+        self.report_stall(next, || list(&describe_late(&late, generation)));
         false
     }
 
@@ -271,19 +319,35 @@ impl Transition<'_> {
             None => {
                 self.find_root(next);
             }
-            Some(users) if users.is_empty() => {
-                let change = next.state.change.as_mut().expect("under way");
-                change.empty_lists += 1;
-                if change.empty_lists >= EMPTY_LISTS {
-                    self.enter(next, Phase::Drained);
-                }
-            }
+            Some(users) if users.is_empty() => self.await_unused(next),
             Some(users) => {
-                next.state.change.as_mut().expect("under way").empty_lists = 0;
+                next.state.change.as_mut().expect("under way").unused_since = None;
                 self.nudge_late(next);
                 self.report_stall(next, || list(&users));
             }
         }
+    }
+
+    /// Waits until the old login has been unused for long enough, and until every session that had not
+    /// authenticated when that began has authenticated or ended: a slow login may become one of the old
+    /// account. Sessions that begin later are no concern, as every pod tries the new login first.
+    fn await_unused(&self, next: &mut Step) {
+        let nothing = BTreeSet::new();
+        let observed = self.seen.sessions.as_ref().map_or(&nothing, |it| &it.unauthenticated);
+        let change = next.state.change.as_mut().expect("under way");
+        let Some(since) = change.unused_since else {
+            change.unused_since = Some(self.now);
+            change.unauthenticated.clone_from(observed);
+            return;
+        };
+        if self.now.duration_since(since) < UNUSED_FOR {
+            return;
+        }
+        let pending = change.unauthenticated.intersection(observed).count();
+        if pending == 0 {
+            return self.enter(next, Phase::Drained);
+        }
+        self.report_stall(next, || format!("{pending} logins are under way for longer than usual"));
     }
 
     /// Looks once more before it cuts the old login off: a pod may have come meanwhile, or the new
@@ -295,7 +359,7 @@ impl Transition<'_> {
         }
         let Some(users) = self.find_users(next.state.generation) else { return };
         if !users.is_empty() {
-            next.state.change.as_mut().expect("under way").empty_lists = 0;
+            next.state.change.as_mut().expect("under way").unused_since = None;
             self.report_stall(next, || list(&users));
             return self.enter(next, Phase::Adopted);
         }
@@ -396,28 +460,21 @@ impl Transition<'_> {
     /// tells accounts apart it is asked, otherwise the pods' own reports count.
     fn find_users(&self, generation: u64) -> Option<Vec<String>> {
         let pods = self.seen.pods.as_ref()?;
-        let late = pods.iter().filter(|pod| !pod.has_adopted(generation));
-        let mut users: Vec<String> =
-            late.map(|pod| format!("pod {} has not taken over the new login", pod.name)).collect();
+        let late: Vec<&PodReport> =
+            pods.iter().filter(|pod| !pod.has_adopted(generation)).collect();
+        let mut users = describe_late(&late, generation);
+        // A login that is under way counts as a connection in the pod's own report.
+        let busy = pods.iter().filter(|pod| pod.has_connections_before(generation));
+        users.extend(busy.map(|pod| format!("pod {} has connections of the old login", pod.name)));
         let old = self.change.old.as_ref();
         let has_own_account =
             old.is_some_and(|old| is_ours(&self.plan.account, old)) && !keeps_account(self.change);
         let is_left = leaves_account(self.change, &self.plan.account);
         if is_left || (has_slots(self.change.mode) && has_own_account) {
             let old = old.map(|old| old.username.as_str());
-            let sessions = self.seen.sessions.as_ref()?;
+            let sessions = &self.seen.sessions.as_ref()?.of_accounts;
             let of_old = sessions.iter().filter(|session| Some(session.user.as_str()) == old);
-            users.extend(of_old.map(|session| {
-                format!(
-                    "session {} from {} is logged in as {}",
-                    session.id, session.host, session.user
-                )
-            }));
-        } else {
-            let busy = pods.iter().filter(|pod| pod.has_connections_before(generation));
-            users.extend(
-                busy.map(|pod| format!("pod {} still has connections of the old login", pod.name)),
-            );
+            users.extend(describe_sessions(of_old));
         }
         Some(users)
     }
@@ -455,6 +512,37 @@ impl Transition<'_> {
         change.phase = phase;
         change.since = self.now;
     }
+}
+
+/// Keeps the login that works. That of the server which the pods still use is kept besides, as their
+/// accounts there are to be locked once they have moved.
+fn note_root(state: &mut State, login: &Candidate, place: &Place) {
+    let is_elsewhere = state.place.is_some() && !state.is_on_server_of(place);
+    if is_elsewhere && state.former_root.is_none() {
+        state.former_root = state.root.take();
+    } else if !is_elsewhere {
+        state.former_root = None;
+    }
+    state.root = Some(login.clone());
+}
+
+/// The pods that keep a rotation waiting: those that hold an older generation, and those that cannot be
+/// asked, of which it is not known.
+fn describe_late(late: &[&PodReport], generation: u64) -> Vec<String> {
+    let describe = |pod: &&PodReport| match pod.generation {
+        Some(own) => format!("pod {} holds generation {own} and not yet {generation}", pod.name),
+        None => format!("pod {} cannot be asked which generation it holds", pod.name),
+    };
+    late.iter().map(describe).collect()
+}
+
+/// Sessions by account and host. Ids and ports change from login to login, and a status that named them
+/// would be written anew each time.
+fn describe_sessions<'a>(sessions: impl Iterator<Item = &'a ObservedSession>) -> Vec<String> {
+    let without_port = |host: &'a str| host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let logins: BTreeSet<(&str, &str)> =
+        sessions.map(|session| (&*session.user, without_port(&session.host))).collect();
+    logins.iter().map(|(user, host)| format!("{user} is logged in from {host}")).collect()
 }
 
 /// For a sentence that stays readable.

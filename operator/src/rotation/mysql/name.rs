@@ -91,6 +91,12 @@ impl AccountName {
         Err(NameError::Account(text.to_owned()))
     }
 
+    /// Whether this is the name of an account of the same portal.
+    #[must_use]
+    pub fn is_of_same_portal(&self, name: &str) -> bool {
+        Self::parse(name).is_ok_and(|other| other.portal_digits() == self.portal_digits())
+    }
+
     /// The account of the same portal in another slot.
     #[must_use]
     pub fn in_slot(&self, slot: Slot) -> Self {

@@ -7,7 +7,8 @@ use mysql_login::{ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, PLUGIN_CANNOT_LO
 use secrecy::ExposeSecret;
 use service_kit::credentials::Candidate;
 
-use super::SchemaName;
+use super::{NameError, SchemaName};
+use crate::rotation::place::Place;
 
 /// Time in which a login is over: connection, TLS, password and the session's settings.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -35,6 +36,14 @@ pub struct Server {
     pub schema: SchemaName,
     /// Whether and how logins are encrypted.
     pub tls: Tls,
+}
+
+impl Server {
+    /// The same way of connecting to another place.
+    pub fn at(&self, place: &Place) -> Result<Self, NameError> {
+        let schema = SchemaName::new(&place.database)?;
+        Ok(Self { host: place.host.clone(), port: place.port, schema, tls: self.tls.clone() })
+    }
 }
 
 /// Why nobody is logged in. Never shows a password.

@@ -1,0 +1,140 @@
+//! Accounts of portals that no longer exist. A portal whose deletion policy is Retain has no finalizer; its
+//! accounts are locked once it is gone, with what is stored of it in the operator's own namespace.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crds::HardwarePortal;
+use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    cluster::scope::Scope,
+    rotation::{
+        executor::Executor,
+        request::PortalKey,
+        retirement,
+        store::{Record, Store},
+    },
+    settings::Settings,
+};
+
+/// Time between two comparisons of what is stored with what exists.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two tries to lock the accounts of a portal that is gone, doubled from the first on.
+const FIRST_RETRY: Duration = Duration::from_secs(20);
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
+/// Time after which accounts are given up whose server or root cannot be had.
+const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
+
+/// The portals that exist, by scope. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct KnownPortals {
+    scopes: usize,
+    uids: Arc<Mutex<HashMap<Scope, HashSet<String>>>>,
+}
+
+impl KnownPortals {
+    /// Nothing is known yet of any of this many scopes.
+    #[must_use]
+    pub fn new(scopes: usize) -> Self {
+        Self { scopes, uids: Arc::default() }
+    }
+
+    /// Records the portals of one scope.
+    pub fn record(&self, scope: &Scope, uids: HashSet<String>) {
+        let mut scopes = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
+        scopes.insert(scope.clone(), uids);
+    }
+
+    /// The uids of all scopes; none as long as one of them was not recorded.
+    fn all(&self) -> Option<HashSet<String>> {
+        let scopes = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
+        (scopes.len() == self.scopes).then(|| scopes.values().flatten().cloned().collect())
+    }
+}
+
+/// A try that failed.
+struct Failed {
+    since: Instant,
+    next: Instant,
+    delay: Duration,
+}
+
+/// Locks or drops the accounts of portals that are gone, until told to close.
+pub async fn retire_orphans(
+    client: Client,
+    executor: Arc<Executor>,
+    known: KnownPortals,
+    settings: Settings,
+    closing: CancellationToken,
+) {
+    let mut ticks = interval(INTERVAL);
+    let mut is_listed = false;
+    let mut failures: HashMap<String, Failed> = HashMap::new();
+    while closing.run_until_cancelled(ticks.tick()).await.is_some() {
+        if !is_listed {
+            match executor.store().list().await {
+                Ok(()) => is_listed = true,
+                Err(error) => {
+                    warn!(%error, "the stored states are not known yet");
+                    continue;
+                }
+            }
+        }
+        let Some(alive) = known.all() else { continue };
+        executor.retain(|uid| alive.contains(uid));
+        let records = executor.store().records();
+        failures.retain(|uid, _| !alive.contains(uid));
+        for record in records.into_iter().filter(|record| !alive.contains(&record.portal.uid)) {
+            let uid = record.portal.uid.clone();
+            let now = Instant::now();
+            if failures.get(&uid).is_some_and(|failed| now < failed.next) {
+                continue;
+            }
+            let Err(why) = retire(&record, &client, executor.store(), &settings).await else {
+                failures.remove(&uid);
+                continue;
+            };
+            let failed =
+                failures.entry(uid).or_insert(Failed { since: now, next: now, delay: FIRST_RETRY });
+            failed.next = now + failed.delay;
+            failed.delay = (failed.delay * 2).min(LONGEST_RETRY);
+            let PortalKey { namespace, name, uid } = &record.portal;
+            warn!(namespace, name, why, "the accounts of a deleted portal are not locked yet");
+            if now.duration_since(failed.since) >= GIVE_UP_AFTER {
+                let accounts = retirement::accounts_of(uid).join(", ");
+                warn!(namespace, name, accounts, "the accounts of a deleted portal are given up");
+                if let Err(error) = executor.store().delete(uid).await {
+                    warn!(namespace, name, %error, "failed to delete a stored state");
+                }
+            }
+        }
+    }
+}
+
+/// A portal may exist in a namespace that the operator no longer watches, so the API server is asked first.
+async fn retire(
+    record: &Record,
+    client: &Client,
+    store: &Store,
+    settings: &Settings,
+) -> Result<(), String> {
+    let PortalKey { namespace, name, uid } = &record.portal;
+    let portals: Api<HardwarePortal> = Api::namespaced(client.clone(), namespace);
+    let found: Option<PartialObjectMeta<HardwarePortal>> =
+        portals.get_metadata_opt(name).await.map_err(|error| error.to_string())?;
+    if found.is_some_and(|found| found.uid().as_deref() == Some(uid)) {
+        return Err("the portal exists in a namespace that is not watched".to_owned());
+    }
+    let retired = retirement::retire_stored(record, &settings.rds_authorities, &[]).await;
+    retired.map_err(|trouble| trouble.message)?;
+    store.delete(uid).await.map_err(|error| error.to_string())?;
+    info!(namespace, name, policy = ?record.deletion_policy, "the accounts of a deleted portal are retired");
+    Ok(())
+}
