@@ -18,4 +18,5 @@ mod rendered;
 mod rest;
 mod rollout;
 mod rotation;
+mod uninstall;
 mod upgrade;
