@@ -10,6 +10,7 @@ mod embedded;
 mod everywhere;
 mod faults;
 mod handover;
+mod health;
 mod leadership;
 mod monitoring;
 mod mysql;
