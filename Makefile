@@ -32,6 +32,10 @@ up: ## Install what is missing, build, bring up a cluster and show a portal in i
 install: ## Install the operator for NAMESPACES="TEAM-A TEAM-B", or for NAMESPACES=--all-namespaces
 	@deploy/install $(or $(NAMESPACES),$(NAMESPACE))
 
+.PHONY: uninstall
+uninstall: ## Take NAMESPACES="TEAM-A TEAM-B" away from the operator again
+	@deploy/uninstall $(NAMESPACES)
+
 .PHONY: down
 down: ## End everything that `make up` started
 	@deploy/down

@@ -71,6 +71,11 @@ impl Namespace {
         Api::namespaced_with(self.client.clone(), &self.name, &resource)
     }
 
+    /// A portal as the API server stores it, with fields that this version of the types does not know.
+    pub async fn stored_portal(&self, name: &str) -> Result<Value> {
+        Ok(serde_json::to_value(self.portals().get(name).await?)?)
+    }
+
     /// Applies a portal by server-side apply, as `kubectl apply --server-side` does.
     pub async fn apply_portal(&self, name: &str, spec: Value) -> Result<HardwarePortal> {
         self.apply_annotated_portal(name, json!({}), spec).await

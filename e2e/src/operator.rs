@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectList},
 };
 
-use crate::{namespace::is_ready, scrape, wait::eventually};
+use crate::{audit, namespace::is_ready, program::run_in_shell, scrape, wait::eventually};
 
 /// Where `deploy/install` puts it.
 pub const NAMESPACE: &str = "gill-hicks-system";
@@ -24,6 +24,36 @@ pub async fn pods(client: &Client) -> Result<ObjectList<Pod>> {
     let found = pods.list(&selector).await?;
     ensure!(!found.items.is_empty(), "no pod of the operator runs in {NAMESPACE}");
     Ok(found)
+}
+
+/// The namespaces that `WATCH_NAMESPACES` names; none if it works in all.
+pub async fn watched_namespaces(client: &Client) -> Result<Vec<String>> {
+    let container = deployment(client).await?.spec.and_then(|spec| spec.template.spec);
+    let container = container.and_then(|pod| pod.containers.into_iter().next());
+    let environment = container.and_then(|container| container.env).unwrap_or_default();
+    let named = environment.into_iter().find(|variable| variable.name == "WATCH_NAMESPACES");
+    let named = named.and_then(|variable| variable.value).unwrap_or_default();
+    Ok(named.split(',').filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect())
+}
+
+/// Its Deployment.
+pub async fn deployment(client: &Client) -> Result<Deployment> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    Ok(deployments.get("gill-hicks-operator").await?)
+}
+
+/// Whether its account may read the Secrets of a namespace.
+pub fn may_read_secrets(namespace: &str) -> Result<bool> {
+    // A "no" is an exit status as well.
+    let ask = format!(
+        "kubectl auth can-i list secrets --namespace {namespace} --as {} || true",
+        audit::OPERATOR
+    );
+    match run_in_shell(&ask)?.trim() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        said => anyhow::bail!("kubectl answered \"{said}\""),
+    }
 }
 
 /// Who holds the Lease; empty if nobody does.

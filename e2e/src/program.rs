@@ -43,6 +43,19 @@ pub fn run_in_shell(commands: &str) -> Result<String> {
     said.with_context(|| commands.to_owned())
 }
 
+/// Runs commands in the root of the repository, where `make` is.
+pub fn run_in_root(commands: &str) -> Result<String> {
+    run_in_shell(&format!("cd ..\n{commands}"))
+}
+
+/// Runs commands in the root of the repository that have to fail, and gives what they say.
+pub fn refusal_in_root(commands: &str) -> Result<String> {
+    match run_in_root(commands) {
+        Ok(said) => anyhow::bail!("{commands} was not refused; it said: {said}"),
+        Err(error) => Ok(format!("{error:#}")),
+    }
+}
+
 /// A page of the documentation, whose commands are run as they stand there.
 pub fn read_page(name: &str) -> Result<String> {
     let path = Path::new("../docs").join(name);

@@ -40,8 +40,9 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("", "serviceaccounts", OWNED),
     on("", "services", OWNED),
     // list and watch are for the metadata of its own Secrets, by label; RBAC knows no such bound. Other
-    // Secrets are read by name, if their label allows it.
-    on("", "secrets", &["create", "get", "list", "patch", "watch"]),
+    // Secrets are read by name, if their label allows it. delete: an earlier version kept the state of
+    // rotations here, as NAME-rotation, which is moved to the operator's own namespace.
+    on("", "secrets", OWNED),
     on("apps", "deployments", OWNED),
     on("autoscaling", "horizontalpodautoscalers", OWNED),
     on("batch", "jobs", OWNED),
@@ -52,22 +53,31 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("networking.k8s.io", "ingresses", OWNED),
     on("networking.k8s.io", "networkpolicies", OWNED),
     on("policy", "poddisruptionbudgets", OWNED),
-    on("events.k8s.io", "events", &["create"]),
+    // list: why the pods of a Job are refused is said in an event only.
+    on("events.k8s.io", "events", &["create", "list"]),
 ];
 
-/// In the operator's own namespace: the Lease that says which replica leads.
+/// In the operator's own namespace: the Lease that says which replica leads, and the Secrets that hold
+/// the state of rotations.
 pub const IN_OWN_NAMESPACE: &[Permission] = &[
     on("coordination.k8s.io", "leases", &["create"]),
     Permission {
         name: Some(LEASE),
         ..on("coordination.k8s.io", "leases", &["get", "list", "update", "watch"])
     },
+    // One Secret per portal on MySQL, rotation-UID. RBAC cannot name them, as each portal has another uid.
+    on("", "secrets", &["create", "delete", "get", "list", "patch"]),
 ];
 
-/// Also where the operator holds no Role, or none any more: a namespace that is being deleted loses its
-/// `RoleBinding` first, and could not end while the finalizer of `DropAccounts` stays.
-pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] =
-    &[on("gill-hicks.dev", "hardwareportals", &["patch"])];
+/// Also where the operator holds no Role, or none any more. A namespace that is being deleted can lose
+/// its `RoleBinding` before a portal's finalizer is removed, and cannot end while the finalizer is there.
+/// A replica that becomes the leader after that has to find such a portal and to remove the finalizer.
+pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] = &[
+    on("gill-hicks.dev", "hardwareportals", &["get", "list", "patch", "watch"]),
+    // Where the admission plugin OwnerReferencesPermissionEnforcement is on, it asks for this when an owner
+    // reference blocks the deletion of a portal.
+    on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
+];
 
 /// Name of our definition, the one object outside of namespaces that is read.
 pub const DEFINITION: &str = "hardwareportals.gill-hicks.dev";

@@ -25,8 +25,8 @@ output "MYSQL_PASSWORD_SECRET_ARN" {
   description = "The secret of the master account in Secrets Manager, if RDS manages its password."
   value       = var.manage_master_user_password ? aws_db_instance.main.master_user_secret[0].secret_arn : null
 
-  # So that whoever reads the ARN may read the secret.
-  depends_on = [aws_secretsmanager_tag.allow_portal]
+  # So that whoever reads the ARN may read the secret, and knows where to send it.
+  depends_on = [aws_secretsmanager_tag.allow_portal, aws_secretsmanager_tag.database_host]
 }
 
 output "MYSQL_PASSWORD" {

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Builds the cluster's programs from the Go module proxy. Each folder under
-# components/ is a module whose `tool` lines name what is built; a program is
-# rebuilt only when its go.mod or go.sum, its flags or the compiler changed.
+# components/ is a module whose `tool` lines name what is built, or that has a
+# main of its own; a program is rebuilt only when its go.mod or go.sum, its
+# flags, that main or the compiler changed.
 
 build_components() {
   local version=k8s.io/component-base/version
@@ -10,7 +11,14 @@ build_components() {
   build_component kubernetes "-X $version.gitVersion=v1.34.4 -X $version.gitMajor=1 -X $version.gitMinor=34"
   build_component coredns ""
   build_component metrics-server ""
-  build_probe
+  build_own_program "$here/images/probe"
+}
+
+# What tells how others read a portal's status: tests run both on its JSON.
+build_health() {
+  require_go
+  build_own_program "$here/components/kstatus"
+  build_own_program "$here/components/argocd-health"
 }
 
 build_component() { # component, linker flags
@@ -30,11 +38,16 @@ build_component() { # component, linker flags
   printf %s "$want" >"$stamp"
 }
 
-# The probe is ours, has no dependency and takes a second.
-build_probe() {
-  local folder=$here/images/probe stamp=$cache/stamps/probe want
+# A module with a main of its own, which gives the program the name of its folder.
+build_own_program() { # folder
+  local folder=$1 name=${1##*/} stamp want started=$SECONDS
+  stamp=$cache/stamps/$name
   want=$(cat "$folder"/* <(go version) | sha256sum)
-  if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then return; fi
-  (cd "$folder" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$bin/probe" .)
+  if [[ -f $stamp && $(<"$stamp") == "$want" && -x $bin/$name ]]; then return; fi
+  say "building $name"
+  mkdir -p "$bin" "${stamp%/*}"
+  (cd "$folder" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$bin/$name.new" .)
+  mv "$bin/$name.new" "$bin/$name"
+  say "  $name ($((SECONDS - started)) s)"
   printf %s "$want" >"$stamp"
 }

@@ -22,7 +22,8 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "batch/jobs: create delete get list patch watch",
     "coordination.k8s.io/leases: get",
     "/configmaps: create delete get list patch watch",
-    "events.k8s.io/events: create",
+    // list: why the pods of a Job are refused.
+    "events.k8s.io/events: create list",
     // patch: the finalizer of deletionPolicy DropAccounts.
     "gill-hicks.dev/hardwareportals: get list patch watch",
     "gill-hicks.dev/hardwareportals/finalizers: update",
@@ -33,23 +34,27 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     // Who has taken a new credential over, and the annotation that makes the kubelet look.
     "/pods: list patch",
     "policy/poddisruptionbudgets: create delete get list patch watch",
-    // list and watch: for the metadata of its own Secrets.
-    "/secrets: create get list patch watch",
+    // list and watch: for the metadata of its own Secrets. delete: the state of rotations of an earlier
+    // version.
+    "/secrets: create delete get list patch watch",
     "/serviceaccounts: create delete get list patch watch",
     "/services: create delete get list patch watch",
 ];
 
-/// Everywhere else it may read its own definition, by name, and let go of a portal whose namespace is
-/// being deleted.
+/// Everywhere else it may read its own CRD, by name, and find a portal whose namespace is being deleted,
+/// to remove its finalizer.
 const ELSEWHERE: &[&str] = &[
     "apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get",
-    "gill-hicks.dev/hardwareportals: patch",
+    "gill-hicks.dev/hardwareportals: get list patch watch",
+    "gill-hicks.dev/hardwareportals/finalizers: update",
 ];
 
-/// In its own namespace also the Lease by which one of its replicas leads.
+/// In its own namespace also the Lease by which one of its replicas leads, and the Secrets that hold the
+/// state of rotations.
 const IN_ITS_OWN_NAMESPACE: &[&str] = &[
     "coordination.k8s.io/leases(gill-hicks-operator): get list update watch",
     "coordination.k8s.io/leases: create",
+    "/secrets: create delete get list patch",
 ];
 
 #[tokio::test]

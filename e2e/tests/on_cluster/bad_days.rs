@@ -13,12 +13,12 @@ use e2e::{
     namespace::SETTLED,
     neighbour::{Neighbour, expect_explained, expect_warning, small, warnings},
     program::run_in_shell,
-    source,
+    quota, source,
     wait::eventually,
 };
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    core::v1::{ConfigMap, Namespace as KubernetesNamespace, ResourceQuota, Secret},
+    core::v1::{ConfigMap, Namespace as KubernetesNamespace, Secret},
 };
 use kube::{
     Api, ResourceExt,
@@ -153,35 +153,14 @@ async fn an_image_that_cannot_be_pulled_is_named_and_what_runs_goes_on() -> Resu
     namespace.delete_portal("neighbour").await
 }
 
-/// Allows so many objects of one kind in the namespace.
-async fn limit(namespace: &Namespace, kind: &str, most: usize) -> Result<()> {
-    let quota = json!({
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
-        "spec": {"hard": {kind: most.to_string()}},
-    });
-    let parameters = PatchParams::apply("e2e").force();
-    let quotas = namespace.api::<ResourceQuota>();
-    quotas.patch("tight", &parameters, &Patch::Apply(quota)).await?;
-    // Until its controller has counted what is there, nothing at all is let in.
-    eventually(&format!("a count of {kind}"), Duration::from_secs(30), async || {
-        let used = quotas.get("tight").await?.status.and_then(|status| status.used);
-        ensure!(used.is_some_and(|used| used.contains_key(kind)), "not counted");
-        Ok(())
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_more_of_it()
 -> Result<()> {
     let namespace = Namespace::open("e2e-bad-quota").await?;
-    let quotas = namespace.api::<ResourceQuota>();
-    if quotas.get_opt("tight").await?.is_some() {
-        quotas.delete("tight", &DeleteParams::default()).await?;
-    }
+    quota::lift(&namespace).await?;
     let mut neighbour = Neighbour::start(&namespace).await?;
     // The neighbour's two, and one of the other's two.
-    limit(&namespace, "services", 3).await?;
+    quota::limit(&namespace, "services", 3).await?;
     namespace.apply_portal("squeezed", small()).await?;
     let words = ["Service squeezed-portal", "exceeded quota: tight", "raise the ResourceQuota"];
     let ready = expect_explained(&namespace, "squeezed", "Ready", "Refused", &words).await?;
@@ -192,7 +171,7 @@ async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_mor
     let told = warnings(&namespace, "squeezed").await?;
     assert_eq!(told.len(), 1, "told once, not at each try: {told:?}");
 
-    limit(&namespace, "pods", 2).await?;
+    quota::limit(&namespace, "pods", 2).await?;
     let words = ["its pods are refused: exceeded quota: tight", "raise the ResourceQuota"];
     expect_explained(&namespace, "squeezed", "HardwareAvailable", "Refused", &words).await?;
     expect_explained(&namespace, "squeezed", "PortalAvailable", "Refused", &words).await?;
@@ -200,7 +179,7 @@ async fn a_quota_that_refuses_a_child_or_its_pods_is_explained_and_healed_by_mor
     neighbour.expect_to_go_on().await?;
     expect_no_hot_loop("refused pods", &namespace, FEW).await?;
 
-    quotas.delete("tight", &DeleteParams::default()).await?;
+    quota::lift(&namespace).await?;
     namespace.wait_until_ready("squeezed").await?;
     namespace.delete_portal("squeezed").await?;
     namespace.delete_portal("neighbour").await

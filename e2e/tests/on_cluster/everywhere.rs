@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::{
-    Namespace, audit, operator,
-    program::{read_page, run_in_shell},
+    Namespace,
+    operator::{self, may_read_secrets, watched_namespaces},
+    program::{read_page, refusal_in_root, run_in_root, run_in_shell},
 };
-use k8s_openapi::api::{apps::v1::Deployment, rbac::v1::ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Api;
 use serde_json::json;
 
@@ -20,29 +21,34 @@ async fn an_operator_of_all_namespaces_works_where_nobody_has_named_it() -> Resu
         "kubectl create namespace {UNNAMED} --dry-run=client --output yaml | kubectl apply --server-side --filename -"
     ))?;
     let namespace = Namespace::open(UNNAMED).await?;
-    let named = named_namespaces(&namespace).await?;
+    let client = namespace.client();
+    let named = watched_namespaces(&client).await?;
+    ensure!(!named.is_empty(), "it works in named namespaces");
     let page = read_page("prepare-a-cluster.md")?;
     let command = page.split('`').find(|code| code.ends_with("=--all-namespaces"));
     let command = command.context("the page shows how")?.to_owned();
-    ensure!(may_read_secrets()? == "no", "it may read Secrets where nobody has named it");
+    ensure!(!may_read_secrets(UNNAMED)?, "it may read Secrets where nobody has named it");
 
     let outcome = work_everywhere(&namespace, &command).await;
     let removed = namespace.delete_portal("anywhere").await;
     // Whatever came of it: the other tests need the operator as it was.
-    let restored = run_in_root(&format!("make install NAMESPACES='{}'", named.replace(',', " ")));
+    let restored = run_in_root(&format!("make install NAMESPACES='{}'", named.join(" ")));
     outcome?;
     removed?;
     restored?;
-    assert_eq!(named_namespaces(&namespace).await?, named);
-    let bindings: Api<ClusterRoleBinding> = Api::all(namespace.client());
+    assert_eq!(watched_namespaces(&client).await?, named);
+    let bindings: Api<ClusterRoleBinding> = Api::all(client);
     ensure!(bindings.get_opt("gill-hicks-operator").await?.is_none(), "the ClusterRole is held");
-    ensure!(may_read_secrets()? == "no", "it kept the right to read every Secret");
+    ensure!(!may_read_secrets(UNNAMED)?, "it kept the right to read every Secret");
     Ok(())
 }
 
 async fn work_everywhere(namespace: &Namespace, command: &str) -> Result<()> {
     run_in_root(command)?;
-    ensure!(may_read_secrets()? == "yes", "the ClusterRole lets it");
+    ensure!(may_read_secrets(UNNAMED)?, "the ClusterRole lets it");
+    let said = refusal_in_root("make uninstall NAMESPACES=gill-hicks")?;
+    ensure!(said.contains("works in all namespaces"), "it said: {said}");
+    ensure!(said.contains("make install CLUSTER=local NAMESPACES="), "how to go back: {said}");
     namespace.apply_portal("anywhere", json!({})).await?;
     namespace.wait_until_ready("anywhere").await?;
     let check = format!(
@@ -56,28 +62,4 @@ async fn work_everywhere(namespace: &Namespace, command: &str) -> Result<()> {
     ensure!(!said.contains("this account may not"), "it said: {said}");
     ensure!(!said.contains("failed to ask"), "it said: {said}");
     Ok(())
-}
-
-fn may_read_secrets() -> Result<String> {
-    // A "no" is an exit status as well.
-    let ask = format!(
-        "kubectl auth can-i list secrets --namespace {UNNAMED} --as {} || true",
-        audit::OPERATOR
-    );
-    Ok(run_in_shell(&ask)?.trim().to_owned())
-}
-
-fn run_in_root(command: &str) -> Result<String> {
-    run_in_shell(&format!("cd .. && {command}"))
-}
-
-/// Those that the operator is set to work in.
-async fn named_namespaces(namespace: &Namespace) -> Result<String> {
-    let deployments: Api<Deployment> = Api::namespaced(namespace.client(), operator::NAMESPACE);
-    let deployment = deployments.get("gill-hicks-operator").await?;
-    let spec = deployment.spec.and_then(|spec| spec.template.spec);
-    let container = spec.and_then(|pod| pod.containers.into_iter().next());
-    let environment = container.and_then(|container| container.env).unwrap_or_default();
-    let named = environment.into_iter().find(|variable| variable.name == "WATCH_NAMESPACES");
-    named.and_then(|variable| variable.value).context("it works in named namespaces")
 }

@@ -61,6 +61,15 @@ run "the_managed_secret_names_its_portal" {
   }
 }
 
+run "the_managed_secret_names_its_server" {
+  command = apply
+
+  assert {
+    condition     = aws_secretsmanager_tag.database_host[0].key == "gill-hicks.dev/database-host" && aws_secretsmanager_tag.database_host[0].value == output.MYSQL_HOST && aws_secretsmanager_tag.database_host[0].secret_id == output.MYSQL_PASSWORD_SECRET_ARN
+    error_message = "Without this tag the operator sends the password nowhere."
+  }
+}
+
 run "a_generated_password_is_an_output" {
   command = apply
 
@@ -69,7 +78,7 @@ run "a_generated_password_is_an_output" {
   }
 
   assert {
-    condition     = output.MYSQL_PASSWORD == "generated" && output.MYSQL_PASSWORD_SECRET_ARN == null && length(aws_secretsmanager_tag.allow_portal) == 0
+    condition     = output.MYSQL_PASSWORD == "generated" && output.MYSQL_PASSWORD_SECRET_ARN == null && length(aws_secretsmanager_tag.allow_portal) == 0 && length(aws_secretsmanager_tag.database_host) == 0
     error_message = "A generated password is in the state, and no secret is."
   }
   assert {
