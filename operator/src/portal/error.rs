@@ -58,10 +58,9 @@ impl ReconcileError {
     pub fn retry(&self) -> Retry {
         match self {
             // The source is not watched.
-            Self::Resolve(ResolveError::NoSource { .. }) => Retry::Poll,
+            Self::Resolve(ResolveError::NoSource { .. }) | Self::Unlisted(_) => Retry::Poll,
             Self::Resolve(_) => Retry::AfterChange,
             Self::Rotate(error) => error.retry(),
-            Self::Unlisted(_) => Retry::Poll,
             Self::Gather(GatherError::Api { source, .. }) => Retry::of_api(source),
             Self::Gather(GatherError::Store(error)) | Self::MoveState(error) => error.retry(),
             // What is missing is not watched: it is polled.

@@ -3,6 +3,8 @@
 
 mod live;
 mod observe;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::{
@@ -16,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use metrics::counter;
 use service_kit::credentials::{Candidate, CredentialSet};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use self::world::{AccountChange, World};
 use self::{
@@ -246,7 +248,9 @@ impl<'a, W: World> Execution<'a, W> {
                 // The children are written after this; until then no pod can follow.
                 return Ok(());
             }
-            if !self.step().await?.goes_on {
+            let Stepped { effects, obstacle, goes_on } = self.step().await?;
+            debug!(portal = self.request.portal.name, ?effects, ?obstacle, "took a step");
+            if !goes_on {
                 return Ok(());
             }
         }

@@ -12,8 +12,6 @@
 
 mod observation;
 mod state;
-#[cfg(test)]
-mod tests;
 mod transition;
 
 use crds::RotationMode;
@@ -32,7 +30,7 @@ use super::mysql::{AccountName, Slot};
 pub use super::place::Place;
 
 /// Waiting for longer than this is a stall, which is reported. It revokes nothing.
-const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// What the spec asks for.
 #[derive(Clone, Debug)]

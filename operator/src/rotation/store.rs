@@ -292,12 +292,11 @@ pub async fn move_earlier(
         match serde_json::from_slice::<State>(&bytes.0) {
             Ok(state) => {
                 let record = Record::moved(portal, state);
-                match record.foreign_account() {
-                    Some(account) => Some(StoreError::Foreign { secret: name.clone(), account }),
-                    None => {
-                        store.write(record).await?;
-                        None
-                    }
+                if let Some(account) = record.foreign_account() {
+                    Some(StoreError::Foreign { secret: name.clone(), account })
+                } else {
+                    store.write(record).await?;
+                    None
                 }
             }
             Err(_) => Some(StoreError::Unreadable(name.clone())),

@@ -109,9 +109,7 @@ fn is_said_by_ready(condition: &Condition, new: &[Condition]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::{
-        api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition,
-    };
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use serde_json::json;
 
     use super::{is_on_its_way, turned};

@@ -15,7 +15,7 @@ use crate::{
         live::{Live, Migration},
         resolve::{ResolvedDatabase, ResolvedPortal, resolve},
     },
-    rotation::{Credentials, machine::State, source::Reading, store::StoredState},
+    rotation::{Credentials, machine::State, source::Reading},
     settings::Settings,
 };
 
@@ -63,7 +63,7 @@ pub(super) fn validated(spec: Value, settings: &Settings) -> ResolvedPortal {
                 candidates: vec![root],
                 state: None,
             }),
-            stored: StoredState::empty("demo-rotation".to_owned()),
+            state: None,
             published: None,
             authorities: None,
         }),
@@ -102,6 +102,8 @@ fn credentials(mode: RotationMode) -> Credentials {
         state: State::default(),
         mode,
         trouble: None,
+        database: None,
+        next_rotation: None,
         is_privileged: false,
     }
 }

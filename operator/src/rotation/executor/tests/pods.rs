@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use service_kit::credentials::Candidate;
 
-use super::{
-    super::{Place, PodReport},
-    server::Server,
-};
+use super::server::Server;
+use crate::rotation::machine::{Place, PodReport};
 
 /// The pods' file.
 #[derive(Clone, Debug)]
@@ -29,6 +27,8 @@ pub(super) struct Pod {
     pub(super) born_with: Option<File>,
     /// Sessions by server, number and the generation that they logged in with.
     pub(super) connections: Vec<(usize, u64, u64)>,
+    /// A login that is under way: server, its number there, the login and the generation that it is of.
+    pub(super) login: Option<(usize, u64, Candidate, u64)>,
     pub(super) nudged: Option<(u64, Timestamp)>,
     pub(super) answers: bool,
     pub(super) adopts: bool,
@@ -45,6 +45,7 @@ impl Pod {
             file: None,
             born_with,
             connections: Vec::new(),
+            login: None,
             nudged: None,
             answers: true,
             adopts: true,
@@ -77,6 +78,25 @@ impl Pod {
         self.connections.extend(id.map(|id| (server, id, file.generation)));
     }
 
+    /// Sends its password, which the server does not answer yet.
+    pub(super) fn begin_login(&mut self, servers: &mut [Server]) {
+        let Some(file) = self.file.as_ref().filter(|_| self.login.is_none()) else { return };
+        let server = server_of(&file.place);
+        let tried = file.candidates.iter().find(|login| servers[server].serves(&file.place, login));
+        let Some(login) = tried else { return };
+        let id = servers[server].begin_login();
+        self.login = Some((server, id, login.clone(), file.generation));
+    }
+
+    /// Gets the answer to the login that is under way, and says whether it is let in.
+    pub(super) fn end_login(&mut self, servers: &mut [Server]) -> Option<(usize, Candidate, bool)> {
+        let (server, id, login, generation) = self.login.take()?;
+        servers[server].unauthenticated.remove(&id);
+        let session = servers[server].log_in(&login, Some(&self.name));
+        self.connections.extend(session.map(|id| (server, id, generation)));
+        Some((server, login, session.is_some()))
+    }
+
     /// Closes the connections of older generations.
     pub(super) fn retire(&mut self, servers: &mut [Server]) {
         let own = self.file.as_ref().map_or(0, |file| file.generation);
@@ -90,6 +110,9 @@ impl Pod {
     }
 
     pub(super) fn end(&mut self, servers: &mut [Server]) {
+        if let Some((server, id, ..)) = self.login.take() {
+            servers[server].unauthenticated.remove(&id);
+        }
         for (server, id, _) in self.connections.drain(..) {
             servers[server].sessions.remove(&id);
         }
@@ -102,13 +125,16 @@ impl Pod {
     pub(super) fn is_let_in(&self, servers: &[Server]) -> bool {
         self.file.as_ref().is_some_and(|file| {
             let server = &servers[server_of(&file.place)];
-            file.candidates.iter().any(|login| server.accepts(login))
+            file.candidates.iter().any(|login| server.serves(&file.place, login))
         })
     }
 
     pub(super) fn report(&self) -> PodReport {
         let mut connections = BTreeMap::new();
         for (_, _, generation) in self.connections.iter().filter(|_| self.answers) {
+            *connections.entry(*generation).or_default() += 1;
+        }
+        if let Some((.., generation)) = self.login.as_ref().filter(|_| self.answers) {
             *connections.entry(*generation).or_default() += 1;
         }
         let file = self.file.as_ref().filter(|_| self.answers);
@@ -121,10 +147,10 @@ impl Pod {
     }
 }
 
-/// The places are told apart by their ports.
-pub(super) fn place(server: usize) -> Place {
+/// Servers are told apart by their ports. Each has two schemas.
+pub(super) fn place(server: usize, schema: usize) -> Place {
     let port = 3306 + u16::try_from(server).expect("few");
-    Place { host: "db".to_owned(), port, database: "hardware".to_owned() }
+    Place { host: "db".to_owned(), port, database: format!("hardware{schema}") }
 }
 
 pub(super) fn server_of(place: &Place) -> usize {

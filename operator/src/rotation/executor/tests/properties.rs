@@ -6,12 +6,12 @@ use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{Obstacle, Outcome, STALL_AFTER},
     events::{Event, any_event, any_flavour, any_mode},
     operator::{Blind, Faults},
     server::Flavour,
     world::World,
 };
+use crate::rotation::machine::{Obstacle, Outcome, STALL_AFTER};
 
 /// Looks, ten seconds apart, within which a rotation has ended once all faults have ceased. The
 /// longest wait is the one after a rotation that was rolled back, five minutes.
@@ -34,7 +34,7 @@ fn rest(world: &mut World) -> Result<(), String> {
     for _ in 0..PATIENCE {
         world.pass(10);
         world.happen(Event::Adopt);
-        let turns = world.settle();
+        let turns = world.run_until_blocked();
         let state = world.remember();
         let waits = state.not_before.is_some_and(|until| world.now < until);
         if state.change.is_none() && !state.published.is_empty() && !waits && turns.len() == 1 {
@@ -50,7 +50,7 @@ fn assert_at_rest(world: &mut World) {
     let active = state.active().expect("published").clone();
     assert!(state.is_at(&world.plan.place), "it rests at {:?}", state.place);
     assert!(
-        world.accepts(&world.plan.place, &active),
+        world.serves(&world.plan.place, &active),
         "it rests, and its login is refused: {}",
         world.describe()
     );
@@ -182,7 +182,7 @@ fn any_lasting() -> impl Strategy<Value = Lasting> {
 #[test]
 fn a_session_that_comes_and_goes_is_a_stall_all_the_same() {
     let mut world = World::new(RotationMode::AlternatingUsers, Flavour::MariaDb);
-    world.happen(Event::Settle);
+    world.happen(Event::RunUntilBlocked);
     world.happen(Event::CreatePod);
     rest(&mut world).unwrap();
     world.plan.requested = Some(world.now);

@@ -1,9 +1,11 @@
 //! A database server as far as accounts go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
 use service_kit::credentials::Candidate;
+
+use crate::rotation::machine::Place;
 
 /// What an account knows of a login.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +13,8 @@ pub(super) struct Account {
     /// The first password and, in the second place, the one that is retained.
     pub(super) passwords: Vec<String>,
     pub(super) is_locked: bool,
-    pub(super) has_rights: bool,
+    /// The schema that it has its rights on; none if somebody took them away. The root has all.
+    pub(super) schema: Option<String>,
 }
 
 /// Somebody who is logged in.
@@ -36,18 +39,20 @@ pub(super) struct Server {
     pub(super) flavour: Flavour,
     pub(super) accounts: BTreeMap<String, Account>,
     pub(super) sessions: BTreeMap<u64, Session>,
+    /// Logins that are under way.
+    pub(super) unauthenticated: BTreeSet<u64>,
     pub(super) is_down: bool,
     next_session: u64,
 }
 
 impl Server {
     pub(super) fn new(flavour: Flavour, root: &Candidate) -> Self {
-        let account =
-            Account { passwords: vec![password(root)], is_locked: false, has_rights: true };
+        let account = Account { passwords: vec![password(root)], is_locked: false, schema: None };
         Self {
             flavour,
             accounts: [(root.username.clone(), account)].into(),
             sessions: BTreeMap::new(),
+            unauthenticated: BTreeSet::new(),
             is_down: false,
             next_session: 1,
         }
@@ -58,6 +63,24 @@ impl Server {
         self.accounts.get(&login.username).is_some_and(|account| {
             !account.is_locked && account.passwords.contains(&password(login))
         })
+    }
+
+    /// Whether it is let in, and may use the schema of this place.
+    pub(super) fn serves(&self, place: &Place, login: &Candidate) -> bool {
+        self.accepts(login) && self.has_rights(place, &login.username)
+    }
+
+    pub(super) fn has_rights(&self, place: &Place, username: &str) -> bool {
+        let is_ours = username.starts_with("hw_");
+        let account = self.accounts.get(username);
+        account.is_some_and(|account| !is_ours || account.schema.as_ref() == Some(&place.database))
+    }
+
+    pub(super) fn begin_login(&mut self) -> u64 {
+        let id = self.next_session;
+        self.next_session += 1;
+        self.unauthenticated.insert(id);
+        id
     }
 
     pub(super) fn log_in(&mut self, login: &Candidate, pod: Option<&str>) -> Option<u64> {
@@ -71,9 +94,9 @@ impl Server {
         Some(id)
     }
 
-    pub(super) fn ensure_account(&mut self, login: &Candidate) {
-        let account =
-            Account { passwords: vec![password(login)], is_locked: false, has_rights: true };
+    pub(super) fn ensure_account(&mut self, login: &Candidate, place: &Place) {
+        let schema = Some(place.database.clone());
+        let account = Account { passwords: vec![password(login)], is_locked: false, schema };
         self.accounts.insert(login.username.clone(), account);
     }
 

@@ -14,9 +14,9 @@ use crate::rotation::mysql::Slot;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// The operator takes a step.
-    Transition(Faults),
+    Step(Faults),
     /// It takes steps until it has to wait.
-    Settle,
+    RunUntilBlocked,
     Pass(i64),
     Pod(u8, PodEvent),
     /// Every pod takes the file up.
@@ -34,6 +34,7 @@ pub(super) enum Event {
     Request(i64),
     Mode(RotationMode),
     Move(u8),
+    Migrate,
     LoseMemory,
     LoseFile,
     LoseBoth,
@@ -45,6 +46,8 @@ pub(super) enum PodEvent {
     PickUp,
     Connect,
     Retire,
+    BeginLogin,
+    EndLogin,
     Terminate,
     End,
     Answers(bool),
@@ -77,8 +80,8 @@ pub(super) enum Drift {
 impl World {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Transition(faults) => drop(self.turn(faults)),
-            Event::Settle => drop(self.settle()),
+            Event::Step(faults) => drop(self.turn(faults)),
+            Event::RunUntilBlocked => drop(self.run_until_blocked()),
             Event::Pass(seconds) => self.pass(seconds),
             Event::Pod(number, event) => {
                 self.act(Actor::Pod, |world| world.happen_to(number, event));
@@ -108,6 +111,7 @@ impl World {
             }
             Event::Mode(mode) => self.plan.mode = mode,
             Event::Move(number) => self.move_to(number),
+            Event::Migrate => self.migrate(),
             Event::LoseMemory => {
                 self.memory = None;
                 self.orphan_if_all_is_lost();
@@ -130,11 +134,8 @@ impl World {
     }
 
     pub(super) fn move_to(&mut self, number: u8) {
-        let next = place(usize::from(number) % self.servers.len());
-        if next != self.plan.place {
-            self.plan.place = next;
-            self.orphan_pods();
-        }
+        let number = usize::from(number);
+        self.plan.place = place(number / 2 % self.servers.len(), number % 2);
     }
 
     pub(super) fn close_strangers(&mut self) {
@@ -157,6 +158,8 @@ impl World {
             PodEvent::PickUp => pod.pick_up(self.file.as_ref()),
             PodEvent::Connect => pod.connect(&mut self.servers),
             PodEvent::Retire => pod.retire(&mut self.servers),
+            PodEvent::BeginLogin => pod.begin_login(&mut self.servers),
+            PodEvent::EndLogin => self.end_login(number),
             PodEvent::Terminate => pod.is_terminating = true,
             PodEvent::End => {
                 pod.end(&mut self.servers);
@@ -192,7 +195,7 @@ impl World {
             }
             Drift::Password => account.passwords = vec!["s3cret-strange".to_owned()],
             Drift::Lock => account.is_locked = true,
-            Drift::Rights => account.has_rights = false,
+            Drift::Rights => account.schema = None,
             Drift::Drop => drop(server.accounts.remove(&name)),
         }
     }
@@ -206,6 +209,10 @@ impl World {
         self.source_is_up = true;
         self.happen_to_source(SourceEvent::TellTruth);
         self.close_strangers();
+        self.migrate();
+        for number in 0..self.pods.len() {
+            self.end_login(number);
+        }
         for pod in self.pods.iter_mut().filter(|pod| pod.is_terminating) {
             pod.end(&mut self.servers);
         }
@@ -230,8 +237,8 @@ pub(super) fn any_flavour() -> impl Strategy<Value = Flavour> {
 
 pub(super) fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        16 => any_faults().prop_map(Event::Transition),
-        8 => Just(Event::Settle),
+        16 => any_faults().prop_map(Event::Step),
+        8 => Just(Event::RunUntilBlocked),
         6 => prop_oneof![Just(1_i64), Just(10), Just(61), Just(400), Just(90_000)]
             .prop_map(Event::Pass),
         8 => (any::<u8>(), any_pod_event()).prop_map(|(pod, event)| Event::Pod(pod, event)),
@@ -247,6 +254,7 @@ pub(super) fn any_event() -> impl Strategy<Value = Event> {
         2 => prop_oneof![Just(-10_i64), Just(0), Just(300)].prop_map(Event::Request),
         1 => any_mode().prop_map(Event::Mode),
         1 => any::<u8>().prop_map(Event::Move),
+        2 => Just(Event::Migrate),
         1 => Just(Event::LoseMemory),
         1 => prop_oneof![Just(Event::LoseFile), Just(Event::LoseBoth)],
     ]
@@ -283,6 +291,8 @@ fn any_pod_event() -> impl Strategy<Value = PodEvent> {
         3 => Just(PodEvent::PickUp),
         3 => Just(PodEvent::Connect),
         3 => Just(PodEvent::Retire),
+        2 => Just(PodEvent::BeginLogin),
+        2 => Just(PodEvent::EndLogin),
         1 => Just(PodEvent::Terminate),
         1 => Just(PodEvent::End),
         1 => any::<bool>().prop_map(PodEvent::Answers),

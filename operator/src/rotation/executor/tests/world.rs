@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use service_kit::credentials::Candidate;
 
 use super::{
-    super::{ObservedSource, Place, Plan},
     pods::{File, Pod, place, server_of},
     server::{Flavour, Server, login, password},
 };
-use crate::rotation::mysql::{AccountName, Slot};
+use crate::rotation::{
+    machine::{ObservedSource, Place, Plan},
+    mysql::{AccountName, Slot},
+};
 
 pub(super) const INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
@@ -37,6 +39,8 @@ pub(super) struct World {
     pub(super) file: Option<File>,
     /// The operator's own Secret.
     pub(super) memory: Option<String>,
+    /// Places whose schema was migrated.
+    pub(super) migrated: Vec<Place>,
     /// What the status says of the generation.
     pub(super) status: u64,
     /// The root's passwords, the latest last.
@@ -59,11 +63,12 @@ impl World {
             now: "2026-01-01T00:00:00Z".parse().expect("a time"),
             servers: vec![Server::new(flavour, &root), Server::new(flavour, &root)],
             pods: Vec::new(),
-            plan: Plan { account, mode, interval: INTERVAL, place: place(0), requested: None },
+            plan: Plan { account, mode, interval: INTERVAL, place: place(0, 0), requested: None },
             source: ObservedSource { version: "1".to_owned(), candidates: vec![root.clone()] },
             source_is_up: true,
             file: None,
             memory: None,
+            migrated: Vec::new(),
             status: 0,
             roots: vec![password(&root)],
             destroyed: BTreeSet::new(),
@@ -83,6 +88,10 @@ impl World {
 
     pub(super) fn accepts(&self, place: &Place, login: &Candidate) -> bool {
         self.servers[server_of(place)].accepts(login)
+    }
+
+    pub(super) fn serves(&self, place: &Place, login: &Candidate) -> bool {
+        self.servers[server_of(place)].serves(place, login)
     }
 
     pub(super) fn new_password(&mut self) -> String {
@@ -118,7 +127,7 @@ impl World {
     pub(super) fn change_root(&mut self) -> String {
         let next = format!("s3cret-root-{}", self.roots.len() + 1);
         for server in &mut self.servers {
-            server.ensure_account(&login("root", &next));
+            server.ensure_account(&login("root", &next), &place(0, 0));
         }
         self.roots.push(next.clone());
         next
@@ -184,6 +193,12 @@ impl World {
                 && old.candidates.len() == file.candidates.len()
                 && old.candidates.iter().zip(&file.candidates).all(|(a, b)| a.is_same(b))
         });
+        let has_moved = self.file.as_ref().is_some_and(|old| old.place != file.place);
+        assert!(
+            !has_moved || self.migrated.contains(&file.place),
+            "pods are sent to {:?}, whose schema is not migrated",
+            file.place
+        );
         if let Some(old) = &self.file {
             let grew = file.generation > old.generation;
             assert!(
@@ -211,6 +226,28 @@ impl World {
             );
         }
         self.file = Some(file);
+    }
+
+    /// The migration at the place of the plan succeeds.
+    pub(super) fn migrate(&mut self) {
+        self.migrated.push(self.plan.place.clone());
+    }
+
+    /// A slow login is answered. It must not fail because the operator ended its account meanwhile.
+    pub(super) fn end_login(&mut self, number: usize) {
+        let pod = &mut self.pods[number];
+        let Some((server, login, is_let_in)) = pod.end_login(&mut self.servers) else { return };
+        let key = (server, login.username.clone(), password(&login));
+        let is_excused = self.servers[server].is_down
+            || self.pods[number].is_terminating
+            || self.pods[number].is_orphan
+            || self.destroyed.contains(&key);
+        assert!(
+            is_let_in || is_excused,
+            "a login of {} that was under way was locked out: {}",
+            show(&login),
+            self.describe()
+        );
     }
 
     /// Nobody knows any more what the pods hold.
