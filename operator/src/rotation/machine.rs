@@ -104,7 +104,7 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
         return Needs::default();
     }
     let rotates = change.mode != RotationMode::Follow;
-    let asks_server = has_slots(change.mode) || leaves_account(change, &plan.account);
+    let asks_server = has_slots(change.mode) || ends_account(change, &plan.account);
     // Where the pods' own login is in doubt, the way back is looked for too.
     let is_late = now.duration_since(change.waits_since()) >= STALL_AFTER;
     match change.phase {
@@ -121,7 +121,7 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
         Phase::Verified => Needs::default(),
         Phase::Published => Needs { pods: true, next: is_late, old: is_late, ..Needs::default() },
         Phase::Adopted => Needs {
-            root: has_slots(change.mode),
+            root: rotates && asks_server,
             sessions: asks_server,
             pods: true,
             next: is_late,
@@ -160,6 +160,14 @@ fn leaves_account(change: &Change, account: &AccountName) -> bool {
     change.mode == RotationMode::Follow
         && is_ours(account, old)
         && change.next.iter().all(|next| next.username != old.username)
+}
+
+/// Whether the old login is an account of ours that the new one is not: the server tells whose its sessions
+/// are, and the account is locked in the end.
+fn ends_account(change: &Change, account: &AccountName) -> bool {
+    let has_own = change.old.as_ref().is_some_and(|old| is_ours(account, old));
+    leaves_account(change, account)
+        || (change.mode != RotationMode::Follow && has_own && !keeps_account(change))
 }
 
 /// Whether the spec asks for something else, and the change can still be given up. One that is

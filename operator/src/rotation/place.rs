@@ -12,3 +12,11 @@ pub struct Place {
     /// Name of the schema.
     pub database: String,
 }
+
+impl Place {
+    /// Whether both are on one server. Accounts belong to a server, their rights to a schema.
+    #[must_use]
+    pub fn is_on_server_of(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+}

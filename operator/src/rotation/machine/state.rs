@@ -228,7 +228,7 @@ impl State {
     /// their rights to a schema.
     #[must_use]
     pub fn is_on_server_of(&self, place: &Place) -> bool {
-        self.place.as_ref().is_some_and(|own| own.host == place.host && own.port == place.port)
+        self.place.as_ref().is_some_and(|own| own.is_on_server_of(place))
     }
 
     /// Whether the published logins are for this place.

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use service_kit::credentials::Candidate;
 
 use super::{
-    Change, Effect, HistoryEntry, LeftPlace, Observation, ObservedLogin, ObservedRoot,
+    Cause, Change, Effect, HistoryEntry, LeftPlace, Observation, ObservedLogin, ObservedRoot,
     ObservedSession, ObservedSessions, Obstacle, Outcome, Phase, Place, Plan, PodReport,
-    STALL_AFTER, State, Step, differs_from, has_slots, is_ours, keeps_account, leaves_account,
+    STALL_AFTER, State, Step, differs_from, ends_account, has_slots, is_ours, leaves_account,
 };
 use crate::rotation::mysql::Slot;
 
@@ -54,31 +54,12 @@ impl Transition<'_> {
             Phase::Drained => self.revoke(next),
             Phase::Revoked => self.prove(next),
         }
-        let after = next.state.change.as_ref().map(|change| (change.phase, change.unused_since));
-        if after == Some((self.change.phase, self.change.unused_since)) && next.obstacle.is_none() {
-            self.report_stall(next, || self.describe_silence());
-        }
     }
 
     /// Where nothing is revoked there is no reason to wait for the last pod before the next login.
     fn has_newer_source(&self, next: &Step) -> bool {
         let source = self.seen.source.as_ref();
         !self.rotates() && source.is_some_and(|source| differs_from(&next.state, source))
-    }
-
-    /// What is wanting when a look showed nothing at all.
-    fn describe_silence(&self) -> String {
-        let what = match self.change.phase {
-            Phase::Observed | Phase::Staged => "logins of the source could not be tried",
-            Phase::RootVerified | Phase::Adopted => {
-                "pods and the server's sessions could not be looked at"
-            }
-            Phase::Applied | Phase::Verified => "new login could not be tried",
-            Phase::Published => "pods could not be asked",
-            Phase::Drained => "pods, the server's sessions or the new login could not be looked at",
-            Phase::Revoked => "old login could not be tried",
-        };
-        format!("the {what}")
     }
 
     fn rotates(&self) -> bool {
@@ -130,7 +111,7 @@ impl Transition<'_> {
         if let Some(old) = &self.change.old
             && matches!(self.seen.old, Some(ObservedLogin::Denied | ObservedLogin::Differs(_)))
             && self.revokes(old)
-            && !self.is_moving(next)
+            && self.change.cause != Cause::Moved
         {
             // The pods are let in again at once; when they can move is another question.
             next.effects.push(Effect::EnsureAccount(old.clone()));
@@ -145,12 +126,25 @@ impl Transition<'_> {
             Some(old)
                 if !has_slots(self.change.mode)
                     && is_ours(&self.plan.account, old)
-                    && !self.is_moving(next) =>
+                    && self.change.cause != Cause::Moved =>
             {
                 old.username.clone()
             }
             _ => self.standby(&next.state, sessions),
         };
+        let is_published = next.state.published.iter().any(|login| login.username == username);
+        if is_published && self.change.old.as_ref().is_some_and(|old| old.username != username) {
+            // It is the old login of a rotation that was given up, and its logins may be under way.
+            let generation = next.state.generation;
+            let pods = self.seen.pods.iter().flatten();
+            let busy: Vec<String> = pods
+                .filter(|pod| pod.has_connections_before(generation))
+                .map(|pod| format!("pod {} has connections of {username}", pod.name))
+                .collect();
+            if !busy.is_empty() {
+                return self.report_stall(next, || list(&busy));
+            }
+        }
         let change = next.state.change.as_mut().expect("under way");
         change.next = vec![Candidate { username, password: password() }];
         self.enter(next, Phase::Staged);
@@ -230,7 +224,7 @@ impl Transition<'_> {
         }
         let mut logins = self.change.next.clone();
         // A login of the schema that is left would find the other one empty.
-        if self.rotates() && !is_moving {
+        if self.rotates() && self.change.cause != Cause::Moved {
             logins.extend(self.change.old.clone());
         }
         if is_moving {
@@ -244,6 +238,9 @@ impl Transition<'_> {
     /// server are the old login of this rotation.
     fn note_left_place(&self, next: &mut Step) {
         let state = &mut next.state;
+        // The pods come back to a server that they had left: its accounts are in use again.
+        let next_place = &self.change.place;
+        state.left.retain(|left| !left.place.is_on_server_of(next_place));
         let Some(place) = state.place.clone() else { return };
         let is_on_same_server = state.is_on_server_of(&self.change.place);
         let has_accounts = state.published.iter().any(|login| is_ours(&self.plan.account, login));
@@ -302,6 +299,9 @@ impl Transition<'_> {
             }
             (Some(ObservedLogin::Denied), None) if self.change.old.is_none() => {
                 self.not_verified(next, "it is refused since the pods have it");
+            }
+            (Some(ObservedLogin::Denied), Some(ObservedLogin::Unreachable(why))) => {
+                next.obstacle = Some(Obstacle::Unreachable(why.clone()));
             }
             (Some(ObservedLogin::Differs(difference)), _) if self.rotates() => {
                 self.not_verified(next, difference);
@@ -467,10 +467,7 @@ impl Transition<'_> {
         let busy = pods.iter().filter(|pod| pod.has_connections_before(generation));
         users.extend(busy.map(|pod| format!("pod {} has connections of the old login", pod.name)));
         let old = self.change.old.as_ref();
-        let has_own_account =
-            old.is_some_and(|old| is_ours(&self.plan.account, old)) && !keeps_account(self.change);
-        let is_left = leaves_account(self.change, &self.plan.account);
-        if is_left || (has_slots(self.change.mode) && has_own_account) {
+        if ends_account(self.change, &self.plan.account) {
             let old = old.map(|old| old.username.as_str());
             let sessions = &self.seen.sessions.as_ref()?.of_accounts;
             let of_old = sessions.iter().filter(|session| Some(session.user.as_str()) == old);

@@ -423,7 +423,7 @@ fn a_stall_names_the_sessions_that_hold_it_up() {
 }
 
 #[test]
-fn a_look_that_shows_nothing_is_a_stall_too() {
+fn what_cannot_be_observed_is_reported() {
     for (phase, blind) in [
         (Phase::Observed, Blind::Root),
         (Phase::RootVerified, Blind::Sessions),
@@ -436,7 +436,7 @@ fn a_look_that_shows_nothing_is_a_stall_too() {
         let mut world = in_phase(AlternatingUsers, phase);
         world.pass(60);
         let done = world.turn(Faults { blind: Some(blind), ..Faults::default() });
-        assert!(matches!(done.obstacle, Some(Obstacle::Stalled(_))), "{phase:?}: {done:?}");
+        assert!(done.obstacle.is_some(), "{phase:?}: {done:?}");
     }
 }
 

@@ -139,6 +139,10 @@ impl World {
                 execution.retire_left_places().now_or_never().expect("nothing waits here");
             retired.expect("the store works");
         }
+        // What the source says, or does not, keeps nothing from going on.
+        let is_of_source = |trouble: &&Trouble| trouble.reason == Reason::SourceUnavailable;
+        let trouble = execution.trouble.as_ref().filter(|trouble| !is_of_source(trouble));
+        let trouble = trouble.map(|trouble| Obstacle::Unreachable(trouble.message.clone()));
         let shown = format!("{:?} {:?}", execution.state, execution.trouble);
         assert!(!shown.contains("s3cret"), "a password is shown: {shown}");
         let Stepped { effects, obstacle, .. } =
@@ -151,7 +155,7 @@ impl World {
         Done {
             phase: after.change.as_ref().map(|change| change.phase),
             effects,
-            obstacle,
+            obstacle: obstacle.or(trouble),
             has_moved: has_moved(&before, &after),
         }
     }

@@ -27,6 +27,9 @@ pub(super) enum Actor {
     Outsider,
 }
 
+/// Server, account, password and schema.
+type Key = (usize, String, String, String);
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) now: Timestamp,
@@ -46,9 +49,9 @@ pub(super) struct World {
     /// The root's passwords, the latest last.
     pub(super) roots: Vec<String>,
     /// What was let in until an outsider ended it, by server.
-    destroyed: BTreeSet<(usize, String, String)>,
+    destroyed: BTreeSet<Key>,
     /// What was ever let in, by server.
-    known: BTreeSet<(usize, String, String)>,
+    known: BTreeSet<Key>,
     names: u64,
     passwords: u64,
 }
@@ -174,16 +177,23 @@ impl World {
         self.destroyed.contains(&key(file, login))
     }
 
-    fn accepted(&self) -> BTreeSet<(usize, String, String)> {
-        let servers = self.servers.iter().enumerate();
-        let accounts =
-            servers.flat_map(|(at, server)| server.accounts.iter().map(move |one| (at, one)));
-        let unlocked = accounts.filter(|(_, (_, account))| !account.is_locked);
-        unlocked
-            .flat_map(|(at, (name, account))| {
-                account.passwords.iter().map(move |text| (at, name.clone(), text.clone()))
-            })
-            .collect()
+    /// Every login that is let in, with each schema that it may use.
+    fn accepted(&self) -> BTreeSet<Key> {
+        let mut accepted = BTreeSet::new();
+        for (at, server) in self.servers.iter().enumerate() {
+            for (place, (name, account)) in [place(at, 0), place(at, 1)]
+                .iter()
+                .flat_map(|it| server.accounts.iter().map(move |one| (it, one)))
+            {
+                if !account.is_locked && server.has_rights(place, name) {
+                    let logins = account.passwords.iter();
+                    accepted.extend(
+                        logins.map(|text| (at, name.clone(), text.clone(), place.database.clone())),
+                    );
+                }
+            }
+        }
+        accepted
     }
 
     /// The operator writes the pods' file.
@@ -237,11 +247,12 @@ impl World {
     pub(super) fn end_login(&mut self, number: usize) {
         let pod = &mut self.pods[number];
         let Some((server, login, is_let_in)) = pod.end_login(&mut self.servers) else { return };
-        let key = (server, login.username.clone(), password(&login));
         let is_excused = self.servers[server].is_down
             || self.pods[number].is_terminating
             || self.pods[number].is_orphan
-            || self.destroyed.contains(&key);
+            || self.destroyed.iter().any(|(at, name, text, _)| {
+                *at == server && *name == login.username && *text == password(&login)
+            });
         assert!(
             is_let_in || is_excused,
             "a login of {} that was under way was locked out: {}",
@@ -277,6 +288,7 @@ pub(super) fn show(login: &Candidate) -> String {
     format!("{}/{}", login.username, password(login))
 }
 
-fn key(file: &File, login: &Candidate) -> (usize, String, String) {
-    (server_of(&file.place), login.username.clone(), password(login))
+fn key(file: &File, login: &Candidate) -> Key {
+    let database = file.place.database.clone();
+    (server_of(&file.place), login.username.clone(), password(login), database)
 }
