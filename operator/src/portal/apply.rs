@@ -6,7 +6,8 @@ mod written;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
-    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Secret,
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, batch::v1::Job,
+    core::v1::Secret,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -131,7 +132,9 @@ impl Applier {
         pass.put_all(&volume_claims).await?;
         pass.put_all(&services).await?;
         pass.put_all(&network_policies).await?;
-        pass.put_all(migration.as_slice()).await?;
+        if let Some(job) = &migration {
+            pass.put_migration(job).await?;
+        }
         for deployment in &deployments {
             let name = deployment.name_any();
             let scaling = scaling.iter().find(|(its, _)| *its == name).map(|(_, scaling)| scaling);
@@ -175,7 +178,7 @@ impl ChildrenWriter<'_> {
         let resource = ApiResource::erase::<K>(&());
         let name = object.meta().name.clone().unwrap_or_default();
         let mut rendered = serde_json::to_value(object).expect("children are plain data");
-        let hash: [u8; 32] = Sha256::digest(rendered.to_string()).into();
+        let hash = hash_of(&rendered);
         // Nothing that is made of a secret is shown.
         if resource.kind != SECRET {
             rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hex::encode(hash).into();
@@ -232,6 +235,27 @@ impl ChildrenWriter<'_> {
         let seen = seen.filter(|seen| is_up_to_date(seen))?;
         self.insert_record(kind, name, Record::found(hash, seen));
         Some(Arc::clone(seen))
+    }
+
+    /// A Job, whose template cannot be changed. One that has succeeded is left as it is; one that has not is
+    /// deleted if it was rendered otherwise, and made anew by the next pass.
+    async fn put_migration(&mut self, job: &Job) -> Result<(), ApplyError> {
+        let resource = ApiResource::erase::<Job>(&());
+        let name = job.name_any();
+        let Some(current) = self.current(&resource.kind, &name) else { return self.put(job).await };
+        let object = current.read();
+        let rendered = serde_json::to_value(job).expect("children are plain data");
+        let is_as_rendered =
+            object.annotations().get(RENDERED_ANNOTATION) == Some(&hex::encode(hash_of(&rendered)));
+        let is_ours = current.owner.as_ref() == Some(&self.portal.owner.uid);
+        if is_as_rendered || !is_ours {
+            return self.put(job).await;
+        }
+        if Migration::read(&object) != Migration::Succeeded && !current.is_terminating {
+            self.delete(&resource, &current).await?;
+        }
+        self.applied.children.push(current);
+        Ok(())
     }
 
     /// A Deployment, and the number of its pods where that is ours to say.
@@ -422,6 +446,10 @@ fn failed<'a>(
         name: name.to_owned(),
         source: Box::new(source),
     }
+}
+
+fn hash_of(rendered: &Value) -> [u8; 32] {
+    Sha256::digest(rendered.to_string()).into()
 }
 
 /// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make

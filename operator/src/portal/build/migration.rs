@@ -1,6 +1,5 @@
 //! The Job that brings the schema up to date before new pods start.
 
-use crds::RotationMode;
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
     core::v1::{Affinity, Container, PodSpec, PodTemplateSpec},
@@ -37,13 +36,13 @@ pub fn job(portal: &ResolvedPortal) -> Option<Job> {
     })
 }
 
-/// Name of the Job, made of the database and of its whole template, which cannot be changed: the same
-/// runs once, and another is another Job.
+/// Name of the Job, made of what a migration depends on: the image, which has the migrations, and the
+/// schema. Each image migrates each schema once, whatever else its pods are given.
 #[must_use]
 pub fn name(portal: &ResolvedPortal) -> Option<String> {
     let ResolvedDatabase::Mysql(mysql) = &portal.database else { return None };
     let place = mysql.request.place();
-    let identity = json!([spec(portal), place.host, place.port, place.database]);
+    let identity = json!([portal.hardware.image, place.host, place.port, place.database]);
     let digest = Sha256::digest(identity.to_string());
     let hash = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
     Some(format!("{}-migrate-{hash:08x}", portal.name))
@@ -51,8 +50,7 @@ pub fn name(portal: &ResolvedPortal) -> Option<String> {
 
 fn spec(portal: &ResolvedPortal) -> Option<JobSpec> {
     let ResolvedDatabase::Mysql(_) = &portal.database else { return None };
-    let key = if has_owner(portal) { names::OWNER_KEY } else { names::CREDENTIALS_KEY };
-    let Files { env, volumes, mounts } = hardware::database_files(portal, key);
+    let Files { env, volumes, mounts } = hardware::database_files(portal, names::OWNER_KEY);
     let container = Container {
         name: Component::Migration.as_str().to_owned(),
         image: Some(portal.hardware.image.clone()),
@@ -87,14 +85,4 @@ fn spec(portal: &ResolvedPortal) -> Option<JobSpec> {
 #[must_use]
 pub fn is_outstanding(portal: &ResolvedPortal, live: &Live) -> bool {
     name(portal).is_some_and(|job| live.jobs.get(&job) != Some(&Migration::Succeeded))
-}
-
-/// Whether the schema is changed by an account of its own. Where others make the accounts, the pods'
-/// one does it.
-#[must_use]
-pub fn has_owner(portal: &ResolvedPortal) -> bool {
-    match &portal.database {
-        ResolvedDatabase::Embedded { .. } => false,
-        ResolvedDatabase::Mysql(mysql) => mysql.request.plan.mode != RotationMode::Follow,
-    }
 }
