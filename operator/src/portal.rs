@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod context;
 pub mod controller;
 pub mod error;
 pub mod finalizer;
@@ -14,3 +15,4 @@ pub mod orphans;
 pub mod pods;
 pub mod resolve;
 pub mod status;
+pub mod stored;

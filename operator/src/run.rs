@@ -38,7 +38,8 @@ use crate::{
     },
     portal::{
         apply::Applier,
-        controller::{Context, reconcile},
+        context::Context,
+        controller::reconcile,
         gauges::PortalGauges,
         orphans::{KnownPortals, retire_orphans},
         status::publisher::StatusPublisher,

@@ -9,7 +9,6 @@ pub mod network;
 pub mod pod;
 pub mod portal;
 pub mod shutdown;
-pub mod stored;
 #[cfg(test)]
 mod tests;
 

@@ -6,80 +6,30 @@ use std::{
 };
 
 use crds::{HardwarePortal, Reason};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use kube_runtime::controller::Action;
 use metrics::{counter, histogram};
-use tokio::{sync::Semaphore, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{
-    apply::Applier,
     build::{build, migration},
+    context::Context,
     error::ReconcileError,
     finalizer,
     gather::gather,
     live::Live,
     malformed, pods,
     resolve::{ResolvedDatabase, ResolvedPortal, resolve},
-    status::{ReconcileOutcome, publisher::StatusPublisher, report},
+    status::{ReconcileOutcome, report},
 };
 use crate::{
-    cluster::{
-        Guarded,
-        cache::Cache,
-        events::Events,
-        retry::{Retries, Retry},
-        secrets::{OwnSecrets, SecretContents},
-    },
-    rotation::{Credentials, executor::Executor, request::PortalKey, source::Sources, store},
-    settings::Settings,
+    cluster::{Guarded, retry::Retry, secrets::OwnSecrets},
+    rotation::{Credentials, request::PortalKey, store},
 };
 
 /// Time after which a kind that cannot be listed is reported on the portals.
 const UNLISTED_AFTER: Duration = Duration::from_secs(30);
-
-/// What a pass works with.
-pub struct Context {
-    /// The API server.
-    pub client: Client,
-    /// The administrator's decisions.
-    pub settings: Settings,
-    /// The children as they are.
-    pub cache: Cache,
-    /// What the operator's own Secrets hold.
-    pub contents: SecretContents,
-    /// Where root credentials come from.
-    pub sources: Arc<Sources>,
-    /// Changes the pods' credentials.
-    pub executor: Arc<Executor>,
-    /// Bounds the passes of the whole process, however many namespaces it watches.
-    pub passes: Arc<Semaphore>,
-    /// Writes children.
-    pub applier: Applier,
-    /// Writes statuses.
-    pub publisher: StatusPublisher,
-    /// Writes events.
-    pub events: Events,
-    /// Delays after failures.
-    pub retries: Retries,
-    /// Told to stop: what has not begun does not begin.
-    pub closing: CancellationToken,
-}
-
-impl Context {
-    /// The operator's own Secrets of one portal.
-    #[must_use]
-    pub fn own_secrets<'a>(&'a self, namespace: &'a str, portal: &'a str) -> OwnSecrets<'a> {
-        OwnSecrets {
-            api: Api::namespaced(self.client.clone(), namespace),
-            namespace,
-            portal,
-            cache: &self.cache,
-            contents: &self.contents,
-        }
-    }
-}
 
 /// Brings one portal closer to its spec. Gives the time of the next pass.
 pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {

@@ -19,7 +19,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::{
-    controller::Context,
+    context::Context,
     error::ReconcileError,
     gather::gather,
     resolve::{ResolvedDatabase, ResolvedPortal, resolve},

@@ -18,9 +18,9 @@ use secrecy::SecretString;
 use service_kit::config::HostPort;
 
 use super::{
-    build::{pod, stored},
     gather::{Gathered, GatheredMysql},
     live::LiveDeployment,
+    stored,
 };
 use crate::{
     cluster::labels::ChildOwner,
@@ -255,7 +255,10 @@ fn resolve_workload(
 ) -> ResolvedWorkload {
     ResolvedWorkload {
         image: spec.image.clone().unwrap_or_else(|| default_image.to_owned()),
-        pull_policy: pod::pull_policy(spec.image_pull_policy, settings.image_pull_policy.as_ref()),
+        pull_policy: spec
+            .image_pull_policy
+            .map(|policy| policy.as_str().to_owned())
+            .or_else(|| settings.image_pull_policy.clone()),
         resources: plan_resources(spec.resources.as_ref()),
         scaling,
         spec,

@@ -11,10 +11,12 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::stored::as_stored;
 use crate::{
     cluster::labels::{self, Component},
-    portal::resolve::{ResolvedPortal, ResolvedWorkload, Scaling},
+    portal::{
+        resolve::{ResolvedPortal, ResolvedWorkload, Scaling},
+        stored::as_stored,
+    },
 };
 
 /// The autoscaler of a component, where the number of its pods follows the load.

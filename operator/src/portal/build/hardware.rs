@@ -16,16 +16,16 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{
-    pod::{self, Files, Parts},
-    stored,
-};
+use super::pod::{self, Files, Parts};
 use crate::{
     cluster::{
         labels::{self, Component},
         names,
     },
-    portal::resolve::{ResolvedDatabase, ResolvedPortal},
+    portal::{
+        resolve::{ResolvedDatabase, ResolvedPortal},
+        stored,
+    },
 };
 
 /// Port of the API, the original's.

@@ -12,14 +12,13 @@ use super::{
     hardware,
     pod::{self, ADMIN_PORT},
     portal as web,
-    stored::as_stored,
 };
 use crate::{
     cluster::{
         labels::{self, Component},
         names,
     },
-    portal::resolve::ResolvedPortal,
+    portal::{resolve::ResolvedPortal, stored::as_stored},
 };
 
 /// Label of the namespaces whose pods may read metrics.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crds::{ImagePullPolicy, Spot};
+use crds::Spot;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
@@ -18,11 +18,14 @@ use k8s_openapi::{
 };
 use kube::api::ObjectMeta;
 
-use super::{shutdown, stored::as_stored};
+use super::shutdown;
 pub use crate::rotation::pod_reports::ADMIN_PORT;
 use crate::{
     cluster::labels::{self, Component},
-    portal::resolve::{ResolvedPortal, ResolvedWorkload},
+    portal::{
+        resolve::{ResolvedPortal, ResolvedWorkload},
+        stored::as_stored,
+    },
 };
 
 /// The images' own user, who is nobody.
@@ -295,10 +298,4 @@ impl Files {
 #[must_use]
 pub fn strings<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
     BTreeMap::from(pairs.map(|(key, value)| (key.to_owned(), value)))
-}
-
-/// The word of a pull policy.
-#[must_use]
-pub fn pull_policy(chosen: Option<ImagePullPolicy>, default: Option<&String>) -> Option<String> {
-    chosen.map(|policy| policy.as_str().to_owned()).or_else(|| default.cloned())
 }
