@@ -87,6 +87,10 @@ pub struct CredentialsStatus {
     /// When the last change of the credential came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Time>,
+    /// When the next change is planned, by rotation.interval or by the annotation
+    /// gill-hicks.dev/rotate-at. Absent while a change is under way, and in mode Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation_time: Option<Time>,
     /// Version of the source that it came from, as the source counts. At most 512 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

@@ -11,7 +11,7 @@ pub mod portal;
 pub mod shutdown;
 pub mod stored;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,

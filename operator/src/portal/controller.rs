@@ -21,7 +21,7 @@ use super::{
     live::Live,
     malformed, pods,
     resolve::{ResolvedDatabase, ResolvedPortal, resolve},
-    status::{ReconcileOutcome, publisher::StatusPublisher, report},
+    status::{self, ReconcileOutcome, publisher::StatusPublisher},
 };
 use crate::{
     cluster::{
@@ -139,17 +139,23 @@ async fn pass(
     let children = build(&validated, credentials, &live);
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
-    match context.applier.apply(&validated, children, &own).await {
-        Ok(applied) => {
-            let outcome = ReconcileOutcome::Applied(&validated, credentials, &applied);
+    let (applied, result) = context.applier.apply(&validated, &children, &own).await;
+    match result {
+        Ok(()) => {
+            let outcome =
+                ReconcileOutcome::Applied { resolved: &validated, credentials, applied: &applied };
             let soon = publish_status(portal, namespace, context, &outcome).await?;
             let soon = [soon, applied.confirm_after()].into_iter().flatten();
             Ok(soon.fold(next_look(&validated, credentials), Duration::min))
         }
         Err(error) => {
             let error = ReconcileError::Apply(error);
-            let failure = error.failure();
-            let outcome = ReconcileOutcome::Halted(&validated, credentials, &failure);
+            let outcome = ReconcileOutcome::PartlyApplied {
+                resolved: &validated,
+                credentials,
+                applied: &applied,
+                failure: &error.failure(),
+            };
             publish_status(portal, namespace, context, &outcome).await?;
             Err(error)
         }
@@ -205,7 +211,7 @@ fn last_generation(portal: &HardwarePortal) -> u64 {
 }
 
 /// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
-/// there may be more to say: it was too early for it, or the pods are to be asked.
+/// there may be more to say: it was too early for it, or the pods are to be looked at.
 async fn publish_status(
     portal: &HardwarePortal,
     namespace: &str,
@@ -215,14 +221,16 @@ async fn publish_status(
     let name = portal.name_any();
     let live = Live::read(&context.cache, namespace, &name);
     let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
-    let pod_problems = pods::ask(&context.client, namespace, &name, last, now).await;
-    let status = report(portal, outcome, &live, &pod_problems, now);
-    let to_ask_pods = pods::next_look(Some(&status), now);
+    let pod_problems =
+        pods::find_problems(&context.client, namespace, &name, &live, last, now).await;
+    let status = status::compute(portal, outcome, &live, &pod_problems, now);
+    let to_find_problems = pods::next_search(Some(&status), now);
     // Failures come ever more slowly, and the next pass may be far.
-    let is_urgent = matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::Halted(..));
+    let is_urgent =
+        matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::PartlyApplied { .. });
     let said = context.publisher.publish(portal, status, is_urgent).await;
     let early = said.map_err(|error| ReconcileError::Status(Box::new(error)))?;
-    Ok([early, to_ask_pods].into_iter().flatten().min())
+    Ok([early, to_find_problems].into_iter().flatten().min())
 }
 
 /// When to look again without a reason: as soon as the credential asks for it, otherwise at rest.

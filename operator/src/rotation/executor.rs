@@ -399,7 +399,8 @@ impl Pass<'_> {
             ..for_pods.clone()
         });
         let mode = mysql.plan.mode;
-        Ok(Credentials { for_pods, for_migration, state, mode, trouble, is_privileged })
+        let database = None;
+        Ok(Credentials { for_pods, for_migration, state, mode, trouble, is_privileged, database })
     }
 }
 
