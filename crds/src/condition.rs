@@ -10,6 +10,11 @@ pub enum ConditionType {
     Ready,
     /// Something is on its way to what the spec asks for.
     Progressing,
+    /// The operator or a controller is at work, and nobody has to do anything. One of the two conditions
+    /// that kstatus reads; false at rest.
+    Reconciling,
+    /// Nothing advances until somebody else acts. The other condition that kstatus reads; false at rest.
+    Stalled,
     /// The database is chosen and its schema is current.
     DatabaseReady,
     /// The pods have an account for the database.
@@ -26,9 +31,11 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type, in the order in which status lists them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Progressing,
+        Self::Reconciling,
+        Self::Stalled,
         Self::DatabaseReady,
         Self::CredentialsReady,
         Self::HardwareAvailable,
@@ -43,6 +50,8 @@ impl ConditionType {
         match self {
             Self::Ready => "Ready",
             Self::Progressing => "Progressing",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
             Self::DatabaseReady => "DatabaseReady",
             Self::CredentialsReady => "CredentialsReady",
             Self::HardwareAvailable => "HardwareAvailable",
@@ -87,6 +96,10 @@ reasons! {
     AsExpected,
     /// Pods are being started, replaced or ended.
     RollingOut,
+    /// A Deployment is paused, and has something to roll out.
+    Paused,
+    /// The component has no pods, as none are wanted.
+    ScaledToZero,
     /// Too few pods are available.
     MinimumReplicasUnavailable,
     /// A pod does not get its image. The kubelet tries again by itself.
@@ -105,6 +118,10 @@ reasons! {
     EmbeddedPersistent,
     /// The database is SQLite without a volume: its data are lost with the pod.
     EmbeddedEphemeral,
+    /// The volume claim of the embedded database is not bound to a volume yet.
+    VolumePending,
+    /// The database does not answer the pods' login.
+    DatabaseUnreachable,
     /// The migration Job runs.
     Migrating,
     /// The migration Job failed.
@@ -129,8 +146,12 @@ reasons! {
     StateEncrypted,
     /// The Terraform state is older than the one that was read before, and is not used.
     StateOutdated,
-    /// The Terraform state is another one than before, and nobody said that this is intended.
+    /// The Terraform state is another one than before, and no annotation accepts it.
     StateLineageChanged,
+    /// The stored state of a rotation names accounts that are not this portal's. Nothing is done with it.
+    StateRefused,
+    /// The credential comes without its host, and its owner names none that it may be sent to.
+    HostNotNamed,
     /// The server refused the source's account. The pods keep theirs.
     RootRejected,
     /// The server cannot be reached with the source's account. The pods keep theirs.
@@ -155,16 +176,14 @@ reasons! {
     InvalidSpec,
     /// The database's host is not one that this operator may send credentials to.
     HostNotAllowed,
-    /// The stored state of a rotation names accounts that are not this portal's, or cannot be read.
-    StateRefused,
-    /// The operator may not list a kind of object, so that it does not know what exists.
-    ListForbidden,
-    /// The move would leave data behind, and nobody said that this is intended.
+    /// The move would leave data behind, and no annotation accepts that.
     DataWouldBeLost,
     /// The API server refused or did not answer; the operator tries again.
     ApiError,
     /// The API server refused a child or its pods, by quota, policy or admission webhook.
     Refused,
+    /// The operator may not list a kind of object that it depends on.
+    ListForbidden,
     /// The autoscalers have no metrics.
     MetricsUnavailable,
     /// Autoscaling is off.

@@ -1,4 +1,4 @@
-//! What the operator says about a portal.
+//! The status of a portal.
 
 use std::fmt;
 
@@ -9,17 +9,23 @@ use serde::{Deserialize, Serialize};
 use crate::database::RotationMode;
 
 /// What the operator last saw and did. It may be lost without harm: it is made anew from the cluster.
+//
+// The API server gives a new object the default. Without a status, kstatus (Helm, Flux) calls an object
+// current that no operator has seen.
 #[derive(JsonSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = serde_json::json!({"observedGeneration": -1})))]
 pub struct HardwarePortalStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that the operator has seen; -1 before it has seen any. Whether that
+    /// generation was applied, each condition says with an observedGeneration of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Address of the web page, for a browser.
+    /// Address of the web page, for a browser. Absent until it is known, and for a wildcard host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Ready, Progressing, DatabaseReady, CredentialsReady, HardwareAvailable, PortalAvailable,
-    /// AutoscalingActive and Suspended, each with a reason for machines and a message for people.
+    /// Ready, Progressing, Reconciling, Stalled, DatabaseReady, CredentialsReady, HardwareAvailable,
+    /// PortalAvailable, AutoscalingActive and Suspended, each with a reason for machines, a message for
+    /// people and the generation of the spec that it was judged for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -81,6 +87,10 @@ pub struct CredentialsStatus {
     /// When the last change of the credential came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Time>,
+    /// When the next change is planned, by rotation.interval or by the annotation
+    /// gill-hicks.dev/rotate-at. Absent while a change is under way, and in mode Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation_time: Option<Time>,
     /// Version of the source that it came from, as the source counts. At most 512 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

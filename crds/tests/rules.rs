@@ -1,6 +1,8 @@
 //! Every rule of the definition, broken once, and the definition itself.
 
-use crds::{DeletionPolicy, HardwarePortal, Rotation, RotationMode, crd_yaml};
+use crds::{
+    DeletionPolicy, HardwarePortal, HardwarePortalStatus, Rotation, RotationMode, crd_yaml,
+};
 use kube::CustomResourceExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -94,6 +96,18 @@ fn every_field_of_ours_is_described() {
             assert!(text.len() > 20, "{part}.{name} has no description worth reading");
         }
     }
+}
+
+/// Without a status, Helm and Flux call an object current that no operator has seen.
+#[test]
+fn a_new_object_has_a_status_that_is_of_no_generation() {
+    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let default = &schema["status"]["default"];
+    assert_eq!(*default, json!({"observedGeneration": -1}));
+    let status: HardwarePortalStatus = serde_json::from_value(default.clone()).expect("a status");
+    assert_eq!((status.observed_generation, status.conditions), (Some(-1), Vec::new()));
+    assert!(schema["spec"]["default"].is_null(), "a default of the spec would be stored");
 }
 
 #[test]

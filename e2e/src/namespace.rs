@@ -121,6 +121,16 @@ impl Namespace {
         .await
     }
 
+    /// Waits until the portal's latest spec, which asks for no pods, is applied.
+    pub async fn wait_until_scaled_to_zero(&self, name: &str) -> Result<HardwarePortal> {
+        eventually(&format!("portal {name} scaled to zero"), SETTLED, async || {
+            let portal: HardwarePortal = self.api().get(name).await?;
+            expect_scaled_to_zero(&portal)?;
+            Ok(portal)
+        })
+        .await
+    }
+
     /// Waits until a condition of the portal's latest spec has a status.
     pub async fn wait_for_condition(
         &self,
@@ -283,4 +293,13 @@ pub fn expect_condition(portal: &HardwarePortal, kind: &str, status: &str) -> Re
         found.message
     );
     Ok(found.clone())
+}
+
+/// The condition Ready of a portal whose latest spec asks for no pods, if nothing else is in the way.
+pub fn expect_scaled_to_zero(portal: &HardwarePortal) -> Result<Condition> {
+    let ready = expect_condition(portal, "Ready", "False")?;
+    ensure!(ready.reason == "ScaledToZero", "it is {}: {}", ready.reason, ready.message);
+    expect_condition(portal, "Reconciling", "False")?;
+    expect_condition(portal, "Stalled", "False")?;
+    Ok(ready)
 }

@@ -46,10 +46,26 @@ pub struct Credentials {
     pub trouble: Option<Trouble>,
     /// Why the database does not answer the pods' login, if it does not.
     pub database: Option<DatabaseProblem>,
-    /// When the next rotation is due.
-    pub next_rotation: Option<Timestamp>,
     /// Whether the pods' account may do more than it should.
     pub is_privileged: bool,
+}
+
+/// What the next rotations are planned for. Both are none while a rotation is under way, and in mode
+/// Follow, where only the source changes the credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlannedRotations {
+    /// When the credential reaches the age of `rotation.interval`.
+    pub by_interval: Option<Timestamp>,
+    /// When a person asked for a rotation, if it has not been made yet.
+    pub requested: Option<Timestamp>,
+}
+
+impl PlannedRotations {
+    /// The earlier of both.
+    #[must_use]
+    pub fn next(&self) -> Option<Timestamp> {
+        self.by_interval.into_iter().chain(self.requested).min()
+    }
 }
 
 /// Why a rotation does not go on, or the source says nothing.
@@ -88,23 +104,32 @@ impl Credentials {
     /// Time until the next pass without a trouble: soon while something moves, otherwise when the source
     /// is to be read, and not later than the next rotation is due.
     #[must_use]
-    pub fn next_pass(&self, poll_interval: Duration, now: Timestamp) -> Duration {
+    pub fn next_pass(&self, poll_interval: Duration, plan: &Plan, now: Timestamp) -> Duration {
         if self.state.change.is_some() {
             return IN_MOTION;
         }
-        let due = self.next_rotation.map(|due| due.duration_since(now));
-        let until = due.and_then(|due| Duration::try_from(due).ok());
+        let PlannedRotations { by_interval, requested } = self.planned(plan);
+        // A request in the past that is not met yet waits for something else than time.
+        let due = by_interval.into_iter().chain(requested.filter(|at| *at > now)).min();
+        let until = due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
         until.unwrap_or(poll_interval).clamp(IN_MOTION, poll_interval.max(IN_MOTION))
     }
-}
 
-/// When the next rotation is due: when the credential has reached its age, or when somebody asked for it.
-#[must_use]
-pub fn next_rotation(state: &State, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-    if plan.mode == RotationMode::Follow {
-        return None;
+    /// What the next rotations are planned for. It does not depend on the present time, so that the
+    /// status does not change with each pass.
+    #[must_use]
+    pub fn planned(&self, plan: &Plan) -> PlannedRotations {
+        let State { change, last_rotation, requested, not_before, .. } = &self.state;
+        if change.is_some() || self.mode == RotationMode::Follow {
+            return PlannedRotations::default();
+        }
+        // After a rotation that was rolled back, the next one waits.
+        let not_earlier = |at: Timestamp| not_before.map_or(at, |until| at.max(until));
+        let by_interval = last_rotation.and_then(|last| last.checked_add(plan.interval).ok());
+        let is_unmet = |at: &Timestamp| requested.is_none_or(|last| last < *at);
+        PlannedRotations {
+            by_interval: by_interval.map(not_earlier),
+            requested: plan.requested.filter(is_unmet).map(not_earlier),
+        }
     }
-    let by_age = state.last_rotation.and_then(|last| last.checked_add(plan.interval).ok());
-    let requested = plan.requested.filter(|at| *at > now);
-    by_age.into_iter().chain(requested).min()
 }

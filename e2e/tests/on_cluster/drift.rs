@@ -145,7 +145,7 @@ async fn a_child_that_is_deleted_in_the_moment_it_returns_returns_again() -> Res
     let namespace = Namespace::open("e2e-drift-again").await?;
     let none = json!({"autoscaling": {"disabled": true}, "replicas": 0});
     namespace.apply_portal("again", json!({"hardware": none, "portal": none})).await?;
-    namespace.wait_until_ready("again").await?;
+    namespace.wait_until_scaled_to_zero("again").await?;
     let services = namespace.api::<Service>();
     let mut last = services.get_metadata("again-hardware").await?.uid();
     let mut slowest = Duration::ZERO;

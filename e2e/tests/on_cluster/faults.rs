@@ -222,7 +222,7 @@ async fn a_name_that_is_taken_is_explained_and_what_has_it_is_left_alone() -> Re
 
     accounts.delete("taken-hardware", &DeleteParams::default()).await?;
     eventually("the portal heals by itself", walk::SETTLED, async || {
-        walker.expect_ready("taken").await
+        walker.expect_rest("taken").await
     })
     .await?;
     walker.remove("taken").await?;

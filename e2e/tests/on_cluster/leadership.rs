@@ -90,7 +90,7 @@ impl Change {
     async fn begin(namespace: &str) -> Result<Self> {
         let namespace = Namespace::open(namespace).await?;
         namespace.apply_portal("edited", spec(0)).await?;
-        namespace.wait_until_ready("edited").await?;
+        namespace.wait_until_scaled_to_zero("edited").await?;
         // Both replicas are up, one of them leads.
         let leader = eventually("two ready replicas", TAKEN_OVER * 2, async || {
             operator::leader(&namespace.client()).await

@@ -123,15 +123,23 @@ impl Child {
             return None;
         }
         let mut object = match self.kind.as_str() {
-            "ServiceAccount"
-            | "ConfigMap"
-            | "NetworkPolicy"
-            | "PodDisruptionBudget"
-            | "Ingress" => DynamicObject { data: Value::Null, ..self.read() },
+            "ServiceAccount" | "ConfigMap" | "NetworkPolicy" | "PodDisruptionBudget" => {
+                DynamicObject { data: Value::Null, ..self.read() }
+            }
+            // Its address.
+            "Ingress" => {
+                let mut ingress = self.read();
+                keep(&mut ingress.data, "", &["status"]);
+                ingress
+            }
             "Service" | "HorizontalPodAutoscaler" => self.read(),
             "Deployment" => {
                 let mut deployment = self.read();
-                keep(&mut deployment.data, "/spec", &["replicas", "strategy", "template"]);
+                keep(
+                    &mut deployment.data,
+                    "/spec",
+                    &["paused", "replicas", "strategy", "template"],
+                );
                 keep(&mut deployment.data, "/spec/template", &["spec"]);
                 keep(&mut deployment.data, "/spec/template/spec", &["containers", "volumes"]);
                 keep(&mut deployment.data, "/spec/template/spec/containers/0", &["image"]);
@@ -542,7 +550,8 @@ mod tests {
         deployment.metadata.generation = Some(3);
         deployment.data = json!({
             "spec": {
-                "replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"a": "b"}},
+                "paused": true, "replicas": 2, "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": {"a": "b"}},
                 "template": {
                     "metadata": {"labels": {"a": "b"}},
                     "spec": {
@@ -563,7 +572,7 @@ mod tests {
         let settled = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
         let kept = json!({
             "spec": {
-                "replicas": 2, "strategy": {"type": "Recreate"},
+                "paused": true, "replicas": 2, "strategy": {"type": "Recreate"},
                 "template": {"spec": {
                     "containers": [{"image": "portal:1"}], "volumes": [{"name": "data"}],
                 }},
@@ -584,5 +593,18 @@ mod tests {
         cache.settle("n", "a", &whole);
         let newer = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
         assert_eq!(newer.read().data, deployment.data, "nothing is known of this version");
+    }
+
+    #[test]
+    fn of_a_settled_ingress_its_address_is_kept() {
+        let (cache, mut listed) = (cache(), HashSet::new());
+        let status = json!({"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}});
+        let mut ingress = service("a", "a-portal");
+        ingress.data = json!({"spec": {"rules": []}, "status": status});
+        cache.note("Ingress", Event::Apply(ingress), |it| it, &mut listed);
+        let whole = cache.get("n", "a", "Ingress", "a-portal").expect("it was seen");
+        cache.settle("n", "a", &whole);
+        let settled = cache.get("n", "a", "Ingress", "a-portal").expect("it is there");
+        assert_eq!(settled.read().data, json!({"status": status}));
     }
 }

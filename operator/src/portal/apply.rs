@@ -28,6 +28,7 @@ use super::{
 use crate::cluster::{
     api_error,
     cache::{Child, SECRET, resource_of},
+    names,
     retry::TAKEN,
     secrets::OwnSecrets,
 };
@@ -42,21 +43,42 @@ const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
 /// field it would no longer render is not there either, and need not write everything anew.
 const RENDERED_ANNOTATION: &str = "gill-hicks.dev/rendered";
 
-/// The children as they are after they were applied. Only [`Applier::apply`] makes one.
+/// The children that hold what was rendered, as they are. Outside of tests, only
+/// [`Applier::apply`] makes one.
 #[derive(Debug, Default)]
 pub struct Applied {
     children: Vec<Arc<Child>>,
+    holds_credentials: bool,
     /// When to look again whether the watches have shown every write; none if they have.
     confirm_after: Option<Duration>,
 }
 
 impl Applied {
+    /// Children as they are after they were applied.
+    #[cfg(test)]
+    pub(super) fn of(children: Vec<Child>, holds_credentials: bool) -> Self {
+        let children = children.into_iter().map(Arc::new).collect();
+        Self { children, holds_credentials, confirm_after: None }
+    }
+
     /// The child of this kind and name.
     #[must_use]
     pub fn get(&self, kind: &str, name: &str) -> Option<DynamicObject> {
         let mut children = self.children.iter();
         let found = children.find(|child| child.kind == kind && child.name == name);
         found.map(|child| child.read())
+    }
+
+    /// Whether the child of this kind and name is known to hold what was rendered.
+    #[must_use]
+    pub fn contains(&self, kind: &str, name: &str) -> bool {
+        self.children.iter().any(|child| child.kind == kind && child.name == name)
+    }
+
+    /// Whether the pods' Secret is known to hold the credentials file that was rendered.
+    #[must_use]
+    pub fn holds_credentials(&self) -> bool {
+        self.holds_credentials
     }
 
     /// When to look again whether the watches have shown every write; none if they have.
@@ -102,13 +124,34 @@ impl Applier {
         self.written.retain(is_alive);
     }
 
-    /// Writes what differs and removes what is no longer wanted.
+    /// Writes what differs and removes what is no longer wanted. The first error ends it; the children
+    /// that were applied until then are returned with it.
     pub async fn apply(
         &self,
         portal: &ResolvedPortal,
-        children: Children,
+        children: &Children,
         live: &OwnSecrets<'_>,
-    ) -> Result<Applied, ApplyError> {
+    ) -> (Applied, Result<(), ApplyError>) {
+        let mut pass = ChildrenWriter { applier: self, portal, live, applied: Applied::default() };
+        let outcome = pass.put_children(children).await;
+        pass.applied.holds_credentials = pass.holds_credentials(&children.secrets);
+        let is_pending =
+            self.written.of(&portal.owner.uid, |records| records.values().any(Record::is_pending));
+        pass.applied.confirm_after = is_pending.then_some(LAG);
+        (pass.applied, outcome)
+    }
+}
+
+/// One pass over one portal's children.
+struct ChildrenWriter<'a> {
+    applier: &'a Applier,
+    portal: &'a ResolvedPortal,
+    live: &'a OwnSecrets<'a>,
+    applied: Applied,
+}
+
+impl ChildrenWriter<'_> {
+    async fn put_children(&mut self, children: &Children) -> Result<(), ApplyError> {
         // Without `..`: a kind of child that is not applied does not compile.
         let Children {
             service_accounts,
@@ -125,41 +168,39 @@ impl Applier {
             disruption_budgets,
             ingresses,
         } = children;
-        let mut pass = ChildrenWriter { applier: self, portal, live, applied: Applied::default() };
-        pass.put_all(&service_accounts).await?;
-        pass.put_all(&secrets).await?;
-        pass.put_all(&config_maps).await?;
-        pass.put_all(&volume_claims).await?;
-        pass.put_all(&services).await?;
-        pass.put_all(&network_policies).await?;
-        if let Some(job) = &migration {
-            pass.put_migration(job).await?;
+        self.put_all(service_accounts).await?;
+        self.put_all(secrets).await?;
+        self.put_all(config_maps).await?;
+        self.put_all(volume_claims).await?;
+        self.put_all(services).await?;
+        self.put_all(network_policies).await?;
+        if let Some(job) = migration {
+            self.put_migration(job).await?;
         }
-        for deployment in &deployments {
+        for deployment in deployments {
             let name = deployment.name_any();
             let scaling = scaling.iter().find(|(its, _)| *its == name).map(|(_, scaling)| scaling);
-            pass.put_deployment(deployment, scaling).await?;
+            self.put_deployment(deployment, scaling).await?;
         }
-        pass.put_all(&autoscalers).await?;
-        pass.put_all(&disruption_budgets).await?;
-        pass.put_all(&ingresses).await?;
-        pass.prune(&blocked_by_migration).await?;
-        let is_pending =
-            self.written.of(&portal.owner.uid, |records| records.values().any(Record::is_pending));
-        pass.applied.confirm_after = is_pending.then_some(LAG);
-        Ok(pass.applied)
+        self.put_all(autoscalers).await?;
+        self.put_all(disruption_budgets).await?;
+        self.put_all(ingresses).await?;
+        self.prune(blocked_by_migration).await
     }
-}
 
-/// One pass over one portal's children.
-struct ChildrenWriter<'a> {
-    applier: &'a Applier,
-    portal: &'a ResolvedPortal,
-    live: &'a OwnSecrets<'a>,
-    applied: Applied,
-}
+    /// Whether the pods can read the credentials file that was rendered. That depends neither on the
+    /// other children, of which one may be refused, nor on the other key of the same Secret.
+    fn holds_credentials(&self, secrets: &[Secret]) -> bool {
+        let name = names::database_secret(&self.portal.name);
+        if self.applied.contains(SECRET, &name) {
+            return true;
+        }
+        let file = |secret: &Secret| secret.data.as_ref()?.get(names::CREDENTIALS_KEY).cloned();
+        let rendered = secrets.iter().find(|secret| secret.name_any() == name).and_then(file);
+        let known = self.see(SECRET, &name).and_then(|seen| self.live.known(&seen));
+        rendered.is_some() && rendered == known.as_ref().and_then(file)
+    }
 
-impl ChildrenWriter<'_> {
     async fn put_all<K>(&mut self, objects: &[K]) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = ()> + Serialize,
@@ -455,7 +496,7 @@ fn hash_of(rendered: &Value) -> [u8; 32] {
 /// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make
 /// Jobs in a row.
 fn has_failed_and_rested(job: &DynamicObject) -> bool {
-    if !matches!(Migration::read(job), Migration::Failed(_)) {
+    if !matches!(Migration::read(job), Migration::Failed { .. }) {
         return false;
     }
     let conditions = job.data.pointer("/status/conditions").and_then(Value::as_array);

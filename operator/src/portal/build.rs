@@ -10,7 +10,7 @@ pub mod pod;
 pub mod portal;
 pub mod shutdown;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,

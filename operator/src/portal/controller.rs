@@ -21,7 +21,7 @@ use super::{
     live::Live,
     malformed, pods,
     resolve::{ResolvedDatabase, ResolvedPortal, resolve},
-    status::{ReconcileOutcome, report},
+    status::{self, ReconcileOutcome},
 };
 use crate::{
     cluster::{Guarded, retry::Retry, secrets::OwnSecrets},
@@ -114,17 +114,23 @@ async fn run_steps(
     let children = build(&resolved, credentials, &live);
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
-    match context.applier.apply(&resolved, children, &own).await {
-        Ok(applied) => {
-            let outcome = ReconcileOutcome::Applied(&resolved, credentials, &applied);
+    let (applied, result) = context.applier.apply(&resolved, &children, &own).await;
+    match result {
+        Ok(()) => {
+            let outcome =
+                ReconcileOutcome::Applied { resolved: &resolved, credentials, applied: &applied };
             let soon = publish_status(portal, namespace, context, &outcome).await?;
             let soon = [soon, applied.confirm_after()].into_iter().flatten().min();
             Ok(next_pass(&resolved, credentials, soon))
         }
         Err(error) => {
             let error = ReconcileError::Apply(error);
-            let failure = error.failure();
-            let outcome = ReconcileOutcome::Halted(&resolved, credentials, &failure);
+            let outcome = ReconcileOutcome::PartlyApplied {
+                resolved: &resolved,
+                credentials,
+                applied: &applied,
+                failure: &error.failure(),
+            };
             publish_status(portal, namespace, context, &outcome).await?;
             Err(error)
         }
@@ -211,7 +217,7 @@ async fn publish_unlisted(
 }
 
 /// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
-/// there may be more to say: it was too early for it, or the pods are to be asked.
+/// there may be more to say: it was too early for it, or the pods are to be looked at.
 async fn publish_status(
     portal: &HardwarePortal,
     namespace: &str,
@@ -221,14 +227,16 @@ async fn publish_status(
     let name = portal.name_any();
     let live = Live::read(&context.cache, namespace, &name);
     let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
-    let pod_problems = pods::ask(&context.client, namespace, &name, last, now).await;
-    let status = report(portal, outcome, &live, &pod_problems, now);
-    let to_ask_pods = pods::next_look(Some(&status), now);
+    let pod_problems =
+        pods::find_problems(&context.client, namespace, &name, &live, last, now).await;
+    let status = status::compute(portal, outcome, &live, &pod_problems, now);
+    let to_find_problems = pods::next_search(Some(&status), now);
     // Failures come ever more slowly, and the next pass may be far.
-    let is_urgent = matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::Halted(..));
+    let is_urgent =
+        matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::PartlyApplied { .. });
     let said = context.publisher.publish(portal, status, is_urgent).await;
     let early = said.map_err(|error| ReconcileError::Status(Box::new(error)))?;
-    Ok([early, to_ask_pods].into_iter().flatten().min())
+    Ok([early, to_find_problems].into_iter().flatten().min())
 }
 
 /// The next pass: as soon as the status or the credential asks for it, otherwise at rest.
@@ -246,7 +254,9 @@ fn next_pass(
     let soon = soon.unwrap_or(Duration::MAX);
     match &credentials.trouble {
         Some(trouble) => Next::Retry(trouble.retry.clone(), poll_interval.min(soon)),
-        None => Next::After(credentials.next_pass(poll_interval, now).min(soon)),
+        None => {
+            Next::After(credentials.next_pass(poll_interval, &mysql.request.plan, now).min(soon))
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! An object that the API server has stored but that cannot be read as a portal: the definition's
-//! schema is a little wider than what a portal can be. Nothing is done for it, and its owner is told.
+//! An object that the API server has stored but that cannot be read as a portal: the CRD's schema is a
+//! little wider than what a portal can be. Nothing is done for it, and its status and an event say why.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub async fn explain(
     let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
     let name = invalid.metadata.name.clone().unwrap_or_default();
     counter!("reconcile_total", "outcome" => "malformed").increment(1);
-    match tell(invalid, &namespace, &name, client, events).await {
+    match publish(invalid, &namespace, &name, client, events).await {
         Ok(()) => Action::await_change(),
         Err(error) => {
             warn!(namespace, name, %error, "failed to say that an object is no HardwarePortal");
@@ -42,7 +42,7 @@ pub async fn explain(
     }
 }
 
-async fn tell(
+async fn publish(
     invalid: &InvalidObject,
     namespace: &str,
     name: &str,
@@ -59,12 +59,12 @@ async fn tell(
         "the object cannot be read as a HardwarePortal: {}; correct the value, until then what runs is left alone",
         invalid.error
     );
-    let Some(conditions) = conditions(&object, &message, Timestamp::now()) else { return Ok(()) };
+    let Some(status) = status(&object, &message, Timestamp::now()) else { return Ok(()) };
     warn!(namespace, name, error = invalid.error, "an object is no HardwarePortal");
-    let patch = json!({"status": {"conditions": conditions}});
+    let patch = json!({"status": status});
     match portals.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => {}
-        // Deleted meanwhile: nobody is left to be told.
+        // Deleted meanwhile.
         Err(kube::Error::Api(error)) if error.code == 404 => return Ok(()),
         Err(error) => return Err(error),
     }
@@ -73,30 +73,37 @@ async fn tell(
     Ok(())
 }
 
-/// The conditions with Ready and Progressing as they are now; none if they say so already. The others
-/// stay as they are.
-fn conditions(object: &DynamicObject, message: &str, now: Timestamp) -> Option<Vec<Value>> {
-    let old = object.data.pointer("/status/conditions").and_then(Value::as_array);
-    let old = old.map(Vec::as_slice).unwrap_or_default();
+/// The conditions of an object that only a change of it helps. The others stay as they are.
+const JUDGED: [(ConditionType, &str); 4] = [
+    (ConditionType::Ready, "False"),
+    (ConditionType::Progressing, "False"),
+    (ConditionType::Reconciling, "False"),
+    (ConditionType::Stalled, "True"),
+];
+
+/// The part of the status that changes; none if it is like this already.
+fn status(object: &DynamicObject, message: &str, now: Timestamp) -> Option<Value> {
+    let old = object.data.get("status").unwrap_or(&Value::Null);
+    let conditions = old["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let generation = object.metadata.generation;
-    let find = |kind: &str| old.iter().find(|condition| condition["type"] == kind);
-    let kinds = [ConditionType::Ready, ConditionType::Progressing].map(ConditionType::as_str);
-    let is_said = kinds.iter().all(|kind| {
-        find(kind).is_some_and(|condition| {
-            condition["status"] == "False"
-                && condition["message"] == message
-                && condition["observedGeneration"] == json!(generation)
+    let find = |kind: ConditionType, status: &str| {
+        let mut conditions = conditions.iter();
+        conditions.find(|one| one["type"] == kind.as_str() && one["status"] == status)
+    };
+    let is_written = JUDGED.iter().all(|(kind, status)| {
+        find(*kind, status).is_some_and(|condition| {
+            condition["message"] == message && condition["observedGeneration"] == json!(generation)
         })
     });
-    if is_said {
+    if is_written && old["observedGeneration"] == json!(generation) {
         return None;
     }
-    let said = kinds.map(|kind| {
-        let same = find(kind).filter(|condition| condition["status"] == "False");
+    let judged = JUDGED.map(|(kind, status)| {
+        let same = find(kind, status);
         let since = same.and_then(|same| same["lastTransitionTime"].as_str()?.parse().ok());
         let condition = Condition {
-            type_: kind.to_owned(),
-            status: "False".to_owned(),
+            type_: kind.as_str().to_owned(),
+            status: status.to_owned(),
             reason: Reason::InvalidSpec.as_str().to_owned(),
             message: message.to_owned(),
             observed_generation: generation,
@@ -104,9 +111,11 @@ fn conditions(object: &DynamicObject, message: &str, now: Timestamp) -> Option<V
         };
         serde_json::to_value(condition).expect("plain data")
     });
-    let others =
-        old.iter().filter(|condition| !kinds.iter().any(|kind| condition["type"] == *kind));
-    Some(said.into_iter().chain(others.cloned()).collect())
+    let is_judged =
+        |condition: &&Value| JUDGED.iter().any(|(kind, _)| condition["type"] == kind.as_str());
+    let others = conditions.iter().filter(|condition| !is_judged(condition));
+    let conditions: Vec<Value> = judged.into_iter().chain(others.cloned()).collect();
+    Some(json!({"observedGeneration": generation, "conditions": conditions}))
 }
 
 #[cfg(test)]
@@ -115,34 +124,46 @@ mod tests {
     use kube::api::DynamicObject;
     use serde_json::{Value, json};
 
-    use super::conditions;
+    use super::status;
 
-    fn object(conditions: &[Value]) -> DynamicObject {
+    fn object(status: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
-            "metadata": {"name": "p", "generation": 3},
-            "status": {"conditions": conditions},
+            "metadata": {"name": "p", "generation": 3}, "status": status,
         }))
         .expect("an object")
     }
 
     #[test]
-    fn it_is_said_once_and_the_other_conditions_stay() {
+    fn it_is_written_once_as_stalled_and_the_other_conditions_stay() {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
         let available = json!({
             "type": "HardwareAvailable", "status": "True", "reason": "AsExpected", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
-        let said =
-            conditions(&object(std::slice::from_ref(&available)), "no", now).expect("to be said");
-        assert_eq!(said.len(), 3);
-        assert_eq!(said[0]["type"], "Ready");
-        assert_eq!(said[0]["observedGeneration"], 3);
-        assert_eq!(said[2], available);
+        let before = json!({"observedGeneration": -1, "conditions": [available]});
+        let written = status(&object(&before), "no", now).expect("it is new");
+        assert_eq!(written["observedGeneration"], 3);
+        let conditions = written["conditions"].as_array().expect("a list");
+        let found: Vec<(&str, &str)> = conditions
+            .iter()
+            .filter_map(|one| Some((one["type"].as_str()?, one["status"].as_str()?)))
+            .collect();
+        let expected = [
+            ("Ready", "False"),
+            ("Progressing", "False"),
+            ("Reconciling", "False"),
+            ("Stalled", "True"),
+            ("HardwareAvailable", "True"),
+        ];
+        assert_eq!(found, expected);
+        assert!(conditions[..4].iter().all(|one| one["observedGeneration"] == 3));
+        assert_eq!(conditions[4], available);
 
-        assert_eq!(conditions(&object(&said), "no", now), None);
+        assert_eq!(status(&object(&written), "no", now), None);
         let later: Timestamp = "2026-01-03T00:00:00Z".parse().expect("a time");
-        let again = conditions(&object(&said), "another cause", later).expect("to be said");
-        assert_eq!(again[0]["lastTransitionTime"], "2026-01-02T00:00:00Z", "still False");
+        let again = status(&object(&written), "another cause", later).expect("it is new");
+        let since = &again["conditions"][0]["lastTransitionTime"];
+        assert_eq!(since, "2026-01-02T00:00:00Z", "still False");
     }
 }

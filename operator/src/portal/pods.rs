@@ -1,31 +1,43 @@
-//! Why pods do not start. A Deployment says only how many are missing, so the pods are asked, but not
-//! before something has been amiss for a while: at rest, and while all goes well, they cost no request.
+//! Why pods do not start. A Deployment or a Job says only how many are missing, so the pods are listed,
+//! and where a Job has none, the events about it. Both happen only after something has not been as it
+//! should be for a while: at rest, and while all goes well, they cost no request.
 
 use std::time::Duration;
 
 use crds::{ConditionType, HardwarePortalStatus, Reason};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::{
+    core::v1::{ContainerState, ContainerStatus, Pod},
+    events::v1::Event,
+};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use tracing::warn;
 
-use crate::cluster::labels::{self, Component};
+use super::live::{Live, Migration};
+use crate::cluster::{
+    api_error,
+    labels::{self, Component},
+};
 
-/// How long something may be amiss before the pods are asked: longer than a start takes when the
-/// images are on the node.
+/// How long something may not be as it should be before the pods are listed: longer than a start takes
+/// when the images are on the node.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
-/// The pods are asked again after as long as it has been amiss already, but at least this often.
+/// The pods are listed again after as long as it has lasted already, but at least this often.
 const SELDOM: SignedDuration = SignedDuration::from_mins(2);
 /// Enough to find a cause in; all pods of a Deployment are made alike.
 const PODS: u32 = 50;
+/// Enough to find the latest refusal in: events about the same cause are counted in one.
+const EVENTS: u32 = 50;
 
 /// Reasons, besides those of the Deployments, that the pods can explain or that came from them.
-const ABOUT_PODS: [Reason; 5] = [
+const ABOUT_PODS: [Reason; 7] = [
     Reason::Migrating,
+    Reason::MigrationFailed,
     Reason::ImagePullBackOff,
     Reason::CrashLoopBackOff,
     Reason::ContainerNotCreated,
     Reason::Unschedulable,
+    Reason::ProgressDeadlineExceeded,
 ];
 
 /// Why one pod does not do its work.
@@ -48,6 +60,12 @@ impl PodProblems {
         Self(vec![(component.as_str(), problem)])
     }
 
+    fn with(mut self, component: Component, problem: PodProblem) -> Self {
+        self.0.retain(|(its, _)| *its != component.as_str());
+        self.0.push((component.as_str(), problem));
+        self
+    }
+
     /// The problem of one component, if it has one.
     #[must_use]
     pub fn of(&self, component: Component) -> Option<&PodProblem> {
@@ -57,57 +75,115 @@ impl PodProblems {
 }
 
 /// What keeps a portal's pods from working; nothing unless its last status has been bad for a while.
-pub async fn ask(
+pub async fn find_problems(
     client: &Client,
     namespace: &str,
     portal: &str,
+    live: &Live,
     last: Option<&HardwarePortalStatus>,
     now: Timestamp,
 ) -> PodProblems {
-    if amiss_for(last, now).is_none_or(|time| time < PATIENCE) {
+    if bad_for(last, now).is_none_or(|time| time < PATIENCE) {
         return PodProblems::default();
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let selector = format!("{}={portal}", labels::INSTANCE);
-    match pods.list(&ListParams::default().labels(&selector).limit(PODS)).await {
+    let found = match pods.list(&ListParams::default().labels(&selector).limit(PODS)).await {
         Ok(pods) => find(&pods.items),
         Err(error) => {
-            warn!(namespace, name = portal, %error, "failed to ask the pods what keeps them");
+            warn!(namespace, name = portal, %error, "failed to list the pods of a portal");
             PodProblems::default()
         }
-    }
+    };
+    let Some(job) = job_without_pods(live, now) else { return found };
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let selector = format!("regarding.name={job},reason=FailedCreate");
+    let events = match events.list(&ListParams::default().fields(&selector).limit(EVENTS)).await {
+        Ok(events) => events.items,
+        Err(error) => {
+            warn!(namespace, name = portal, %error, "failed to list the events about a Job");
+            Vec::new()
+        }
+    };
+    found.with(Component::Migration, explain_missing_pods(job, &events))
 }
 
-/// When to ask the pods, or to ask them again. The end of a problem moves the Deployment and needs no
-/// look.
+/// When to list the pods, or to list them again. The end of a problem moves the Deployment and needs no
+/// request.
 #[must_use]
-pub fn next_look(last: Option<&HardwarePortalStatus>, now: Timestamp) -> Option<Duration> {
-    let amiss = amiss_for(last, now)?;
-    let rest = if amiss < PATIENCE { PATIENCE - amiss } else { amiss.min(SELDOM) };
+pub fn next_search(last: Option<&HardwarePortalStatus>, now: Timestamp) -> Option<Duration> {
+    let bad = bad_for(last, now)?;
+    let rest = if bad < PATIENCE { PATIENCE - bad } else { bad.min(SELDOM) };
     Some(rest.unsigned_abs().max(Duration::from_secs(1)))
 }
 
 /// How long the pods have not been as they should be.
-fn amiss_for(last: Option<&HardwarePortalStatus>, now: Timestamp) -> Option<SignedDuration> {
+fn bad_for(last: Option<&HardwarePortalStatus>, now: Timestamp) -> Option<SignedDuration> {
     let conditions = last?.conditions.iter();
-    let is_amiss = |kind: &str, status: &str, reason: &str| {
+    let is_bad = |kind: &str, status: &str, reason: &str| {
         let is = |wanted: ConditionType| kind == wanted.as_str();
         let is_about_pods = ABOUT_PODS.iter().any(|word| word.as_str() == reason);
         if is(ConditionType::Progressing) {
             status == "True" || is_about_pods
         } else if is(ConditionType::DatabaseReady) {
-            is_about_pods
+            // Refused is said of the Job's pods only, and only as long as the events are listed.
+            is_about_pods || reason == Reason::Refused.as_str()
         } else {
             let is_of_pods =
                 is(ConditionType::HardwareAvailable) || is(ConditionType::PortalAvailable);
-            is_of_pods && status == "False"
+            is_of_pods && status == "False" && reason != Reason::ScaledToZero.as_str()
         }
     };
     let since = conditions
-        .filter(|condition| is_amiss(&condition.type_, &condition.status, &condition.reason))
+        .filter(|condition| is_bad(&condition.type_, &condition.status, &condition.reason))
         .map(|condition| condition.last_transition_time.0)
         .min()?;
     Some(now.duration_since(since))
+}
+
+/// A migration that has been running for a while without a pod.
+fn job_without_pods(live: &Live, now: Timestamp) -> Option<&str> {
+    let is_without = |job: &Migration| match job {
+        Migration::Running { since: Some(since), had_pods: false } => {
+            now.duration_since(*since) >= PATIENCE
+        }
+        Migration::Running { .. } | Migration::Succeeded | Migration::Failed { .. } => false,
+    };
+    live.jobs.iter().find(|(_, job)| is_without(job)).map(|(name, _)| name.as_str())
+}
+
+/// Why a Job has no pod: its controller publishes an event when the API server refuses one.
+fn explain_missing_pods(job: &str, events: &[Event]) -> PodProblem {
+    let latest = events.iter().max_by_key(|event| last_seen(event));
+    match latest.and_then(|event| event.note.as_deref()) {
+        Some(note) => refused_pods(note),
+        None => PodProblem {
+            reason: Reason::Migrating,
+            message: format!(
+                "no pod of Job {job} has been made; kubectl describe job {job} says why"
+            ),
+        },
+    }
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+    let legacy = event.deprecated_last_timestamp.as_ref().map(|time| time.0);
+    let first = event.event_time.as_ref().map(|time| time.0);
+    let created = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    [series, legacy, first, created].into_iter().flatten().max()
+}
+
+/// Pods that the API server refused, in the words of the controller that tried to make them.
+#[must_use]
+pub fn refused_pods(message: &str) -> PodProblem {
+    // What comes before names the pod, which is another one at each try.
+    let why = message.split_once("is forbidden: ").map_or(message, |(_, why)| why);
+    let advice = api_error::advice(message).map(|advice| format!("; {advice}"));
+    PodProblem {
+        reason: Reason::Refused,
+        message: format!("its pods are refused: {why}{}", advice.unwrap_or_default()),
+    }
 }
 
 /// The first problem of each component, in the order of the pods' names.
@@ -216,7 +292,10 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
-    use super::{Component, PodProblems, amiss_for, find, next_look};
+    use super::{
+        Component, Live, Migration, PodProblems, bad_for, explain_missing_pods, find,
+        job_without_pods, next_search,
+    };
 
     fn pod(name: &str, component: &str, status: &Value) -> Pod {
         serde_json::from_value(json!({
@@ -300,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_work_start_or_go_are_no_trouble() {
+    fn pods_that_work_start_or_end_have_no_problem() {
         let mut going = pod("p-1", "hardware", &waiting("ImagePullBackOff", "m"));
         going.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
@@ -318,9 +397,9 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_asked_after_ten_seconds_and_ever_more_seldom() {
+    fn pods_are_listed_after_ten_seconds_and_then_less_and_less_often() {
         let started: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let amiss = status(&json!([condition(
+        let bad = status(&json!([condition(
             "HardwareAvailable",
             "False",
             "MinimumReplicasUnavailable",
@@ -328,16 +407,16 @@ mod tests {
         )]));
         let after = |seconds: i64| started + SignedDuration::from_secs(seconds);
         for (passed, expected) in [(0, 10), (4, 6), (10, 10), (40, 40), (90, 90), (4000, 120)] {
-            let look = next_look(Some(&amiss), after(passed)).expect("a time to look");
+            let look = next_search(Some(&bad), after(passed)).expect("a time");
             assert_eq!(look.as_secs(), expected, "after {passed} s");
         }
     }
 
     #[test]
-    fn a_portal_at_rest_asks_nobody() {
+    fn at_rest_and_where_no_pod_knows_more_none_is_listed() {
         let at = "2026-01-01T00:00:00Z";
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().expect("a time");
-        for (kind, value, reason, is_amiss) in [
+        for (kind, value, reason, is_bad) in [
             ("HardwareAvailable", "True", "AsExpected", false),
             ("Progressing", "False", "AsExpected", false),
             ("Progressing", "False", "SuspendedBySpec", false),
@@ -346,14 +425,63 @@ mod tests {
             ("Progressing", "False", "SourceNotFound", false),
             // By the Deployment's own word, or of another child: no pod knows more.
             ("Progressing", "False", "Refused", false),
+            ("HardwareAvailable", "False", "ScaledToZero", false),
+            ("DatabaseReady", "False", "DatabaseUnreachable", false),
+            ("Progressing", "False", "Paused", false),
             ("DatabaseReady", "False", "Migrating", true),
+            // The Job is made anew after a minute.
+            ("DatabaseReady", "False", "MigrationFailed", true),
+            // Of the Job's pods: without a look at the events, the next status would not know.
+            ("DatabaseReady", "False", "Refused", true),
             ("Progressing", "True", "RollingOut", true),
             ("Progressing", "False", "ImagePullBackOff", true),
+            ("Progressing", "False", "ProgressDeadlineExceeded", true),
             ("PortalAvailable", "False", "MinimumReplicasUnavailable", true),
         ] {
             let last = status(&json!([condition(kind, value, reason, at)]));
-            assert_eq!(amiss_for(Some(&last), now).is_some(), is_amiss, "{kind} {value} {reason}");
+            assert_eq!(bad_for(Some(&last), now).is_some(), is_bad, "{kind} {value} {reason}");
         }
-        assert_eq!(next_look(None, now), None);
+        assert_eq!(next_search(None, now), None);
+    }
+
+    #[test]
+    fn a_job_whose_pods_are_refused_is_found_by_its_events() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
+        let live = |seconds: i64, had_pods: bool| {
+            let since = Some(now - SignedDuration::from_secs(seconds));
+            let job = Migration::Running { since, had_pods };
+            Live { jobs: [("p-migrate-1".to_owned(), job)].into(), ..Live::default() }
+        };
+        assert_eq!(job_without_pods(&live(10, false), now), Some("p-migrate-1"));
+        assert_eq!(job_without_pods(&live(9, false), now), None, "it may come");
+        assert_eq!(job_without_pods(&live(60, true), now), None, "its pods can be looked at");
+
+        let event = |time: &str, note: &str| {
+            serde_json::from_value(json!({
+                "metadata": {"name": time, "namespace": "n"},
+                "regarding": {"kind": "Job", "name": "p-migrate-1"}, "reason": "FailedCreate",
+                "note": note, "deprecatedLastTimestamp": time, "eventTime": null,
+            }))
+            .expect("an event")
+        };
+        let quota = |pod: &str, quota: &str| {
+            format!("Error creating: pods \"{pod}\" is forbidden: exceeded quota: {quota}")
+        };
+        let events = [
+            event("2026-01-01T00:00:20Z", &quota("p-migrate-1-x", "newer")),
+            event("2026-01-01T00:00:10Z", &quota("p-migrate-1-y", "older")),
+        ];
+        let found = explain_missing_pods("p-migrate-1", &events);
+        assert_eq!(found.reason, Reason::Refused);
+        assert_eq!(
+            found.message,
+            "its pods are refused: exceeded quota: newer; raise the ResourceQuota of this namespace, or lower what the spec asks for"
+        );
+        let found = explain_missing_pods("p-migrate-1", &[]);
+        assert_eq!(found.reason, Reason::Migrating);
+        assert_eq!(
+            found.message,
+            "no pod of Job p-migrate-1 has been made; kubectl describe job p-migrate-1 says why"
+        );
     }
 }

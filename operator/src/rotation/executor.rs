@@ -32,7 +32,6 @@ use super::{
         self, Effect, ObservedLogin, Obstacle, Outcome, Phase, Place, PodReport, State, Step,
     },
     mysql::{AccountName, Slot, SqlError},
-    next_rotation,
     pod_reports::PodReports,
     request::Request,
     retirement,
@@ -519,7 +518,6 @@ impl<'a, W: World> Execution<'a, W> {
             mode: request.plan.mode,
             trouble,
             database: database.map(|(_, message)| DatabaseProblem { message }),
-            next_rotation: next_rotation(&state, &request.plan, now),
             is_privileged: last_try.is_privileged,
             state,
         })

@@ -85,7 +85,7 @@ impl Rotating {
         let uid = walker.apply(PORTAL, &spec).await?;
         last_rotation(namespace, PORTAL).await?;
         eventually(&format!("a portal at rest in {name}"), SETTLED, async || {
-            walker.expect_ready(PORTAL).await
+            walker.expect_rest(PORTAL).await
         })
         .await?;
         operator.stop().await?;

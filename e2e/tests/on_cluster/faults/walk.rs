@@ -10,7 +10,7 @@ use e2e::{
     database::Database,
     fault::{Fault, Faults},
     in_process::Operator,
-    namespace::expect_condition,
+    namespace::{expect_condition, expect_scaled_to_zero},
     owned,
     program::run_in_shell,
     setting, source,
@@ -257,9 +257,10 @@ impl Walker {
         Ok(expect_condition(&portal, "Ready", "False")?.message)
     }
 
-    pub(super) async fn expect_ready(&self, portal: &str) -> Result<()> {
+    /// Whether all is as the spec asks, which is that there are no pods.
+    pub(super) async fn expect_rest(&self, portal: &str) -> Result<()> {
         let portal: HardwarePortal = self.namespace.api().get(portal).await?;
-        expect_condition(&portal, "Ready", "True").map(drop)
+        expect_scaled_to_zero(&portal).map(drop)
     }
 
     /// Starts an operator for it.

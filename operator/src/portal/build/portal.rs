@@ -31,6 +31,12 @@ pub const PORT: i32 = 5000;
 /// The policy with TLS 1.3 and 1.2 only; a load balancer's default is from 2016.
 const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 
+/// Annotation with the listeners of a load balancer of AWS, as JSON.
+pub const LISTEN_PORTS_ANNOTATION: &str = "alb.ingress.kubernetes.io/listen-ports";
+
+/// Annotation with the certificate of a load balancer of AWS.
+pub const CERTIFICATE_ANNOTATION: &str = "alb.ingress.kubernetes.io/certificate-arn";
+
 /// The Deployment of the web page.
 #[must_use]
 pub fn deployment(portal: &ResolvedPortal) -> Deployment {
@@ -134,11 +140,11 @@ fn alb_annotations(alb: &Alb) -> BTreeMap<String, String> {
         ("alb.ingress.kubernetes.io/healthcheck-path", "/healthz".to_owned()),
         ("alb.ingress.kubernetes.io/target-group-attributes", attributes),
         ("alb.ingress.kubernetes.io/ssl-policy", SSL_POLICY.to_owned()),
-        ("alb.ingress.kubernetes.io/listen-ports", r#"[{"HTTP":80},{"HTTPS":443}]"#.to_owned()),
+        (LISTEN_PORTS_ANNOTATION, r#"[{"HTTP":80},{"HTTPS":443}]"#.to_owned()),
         ("alb.ingress.kubernetes.io/ssl-redirect", "443".to_owned()),
     ]);
     if let Some(arn) = &alb.certificate_arn {
-        annotations.insert("alb.ingress.kubernetes.io/certificate-arn".to_owned(), arn.clone());
+        annotations.insert(CERTIFICATE_ANNOTATION.to_owned(), arn.clone());
     }
     // Auto Mode takes both from the IngressClassParams of the class.
     if alb.flavor == AlbFlavor::Controller {

@@ -1,6 +1,6 @@
 //! What is rendered, seen from outside: golden files, the migration, and who may connect to whom.
 
-mod example;
+pub(in crate::portal) mod example;
 mod flows;
 mod golden;
 mod migration;

@@ -1,4 +1,4 @@
-//! Writes the status when it says something new, and the events that go with it.
+//! Writes the status when it differs from the last one, and the events that go with it.
 
 use std::{
     collections::HashMap,
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::transitions::publish_transitions;
 use crate::cluster::events::Events;
 
-/// While a portal settles, counts and reasons change several times. Unless it became ready or ceased to
-/// be, what is new waits until the last status is this old.
+/// During a rollout, counts and reasons change several times. A new status waits until the last one is
+/// this old, unless the portal became ready or ceased to be.
 pub const PAUSE: Duration = Duration::from_secs(5);
 /// The same for the steps of a rotation, at most: they are watched by whoever asked for it.
 const PAUSE_OF_CREDENTIALS: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ struct Last {
 }
 
 impl StatusPublisher {
-    /// A reporter that has said nothing yet, and pauses between two statuses: see [`PAUSE`].
+    /// A publisher that has written nothing yet, and pauses between two statuses: see [`PAUSE`].
     #[must_use]
     pub fn new(client: Client, events: Events, pause: Duration) -> Self {
         Self { client, events, pause, last: Mutex::default() }
@@ -66,8 +66,8 @@ impl StatusPublisher {
         HardwarePortal { status: newer.or_else(|| portal.status.clone()), ..portal.clone() }
     }
 
-    /// Writes a status if it says anything else than that of the portal. Gives the time after which
-    /// it is to be tried again, if it is too early for one that is not urgent.
+    /// Writes a status if it differs from that of the portal. Gives the time after which to try again, if
+    /// it is too early for one that is not urgent.
     pub async fn publish(
         &self,
         portal: &HardwarePortal,
@@ -87,7 +87,7 @@ impl StatusPublisher {
             Patch::Merge(json!({"status": difference(&json!(portal.status), json!(status))}));
         match portals.patch_status(&name, &PatchParams::default(), &patch).await {
             Ok(_) => {}
-            // Deleted meanwhile: nobody is left to be told.
+            // Deleted meanwhile.
             Err(kube::Error::Api(error)) if error.code == 404 => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -119,15 +119,15 @@ impl StatusPublisher {
     }
 }
 
-/// Whether it is ready, and for which generation of the spec that is said.
-fn readiness(status: &HardwarePortalStatus) -> (bool, Option<i64>) {
+/// The generation that the status is of, and the one that is ready, if one is. Both are waited for.
+fn readiness(status: &HardwarePortalStatus) -> (Option<i64>, Option<i64>) {
     let mut conditions = status.conditions.iter();
-    let is_ready =
-        conditions.any(|one| one.type_ == ConditionType::Ready.as_str() && one.status == "True");
-    (is_ready, status.observed_generation)
+    let ready =
+        conditions.find(|one| one.type_ == ConditionType::Ready.as_str() && one.status == "True");
+    (status.observed_generation, ready.map(|ready| ready.observed_generation.unwrap_or_default()))
 }
 
-/// A merge patch that leads to `new`: what is no longer said is named with null, or it would stay.
+/// A merge patch that leads to `new`: what is absent there is named with null, or it would stay.
 fn difference(old: &Value, mut new: Value) -> Value {
     if let (Value::Object(old), Value::Object(new)) = (old, &mut new) {
         for (key, old) in old {
@@ -153,7 +153,7 @@ mod tests {
     use crate::cluster::events::Events;
 
     /// One whose API server fails.
-    fn reporter() -> StatusPublisher {
+    fn publisher() -> StatusPublisher {
         let service = service_fn(|request: Request<Body>| {
             let error = io::Error::other(format!("{} was asked for", request.uri()));
             future::ready(Err::<Response<Body>, _>(error))
@@ -181,36 +181,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_pass_is_held_back_and_readiness_and_rotations_are_not() {
-        let (reporter, said) = (reporter(), status("False", "Progressing"));
-        let portal = portal("1", &said);
+    async fn a_status_waits_unless_readiness_or_a_rotation_changed() {
+        let (publisher, last) = (publisher(), status("False", "Progressing"));
+        let portal = portal("1", &last);
         let other_reason = status("False", "ImagePullBackOff");
-        assert_eq!(reporter.is_early(&portal, &other_reason), None, "nothing was said yet");
-        reporter.remember(&portal, &said);
+        assert_eq!(publisher.is_early(&portal, &other_reason), None, "nothing was written yet");
+        publisher.remember(&portal, &last);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(reporter.is_early(&portal, &other_reason), Some(Duration::from_secs(4)));
-        assert_eq!(reporter.is_early(&portal, &status("True", "AsExpected")), None);
-        let of_another_spec = HardwarePortalStatus { observed_generation: Some(2), ..said.clone() };
-        assert_eq!(reporter.is_early(&portal, &of_another_spec), None);
+        assert_eq!(publisher.is_early(&portal, &other_reason), Some(Duration::from_secs(4)));
+        assert_eq!(publisher.is_early(&portal, &status("True", "AsExpected")), None);
+        let of_another_spec = HardwarePortalStatus { observed_generation: Some(2), ..last.clone() };
+        assert_eq!(publisher.is_early(&portal, &of_another_spec), None);
         let rotating =
-            HardwarePortalStatus { credentials: Some(CredentialsStatus::default()), ..said };
-        assert_eq!(reporter.is_early(&portal, &rotating), None);
+            HardwarePortalStatus { credentials: Some(CredentialsStatus::default()), ..last };
+        assert_eq!(publisher.is_early(&portal, &rotating), None);
         advance(PAUSE).await;
-        assert_eq!(reporter.is_early(&portal, &other_reason), None);
+        assert_eq!(publisher.is_early(&portal, &other_reason), None);
     }
 
     #[tokio::test]
-    async fn what_was_said_counts_until_the_watch_shows_another_version() {
-        let (reporter, old, new) = (reporter(), status("False", "A"), status("True", "B"));
-        reporter.remember(&portal("1", &old), &new);
-        assert_eq!(reporter.up_to_date(&portal("1", &old)).status, Some(new.clone()));
+    async fn the_status_that_was_written_counts_until_the_watch_shows_another_version() {
+        let (publisher, old, new) = (publisher(), status("False", "A"), status("True", "B"));
+        publisher.remember(&portal("1", &old), &new);
+        assert_eq!(publisher.up_to_date(&portal("1", &old)).status, Some(new.clone()));
         let by_somebody = status("True", "C");
-        assert_eq!(reporter.up_to_date(&portal("2", &by_somebody)).status, Some(by_somebody));
-        assert_eq!(reporter.up_to_date(&portal("3", &new)).status, Some(new));
+        assert_eq!(publisher.up_to_date(&portal("2", &by_somebody)).status, Some(by_somebody));
+        assert_eq!(publisher.up_to_date(&portal("3", &new)).status, Some(new));
     }
 
     #[test]
-    fn a_patch_removes_what_is_no_longer_said() {
+    fn a_patch_removes_what_is_absent() {
         let old = json!({"url": "u", "hardware": {"image": "i", "ready": 1}, "conditions": [1]});
         let new = json!({"hardware": {"ready": 2}, "conditions": [2]});
         assert_eq!(

@@ -1,40 +1,235 @@
-use crds::{ConditionType, HardwarePortal, Reason};
+//! Portals in a state, and what their conditions are then.
+
+mod credentials;
+mod database;
+mod generations;
+mod kstatus;
+mod url;
+mod workloads;
+
+use crds::{HardwarePortal, HardwarePortalStatus, Reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::{
-    Failure, ReconcileOutcome, missing_job, readiness, report,
-    workloads::{availability, progress_of},
-};
+use super::{Failure, ReconcileOutcome, compute};
 use crate::{
-    cluster::labels::Component,
+    cluster::{cache::Child, labels::Component},
     portal::{
-        live::{Live, LiveDeployment, Migration},
+        apply::Applied,
+        build::tests::example,
+        live::{Live, LiveDeployment},
         pods::{PodProblem, PodProblems},
+        resolve::ResolvedPortal,
     },
+    rotation::Credentials,
 };
 
-fn deployment(conditions: &Value) -> LiveDeployment {
-    let status = json!({"observedGeneration": 2, "conditions": conditions});
-    LiveDeployment {
-        replicas: 2,
-        generation: 2,
-        status: serde_json::from_value(status).expect("a status"),
-        rolls: true,
-        ..LiveDeployment::default()
+/// What the children of the portal `demo` are, and what the last pass made of it.
+struct World {
+    portal: HardwarePortal,
+    resolved: ResolvedPortal,
+    credentials: Option<Credentials>,
+    hardware: Option<DynamicObject>,
+    page: Option<DynamicObject>,
+    live: Live,
+    problems: PodProblems,
+}
+
+impl World {
+    /// A portal of a first generation that nothing was done for yet.
+    fn new(spec: Value) -> Self {
+        let mut portal = example::portal(spec.clone());
+        portal.metadata.generation = Some(1);
+        // As the API server fills it in.
+        portal.status =
+            Some(HardwarePortalStatus { observed_generation: Some(-1), ..Default::default() });
+        Self {
+            portal,
+            resolved: example::validated(spec, &example::settings()),
+            credentials: None,
+            hardware: None,
+            page: None,
+            live: Live::default(),
+            problems: PodProblems::default(),
+        }
+    }
+
+    /// One that serves, of its first generation.
+    fn serving(spec: Value) -> Self {
+        let mut world = Self::new(spec);
+        world.set_deployments(&serving());
+        world.apply();
+        assert_eq!(world.condition("Ready"), ("True", "AsExpected", Some(1)));
+        world
+    }
+
+    /// The same once the user has changed the spec.
+    fn edited(mut self) -> Self {
+        self.portal.metadata.generation = self.portal.metadata.generation.map(|it| it + 1);
+        self
+    }
+
+    /// Gives both Deployments a state.
+    fn set_deployments(&mut self, state: &Value) {
+        self.hardware = Some(deployment("demo-hardware", state));
+        self.page = Some(deployment("demo-portal", state));
+    }
+
+    fn set_page(&mut self, state: &Value) {
+        self.page = Some(deployment("demo-portal", state));
+    }
+
+    fn deployments(&self) -> impl Iterator<Item = &DynamicObject> {
+        self.hardware.iter().chain(&self.page)
+    }
+
+    /// The Deployments as the watch shows them.
+    fn live(&self) -> Live {
+        let read = |object: &Option<DynamicObject>| object.as_ref().and_then(LiveDeployment::read);
+        Live { hardware: read(&self.hardware), portal: read(&self.page), ..self.live.clone() }
+    }
+
+    fn finish(&mut self, outcome: &ReconcileOutcome<'_>) {
+        let now = Timestamp::UNIX_EPOCH;
+        let status = compute(&self.portal, outcome, &self.live(), &self.problems, now);
+        self.portal.status = Some(status);
+    }
+
+    /// A pass that has applied everything.
+    fn apply(&mut self) {
+        let applied = applied(self.deployments(), true);
+        let (resolved, credentials) = (self.resolved.clone(), self.credentials.clone());
+        let credentials = credentials.as_ref();
+        let applied = &applied;
+        let outcome = ReconcileOutcome::Applied { resolved: &resolved, credentials, applied };
+        self.finish(&outcome);
+    }
+
+    /// A pass that ended before the first child.
+    fn apply_in_vain(&mut self, failure: &Failure, holds_credentials: bool) {
+        let (resolved, credentials) = (self.resolved.clone(), self.credentials.clone());
+        let outcome = ReconcileOutcome::PartlyApplied {
+            resolved: &resolved,
+            credentials: credentials.as_ref(),
+            applied: &applied([].into_iter(), holds_credentials),
+            failure,
+        };
+        self.finish(&outcome);
+    }
+
+    fn status(&self) -> &HardwarePortalStatus {
+        self.portal.status.as_ref().expect("a status")
+    }
+
+    fn find(&self, kind: &str) -> &Condition {
+        let mut conditions = self.status().conditions.iter();
+        conditions.find(|one| one.type_ == kind).unwrap_or_else(|| panic!("{kind} is missing"))
+    }
+
+    /// Status, reason and generation of a condition.
+    fn condition(&self, kind: &str) -> (&str, &str, Option<i64>) {
+        let found = self.find(kind);
+        (&found.status, &found.reason, found.observed_generation)
     }
 }
 
-fn unavailable() -> Value {
-    json!({"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"})
+fn applied<'a>(
+    objects: impl Iterator<Item = &'a DynamicObject>,
+    holds_credentials: bool,
+) -> Applied {
+    let children = objects.map(|object| {
+        let kind = object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default();
+        Child::new(&kind, object.clone())
+    });
+    Applied::of(children.collect(), holds_credentials)
 }
 
+fn object(kind: &str, name: &str, data: &Value) -> DynamicObject {
+    let mut object = data.clone();
+    object["apiVersion"] = json!("v1");
+    object["kind"] = json!(kind);
+    object["metadata"] = json!({"name": name, "generation": 2});
+    serde_json::from_value(object).expect("an object")
+}
+
+/// A Deployment of two pods whose latest spec its controller has seen, with the rest as given.
+fn deployment(name: &str, state: &Value) -> DynamicObject {
+    let volumes = json!([{"name": "data", "emptyDir": {}}]);
+    let mut data = json!({
+        "spec": {
+            "replicas": 2,
+            "template": {"spec": {"containers": [{"image": "i"}], "volumes": volumes}},
+        },
+        "status": {"observedGeneration": 2},
+    });
+    for part in ["spec", "status"] {
+        for (key, value) in state[part].as_object().into_iter().flatten() {
+            data[part][key] = value.clone();
+        }
+    }
+    object("Deployment", name, &data)
+}
+
+fn available(status: &str) -> Value {
+    json!({"type": "Available", "status": status, "reason": "r"})
+}
+
+/// Both pods are of the latest template, and are available.
+fn serving() -> Value {
+    json!({"status": {
+        "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2,
+        "conditions": [available("True")],
+    }})
+}
+
+/// Both pods are of the latest template, and are being started.
+fn starting() -> Value {
+    json!({"status": {
+        "replicas": 2, "updatedReplicas": 2, "conditions": [available("False")],
+    }})
+}
+
+/// Two old pods are available, and one of the latest template is being started.
+fn rolling() -> Value {
+    json!({"status": {
+        "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2, "availableReplicas": 2,
+        "conditions": [available("True")],
+    }})
+}
+
+/// Two old pods are available, and the API server refuses the new ones.
 fn refused() -> Value {
+    json!({"status": {
+        "replicas": 2, "updatedReplicas": 0, "readyReplicas": 2, "availableReplicas": 2,
+        "conditions": [available("True"), replica_failure()],
+    }})
+}
+
+fn replica_failure() -> Value {
     json!({
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
         "message": "pods \"p-hardware-1-x7f\" is forbidden: exceeded quota: q, limited: pods=0",
     })
+}
+
+/// Two old pods are available, and the rollout is paused.
+fn paused() -> Value {
+    let mut state = refused();
+    state["spec"] = json!({"paused": true});
+    state["status"]["conditions"] = json!([available("True")]);
+    state
+}
+
+fn scaled_to_zero() -> Value {
+    json!({"spec": {"replicas": 0}, "status": {
+        "replicas": 0, "updatedReplicas": 0, "conditions": [available("True")],
+    }})
+}
+
+fn failure(concerns: crds::ConditionType, reason: Reason) -> Failure {
+    Failure { concerns, reason, message: "something is in the way".to_owned() }
 }
 
 fn missing_image() -> PodProblems {
@@ -42,86 +237,6 @@ fn missing_image() -> PodProblems {
     PodProblems::one(Component::Hardware, PodProblem { reason: Reason::ImagePullBackOff, message })
 }
 
-#[test]
-fn missing_pods_are_explained_by_their_refusal_then_by_their_own_trouble() {
-    let cases = [
-        (json!([unavailable()]), PodProblems::default(), Reason::MinimumReplicasUnavailable, ""),
-        (
-            json!([unavailable()]),
-            missing_image(),
-            Reason::ImagePullBackOff,
-            ": pod p-hardware-1 does not get its image",
-        ),
-        (
-            json!([unavailable(), refused()]),
-            missing_image(),
-            Reason::Refused,
-            ": its pods are refused: exceeded quota: q, limited: pods=0; raise the ResourceQuota of this namespace, or lower what the spec asks for",
-        ),
-    ];
-    for (conditions, pod_problems, reason, why) in cases {
-        let live = deployment(&conditions);
-        let found = availability(Component::Hardware, "p-hardware", Some(&live), &pod_problems);
-        assert_eq!((found.is_true, found.reason), (false, reason), "{}", found.message);
-        let expected = format!("Deployment p-hardware has 0 of 2 pods available{why}");
-        assert_eq!(found.message, expected);
-    }
-}
-
-#[test]
-fn old_pods_go_on_serving_while_new_ones_do_not_start_and_progress_says_why() {
-    let mut live = deployment(&json!([{"type": "Available", "status": "True"}]));
-    live.status.available_replicas = Some(2);
-    live.status.updated_replicas = Some(1);
-    let found = availability(Component::Hardware, "p-hardware", Some(&live), &missing_image());
-    assert!(found.is_true, "{}", found.message);
-    let found = progress_of([(Component::Hardware, Some(&live))], &missing_image());
-    assert_eq!((found.is_true, found.reason), (false, Reason::ImagePullBackOff));
-    assert!(found.message.starts_with("hardware makes no progress: pod p-hardware-1"));
-    let found = progress_of([(Component::Hardware, Some(&live))], &PodProblems::default());
-    assert_eq!((found.is_true, found.reason), (true, Reason::RollingOut));
-}
-
-#[test]
-fn pods_that_merely_are_not_ready_yet_are_still_on_their_way() {
-    let problem = PodProblem { reason: Reason::MinimumReplicasUnavailable, message: "slow".into() };
-    let pod_problems = PodProblems::one(Component::Portal, problem);
-    let live = deployment(&json!([unavailable()]));
-    let found = progress_of([(Component::Portal, Some(&live))], &pod_problems);
-    assert_eq!((found.is_true, found.reason), (true, Reason::RollingOut));
-}
-
-#[test]
-fn a_migration_that_was_never_made_is_no_obstacle_of_its_own() {
-    let job = || Some("p-migrate-1".to_owned());
-    let missing = missing_job(job(), &Live::default()).expect("it is not there");
-    let failure = Failure {
-        concerns: ConditionType::Progressing,
-        reason: Reason::Refused,
-        message: "a policy is in the way".to_owned(),
-    };
-    let ready = readiness(&[missing], Some(&failure));
-    assert_eq!((ready.reason, &*ready.message), (Reason::Refused, "a policy is in the way"));
-    let jobs = [("p-migrate-1".to_owned(), Migration::Running)].into();
-    let live = Live { jobs, ..Live::default() };
-    assert_eq!((missing_job(job(), &live), missing_job(None, &live)), (None, None));
-}
-
-#[test]
-fn a_new_portal_that_is_stuck_at_its_first_step_says_in_ready_what_it_is() {
-    let portal: HardwarePortal = serde_json::from_value(json!({
-        "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
-        "metadata": {"name": "p", "generation": 1}, "spec": {},
-    }))
-    .expect("a portal");
-    for concerns in [ConditionType::Progressing, ConditionType::DatabaseReady] {
-        let message = "a policy is in the way".to_owned();
-        let failure = Failure { concerns, reason: Reason::Refused, message };
-        let outcome = ReconcileOutcome::Failed(&failure);
-        let now = Timestamp::UNIX_EPOCH;
-        let status = report(&portal, &outcome, &Live::default(), &PodProblems::default(), now);
-        let ready: Option<&Condition> = status.conditions.iter().find(|one| one.type_ == "Ready");
-        let ready = ready.expect("Ready is always there");
-        assert_eq!((&*ready.reason, &*ready.message), ("Refused", "a policy is in the way"));
-    }
+fn on_mysql() -> Value {
+    json!({"database": {"mysql": {"source": {"secret": {"name": "database"}}}}})
 }

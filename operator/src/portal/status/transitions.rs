@@ -17,7 +17,7 @@ pub async fn publish_transitions(
 ) {
     let before = portal.status.as_ref();
     let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    for condition in turned(old, &new.conditions) {
+    for condition in changed(old, &new.conditions) {
         let Condition { type_, status, reason, message, .. } = condition;
         let note = format!("{type_} is {status}: {message}");
         let is_good = status == "True" || is_on_its_way(reason);
@@ -58,12 +58,14 @@ fn ended<'a>(
     history.filter(move |entry| entry.generation > last)
 }
 
-/// What every portal goes through: no reason to worry anybody.
+/// What every portal goes through, or was scaled to: not worth a warning.
 fn is_on_its_way(reason: &str) -> bool {
     let ordinary = [
         Reason::NotCreated,
         Reason::RollingOut,
+        Reason::ScaledToZero,
         Reason::MinimumReplicasUnavailable,
+        Reason::VolumePending,
         Reason::Migrating,
     ];
     ordinary.iter().any(|one| one.as_str() == reason)
@@ -76,25 +78,25 @@ fn is_stuck(condition: &Condition) -> bool {
     condition.status == "False" && !calm.iter().any(|one| one.as_str() == condition.reason)
 }
 
-/// The conditions worth an event. Suspended turns with what the user does, and AutoscalingActive with
-/// every start.
-fn turned<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
+/// The conditions worth an event. Suspended changes with what the user does, AutoscalingActive with every
+/// start, and Reconciling and Stalled repeat others.
+fn changed<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
     let is_news = |condition: &&Condition| {
         let before = old.iter().find(|before| before.type_ == condition.type_);
-        let has_turned = before.is_some_and(|before| before.status != condition.status);
-        let says_else = before.is_none_or(|before| {
+        let has_changed = before.is_some_and(|before| before.status != condition.status);
+        let differs = before.is_none_or(|before| {
             (&before.reason, &before.message) != (&condition.reason, &condition.message)
         });
         match condition.type_.as_str() {
-            kind if kind == ConditionType::Ready.as_str() => has_turned || says_else,
-            // Where it is in the way of Ready, that says it already.
+            kind if kind == ConditionType::Ready.as_str() => has_changed || differs,
+            // Where it is in the way of Ready, the event about that has it already.
             kind if kind == ConditionType::Progressing.as_str() => {
-                is_stuck(condition) && says_else && !is_said_by_ready(condition, new)
+                is_stuck(condition) && differs && !is_in_ready(condition, new)
             }
             kind if kind == ConditionType::CredentialsReady.as_str()
                 || kind == ConditionType::DatabaseReady.as_str() =>
             {
-                has_turned
+                has_changed
             }
             _ => false,
         }
@@ -102,7 +104,7 @@ fn turned<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
     new.iter().filter(is_news).collect()
 }
 
-fn is_said_by_ready(condition: &Condition, new: &[Condition]) -> bool {
+fn is_in_ready(condition: &Condition, new: &[Condition]) -> bool {
     let ready = new.iter().find(|one| one.type_ == ConditionType::Ready.as_str());
     ready.is_some_and(|ready| ready.status == "False" && ready.reason == condition.reason)
 }
@@ -112,7 +114,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use serde_json::json;
 
-    use super::{is_on_its_way, turned};
+    use super::{changed, is_on_its_way};
 
     fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
         serde_json::from_value(json!({
@@ -123,11 +125,11 @@ mod tests {
     }
 
     fn published(old: &[Condition], new: &[Condition]) -> Vec<String> {
-        turned(old, new).into_iter().map(|it| format!("{} {}", it.type_, it.reason)).collect()
+        changed(old, new).into_iter().map(|it| format!("{} {}", it.type_, it.reason)).collect()
     }
 
     #[test]
-    fn a_refusal_that_leaves_a_portal_serving_is_told_once() {
+    fn a_refusal_that_leaves_a_portal_serving_is_published_once() {
         let serving = condition("Ready", "True", "AsExpected", "");
         let before = [serving.clone(), condition("Progressing", "False", "AsExpected", "")];
         let after = [serving, condition("Progressing", "False", "Refused", "by policy p")];
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_of_ready_is_told_by_ready_alone() {
+    fn what_is_in_the_way_of_ready_is_published_for_ready_alone() {
         let after = [
             condition("Ready", "False", "Refused", "by quota q"),
             condition("Progressing", "False", "Refused", "by quota q"),
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faltering_api_server_and_ordinary_steps_warn_nobody() {
+    fn a_failing_api_server_and_ordinary_steps_are_no_warning() {
         let before = [condition("Progressing", "False", "AsExpected", "")];
         for (status, reason) in
             [("False", "ApiError"), ("False", "SuspendedBySpec"), ("True", "RollingOut")]
@@ -153,6 +155,18 @@ mod tests {
             let after = [condition("Progressing", status, reason, "m")];
             assert_eq!(published(&before, &after), [""; 0], "{reason}");
         }
-        assert!(is_on_its_way("Migrating") && !is_on_its_way("ImagePullBackOff"));
+        assert!(is_on_its_way("Migrating") && is_on_its_way("ScaledToZero"));
+        assert!(!is_on_its_way("ImagePullBackOff"));
+    }
+
+    #[test]
+    fn reconciling_and_stalled_get_no_events_of_their_own() {
+        let before = [condition("Stalled", "False", "AsExpected", "")];
+        let after = [
+            condition("Stalled", "True", "Refused", "by quota q"),
+            condition("Reconciling", "True", "RollingOut", "m"),
+        ];
+        assert_eq!(published(&before, &after), [""; 0]);
+        assert_eq!(published(&after, &before), [""; 0]);
     }
 }

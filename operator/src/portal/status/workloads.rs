@@ -1,14 +1,16 @@
-//! What is said about the Deployments, and about the pods where those do not do their work.
+//! The conditions about the Deployments, and about the pods where those do not do their work.
 
 use crds::{ConditionType, Reason};
 use k8s_openapi::api::apps::v1::DeploymentCondition;
 
-use super::Finding;
+use super::Judgement;
 use crate::{
-    cluster::{api_error, labels::Component},
+    cluster::labels::Component,
     portal::{
-        live::LiveDeployment,
-        pods::{PodProblem, PodProblems},
+        build::migration,
+        live::{Live, LiveDeployment},
+        pods::{PodProblem, PodProblems, refused_pods},
+        resolve::ResolvedPortal,
     },
 };
 
@@ -19,85 +21,117 @@ pub(super) fn availability(
     name: &str,
     live: Option<&LiveDeployment>,
     pod_problems: &PodProblems,
-) -> Finding {
+) -> Judgement {
     let kind = match component {
         Component::Portal => ConditionType::PortalAvailable,
         Component::Hardware | Component::Migration => ConditionType::HardwareAvailable,
     };
     let Some(live) = live else {
-        return Finding::new(
-            kind,
-            false,
-            Reason::NotCreated,
-            format!("Deployment {name} does not exist yet"),
-        );
+        let message = format!("Deployment {name} does not exist yet");
+        return Judgement::new(kind, false, Reason::NotCreated, message);
     };
-    if live.status.observed_generation.unwrap_or_default() < live.generation {
-        return Finding::new(
-            kind,
-            false,
-            Reason::RollingOut,
-            format!("Deployment {name} has a new spec that its controller has not seen yet"),
+    if live.replicas == 0 {
+        let field = component.as_str();
+        let message = format!(
+            "Deployment {name} is scaled to zero, so that no pod serves; write another number into {field}.replicas, or kubectl scale the Deployment if that is not set"
         );
+        return Judgement::new(kind, false, Reason::ScaledToZero, message);
     }
-    let is_available = condition(live, "Available").is_some_and(|it| it.status == "True");
-    let stuck = condition(live, "Progressing").filter(|it| it.status == "False");
-    if is_available && stuck.is_none() {
+    // Also while a rollout does not advance, or its controller has yet to see a newer spec: the old pods
+    // serve, of the generation that the condition then is of.
+    if condition(live, "Available").is_some_and(|it| it.status == "True") {
         let message = format!("Deployment {name} is available");
-        return Finding::new(kind, true, Reason::AsExpected, message);
+        return Judgement::new(kind, true, Reason::AsExpected, message);
+    }
+    if !live.is_observed() {
+        let message =
+            format!("Deployment {name} has a new spec that its controller has not seen yet");
+        return Judgement::new(kind, false, Reason::RollingOut, message);
     }
     let count = format!(
         "Deployment {name} has {} of {} pods available",
         live.status.available_replicas.unwrap_or_default(),
         live.replicas
     );
-    let (reason, why) = match (obstacle(live, pod_problems.of(component)), stuck) {
-        (Some(PodProblem { reason, message }), _) => (reason, message),
-        (None, Some(stuck)) => {
-            (Reason::ProgressDeadlineExceeded, stuck.message.clone().unwrap_or_default())
+    match obstacle(live, pod_problems.of(component)) {
+        Some(PodProblem { reason, message }) => {
+            Judgement::new(kind, false, reason, format!("{count}: {message}"))
         }
-        (None, None) => {
-            return Finding::new(kind, false, Reason::MinimumReplicasUnavailable, count);
-        }
-    };
-    Finding::new(kind, false, reason, format!("{count}: {why}"))
+        None => Judgement::new(kind, false, Reason::MinimumReplicasUnavailable, count),
+    }
 }
 
 fn condition<'a>(live: &'a LiveDeployment, wanted: &str) -> Option<&'a DeploymentCondition> {
     live.status.conditions.iter().flatten().find(|condition| condition.type_ == wanted)
 }
 
-/// What keeps a Deployment's pods from being made, or those that were made from their work.
+/// What keeps a Deployment's pods from being made, or those that were made from their work. Past the
+/// deadline of a rollout, nobody waits for pods that merely are not ready.
 fn obstacle(live: &LiveDeployment, problem: Option<&PodProblem>) -> Option<PodProblem> {
     let refused = condition(live, "ReplicaFailure").filter(|it| it.status == "True");
-    let refused = refused.map(|refused| {
-        let message = refused.message.clone().unwrap_or_default();
-        // What comes before names the pod, which is another one at each try.
-        let why = message.split_once("is forbidden: ").map_or(&*message, |(_, why)| why);
-        let advice = api_error::advice(&message).map(|advice| format!("; {advice}"));
-        PodProblem {
-            reason: Reason::Refused,
-            message: format!("its pods are refused: {why}{}", advice.unwrap_or_default()),
+    let refused = refused.map(|it| refused_pods(it.message.as_deref().unwrap_or_default()));
+    let found = refused.or_else(|| problem.cloned());
+    let late = condition(live, "Progressing").filter(|it| it.status == "False");
+    match (found, late) {
+        // A node for them may still be on its way, but not beyond the deadline.
+        (Some(found), late)
+            if is_stuck(found.reason)
+                && (late.is_none() || found.reason != Reason::Unschedulable) =>
+        {
+            Some(found)
         }
-    });
-    refused.or_else(|| problem.cloned())
+        (found, Some(late)) => Some(PodProblem {
+            reason: Reason::ProgressDeadlineExceeded,
+            message: found
+                .map(|it| it.message)
+                .or_else(|| late.message.clone())
+                .unwrap_or_default(),
+        }),
+        (found, None) => found,
+    }
 }
 
 /// Whether pods with such a problem are not merely on their way.
 pub(super) fn is_stuck(reason: Reason) -> bool {
-    reason != Reason::MinimumReplicasUnavailable
+    !matches!(reason, Reason::MinimumReplicasUnavailable | Reason::Migrating)
+}
+
+/// Whether something is on its way to what the spec asks for: the migration first, as the new hardware
+/// pods wait for it, then the rollouts.
+pub(super) fn progress(
+    portal: &ResolvedPortal,
+    database: &Judgement,
+    live: &Live,
+    pod_problems: &PodProblems,
+) -> Judgement {
+    if migration::is_outstanding(portal, live) {
+        return migration_progress(database);
+    }
+    let (hardware, page) = (live.hardware.as_ref(), live.portal.as_ref());
+    rollout_progress([(Component::Hardware, hardware), (Component::Portal, page)], pod_problems)
+}
+
+pub(super) fn migration_progress(database: &Judgement) -> Judgement {
+    let kind = ConditionType::Progressing;
+    match database.reason {
+        Reason::Migrating | Reason::DatabaseUnreachable => {
+            let message = "new hardware pods wait for the migration";
+            Judgement::new(kind, true, Reason::Migrating, message)
+        }
+        reason => Judgement::new(kind, false, reason, database.message.clone()),
+    }
 }
 
 /// How far the rollouts of Deployments are.
-pub(super) fn progress_of<const N: usize>(
+pub(super) fn rollout_progress<const N: usize>(
     deployments: [(Component, Option<&LiveDeployment>); N],
     pod_problems: &PodProblems,
-) -> Finding {
+) -> Judgement {
     let kind = ConditionType::Progressing;
     let is_rolling = |live: Option<&LiveDeployment>| {
         live.is_none_or(|live| {
-            live.status.observed_generation.unwrap_or_default() < live.generation
-                || live.status.updated_replicas.unwrap_or_default() < live.replicas
+            !live.is_observed()
+                || live.lacks_new_pods()
                 || live.status.available_replicas.unwrap_or_default() < live.replicas
                 || live.status.replicas.unwrap_or_default() > live.replicas
         })
@@ -105,7 +139,17 @@ pub(super) fn progress_of<const N: usize>(
     let rolling: Vec<(Component, Option<&LiveDeployment>)> =
         deployments.into_iter().filter(|(_, live)| is_rolling(*live)).collect();
     if rolling.is_empty() {
-        return Finding::new(kind, false, Reason::AsExpected, "everything is as the spec asks");
+        let message = "everything is as the spec asks";
+        return Judgement::new(kind, false, Reason::AsExpected, message);
+    }
+    let mut seen = rolling.iter().filter_map(|(_, live)| *live);
+    // A paused Deployment is scaled, but its template is not rolled out.
+    if let Some(paused) = seen.find(|it| it.is_observed() && it.is_paused && it.lacks_new_pods()) {
+        let name = &paused.name;
+        let message = format!(
+            "Deployment {name} is paused, so that its new pods are not started; kubectl rollout resume deployment/{name}"
+        );
+        return Judgement::new(kind, false, Reason::Paused, message);
     }
     let stuck = rolling.iter().find_map(|(component, live)| {
         let found = obstacle((*live)?, pod_problems.of(*component))?;
@@ -113,9 +157,9 @@ pub(super) fn progress_of<const N: usize>(
     });
     if let Some((component, PodProblem { reason, message })) = stuck {
         let message = format!("{} makes no progress: {message}", component.as_str());
-        return Finding::new(kind, false, reason, message);
+        return Judgement::new(kind, false, reason, message);
     }
     let names: Vec<&str> = rolling.iter().map(|(component, _)| component.as_str()).collect();
     let message = format!("pods of {} are being started, replaced or ended", names.join(" and "));
-    Finding::new(kind, true, Reason::RollingOut, message)
+    Judgement::new(kind, true, Reason::RollingOut, message)
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What an administrator would set. No version is in it but in the images.
-pub(super) fn settings() -> Settings {
+pub(in crate::portal) fn settings() -> Settings {
     Settings {
         hardware_image: "registry.example/hardware:main-1".to_owned(),
         portal_image: "registry.example/portal:main-1".to_owned(),
@@ -34,7 +34,7 @@ pub(super) fn settings() -> Settings {
 
 /// A portal named `demo` in the namespace `team`, as the definition's own rules admit it.
 #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
-pub(super) fn portal(spec: Value) -> HardwarePortal {
+pub(in crate::portal) fn portal(spec: Value) -> HardwarePortal {
     let portal: HardwarePortal = serde_json::from_value(json!({
         "apiVersion": "gill-hicks.dev/v1alpha1",
         "kind": "HardwarePortal",
@@ -49,7 +49,7 @@ pub(super) fn portal(spec: Value) -> HardwarePortal {
 }
 
 /// Every part of it decided; a MySQL source says where the server is.
-pub(super) fn validated(spec: Value, settings: &Settings) -> ResolvedPortal {
+pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> ResolvedPortal {
     let portal = portal(spec);
     let root = Candidate { username: "root".to_owned(), password: "root's test value".into() };
     let is_mysql = portal.spec.database.as_ref().is_some_and(|database| database.mysql.is_some());
@@ -85,7 +85,8 @@ pub(super) fn rendered(spec: Value, settings: &Settings) -> Vec<Value> {
     in_order(build(&portal, credentials.as_ref(), &live))
 }
 
-fn credentials(mode: RotationMode) -> Credentials {
+/// What the pods hold, and what the migration does.
+pub(in crate::portal) fn credentials(mode: RotationMode) -> Credentials {
     let set = |username: &str| CredentialSet {
         generation: 3,
         host: "db.example".to_owned(),
@@ -102,9 +103,8 @@ fn credentials(mode: RotationMode) -> Credentials {
         state: State::default(),
         mode,
         trouble: None,
-        database: None,
-        next_rotation: None,
         is_privileged: false,
+        database: None,
     }
 }
 
