@@ -14,7 +14,7 @@ use operator::{
         scope::Scope,
     },
     portal::{gauges::PortalGauges, status::publisher},
-    rotation::pod_reports::PodReports,
+    rotation::{pod_reports::PodReports, source::Sources},
     run::{self, Equipment},
     settings::{HostPattern, Settings},
 };
@@ -186,6 +186,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     let leases: Api<Lease> = Api::namespaced(leases, &args.scope.pod_namespace);
     let elector = LeaderElector::new(leases, identity(&args.pod_name), fence, Times::default());
     let equipment = Equipment {
+        sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
         client,
         settings,
         pod_reports,

@@ -62,6 +62,8 @@ pub struct Equipment {
     pub client: Client,
     /// The administrator's decisions.
     pub settings: Settings,
+    /// Where root credentials come from.
+    pub sources: Sources,
     /// Asks pods.
     pub pod_reports: PodReports,
     /// Name of this process, for events.
@@ -195,7 +197,8 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 }
 
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
-    let Equipment { client, settings, pod_reports, instance, gauges, status_pause } = equipment;
+    let Equipment { client, settings, sources, pod_reports, instance, gauges, status_pause } =
+        equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
@@ -213,7 +216,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
         );
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
-        sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
+        sources,
         executor: Executor::new(client.clone(), pod_reports),
         applier: Applier::new(client.clone()),
         publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),

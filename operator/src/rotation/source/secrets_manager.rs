@@ -1,8 +1,10 @@
 //! A secret of AWS Secrets Manager.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt::{self, Write},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -26,18 +28,24 @@ use crate::cluster::retry::Retry;
 /// pending one before it changes the server, and moves the names afterwards.
 const STAGES: [&str; 3] = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"];
 
-/// AWS Secrets Manager, as whoever the SDK's own chain of credentials finds.
+/// Most clients that are kept. Whoever writes a terraform state can write any region into it.
+const MOST_CLIENTS: usize = 32;
+
+/// AWS Secrets Manager, as whoever the SDK's own chain of credentials finds. There is one for all
+/// portals of the process.
 pub struct SecretsManager {
     endpoint: Option<String>,
     /// Read once, so that the credentials of the cloud are cached.
     sdk: OnceCell<SdkConfig>,
+    /// By region. Each has connections and parsed certificate authorities of its own.
+    clients: Mutex<HashMap<String, Client>>,
 }
 
 impl SecretsManager {
     /// `endpoint` takes the place of the address that the SDK would choose for the region.
     #[must_use]
     pub fn new(endpoint: Option<String>) -> Self {
-        Self { endpoint, sdk: OnceCell::new() }
+        Self { endpoint, sdk: OnceCell::new(), clients: Mutex::default() }
     }
 
     /// Reads the logins of a secret by its name or ARN.
@@ -62,14 +70,23 @@ impl SecretsManager {
         select(&what, versions)
     }
 
-    /// A client is made of shared parts, so that making one per region and reading costs little.
+    /// The one client of a region.
     async fn client(&self, region: &str) -> Client {
         let sdk = self.sdk.get_or_init(load).await;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(region) {
+            return client.clone();
+        }
+        if clients.len() >= MOST_CLIENTS {
+            clients.clear();
+        }
         let mut config = config::Builder::from(sdk).region(Region::new(region.to_owned()));
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Client::from_conf(config.build())
+        let client = Client::from_conf(config.build());
+        clients.insert(region.to_owned(), client.clone());
+        client
     }
 }
 
@@ -265,7 +282,7 @@ mod tests {
     use secrecy::ExposeSecret;
     use serde_json::{Value, json};
 
-    use super::{Version, select};
+    use super::{MOST_CLIENTS, SecretsManager, Version, select};
 
     fn version(id: &str, text: &Value) -> Version {
         Version { id: id.to_owned(), text: text.to_string().into() }
@@ -317,6 +334,18 @@ mod tests {
         ];
         let reading = select("it", versions).expect("a good secret");
         assert_eq!(reading.candidates.len(), 1, "a login is sent to its own server only");
+    }
+
+    /// A region in a state is of somebody else's choice.
+    #[tokio::test]
+    async fn clients_are_shared_and_bounded() {
+        let manager = SecretsManager::new(Some("https://127.0.0.1:1".to_owned()));
+        for number in 0..2 * MOST_CLIENTS {
+            manager.client(&format!("eu-west-{number}")).await;
+        }
+        assert_eq!(manager.clients.lock().unwrap().len(), MOST_CLIENTS);
+        manager.client(&format!("eu-west-{}", 2 * MOST_CLIENTS - 1)).await;
+        assert_eq!(manager.clients.lock().unwrap().len(), MOST_CLIENTS, "it was there");
     }
 
     #[test]
