@@ -1,5 +1,6 @@
 //! Where the root credential and the server's address come from.
 
+mod bounds;
 mod recent;
 pub mod secret;
 pub mod secrets_manager;
@@ -11,6 +12,7 @@ use crds::{ACCEPT_LINEAGE_ANNOTATION, MysqlSource, Reason};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{Api, Client};
 use service_kit::credentials::Candidate;
+use tokio::sync::Semaphore;
 
 use self::{
     recent::RecentReadings,
@@ -199,6 +201,8 @@ pub struct Sources {
 struct Shared {
     secrets_manager: SecretsManager,
     recent: RecentReadings,
+    /// One terraform state is in memory at a time.
+    terraform_turn: Semaphore,
 }
 
 impl Sources {
@@ -209,6 +213,7 @@ impl Sources {
         let shared = Shared {
             secrets_manager: SecretsManager::new(aws_endpoint),
             recent: RecentReadings::default(),
+            terraform_turn: Semaphore::new(1),
         };
         Self { client, shared: Arc::new(shared) }
     }
@@ -251,7 +256,8 @@ impl Sources {
         }
         if let Some(state) = terraform_state {
             let leases: Api<Lease> = Api::namespaced(self.client.clone(), request.namespace);
-            let state = terraform_state::read(&secrets, &leases, state, request).await?;
+            let turn = &self.shared.terraform_turn;
+            let state = terraform_state::read(&secrets, &leases, state, request, turn).await?;
             return self.complete(state, request).await;
         }
         if let Some(managed) = secrets_manager {

@@ -7,7 +7,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, ResourceExt};
 use service_kit::credentials::Candidate;
 
-use super::{Reading, Request, SourceError};
+use super::{Reading, Request, SourceError, bounds};
 
 /// Reads the account that a Secret holds.
 pub async fn read(
@@ -28,12 +28,12 @@ pub async fn read(
     let values = Values { what, data: secret.data.unwrap_or_default() };
     Ok(Reading {
         version,
-        host: values.optional(&keys.host)?,
-        port: values.optional(&keys.port)?,
-        database: values.optional(&keys.database)?,
+        host: values.optional(&keys.host, bounds::HOST)?,
+        port: values.optional(&keys.port, bounds::PORT)?,
+        database: values.optional(&keys.database, bounds::DATABASE)?,
         candidates: vec![Candidate {
-            username: values.required(&keys.username)?,
-            password: values.required(&keys.password)?.into(),
+            username: values.required(&keys.username, bounds::USERNAME)?,
+            password: values.required(&keys.password, bounds::PASSWORD)?.into(),
         }],
         state: None,
     })
@@ -73,23 +73,25 @@ struct Values {
 }
 
 impl Values {
-    fn required(&self, key: &str) -> Result<String, SourceError> {
-        self.optional(key)?.ok_or_else(|| self.invalid(key, "a value, found none"))
+    fn required(&self, key: &str, most: usize) -> Result<String, SourceError> {
+        let value = self.optional(key, most)?;
+        value.ok_or_else(|| self.invalid(key, "expected a value, found none"))
     }
 
     /// Line ends around a value come from how Secrets are often made: `echo … | base64`.
-    fn optional(&self, key: &str) -> Result<Option<String>, SourceError> {
+    fn optional(&self, key: &str, most: usize) -> Result<Option<String>, SourceError> {
         let Some(bytes) = self.data.get(key) else { return Ok(None) };
         let text = std::str::from_utf8(&bytes.0)
-            .map_err(|_| self.invalid(key, "UTF-8 text, found other bytes"))?;
+            .map_err(|_| self.invalid(key, "expected UTF-8 text, found other bytes"))?;
         let text = text.trim_end_matches(['\r', '\n']);
+        bounds::expect_at_most(most, text).map_err(|problem| self.invalid(key, &problem))?;
         Ok((!text.is_empty()).then(|| text.to_owned()))
     }
 
-    fn invalid(&self, key: &str, expected: &str) -> SourceError {
+    fn invalid(&self, key: &str, problem: &str) -> SourceError {
         SourceError::Invalid {
             what: self.what.clone(),
-            problem: format!("key \"{key}\": expected {expected}"),
+            problem: format!("key \"{key}\": {problem}"),
         }
     }
 }
@@ -191,11 +193,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_value_that_no_server_takes_is_refused_by_its_length() {
+        let long = b"s3cret".repeat(1000);
+        for key in ["MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD"] {
+            let mut values: Vec<(&str, &[u8])> =
+                vec![("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+            values.retain(|(name, _)| *name != key);
+            values.push((key, &long));
+            let api = FakeApi::default().with(PATH, secret(&allowed(), &values));
+            let error = read_from(&api, None).await.expect_err(key);
+            assert_eq!(error.reason(), Reason::SourceInvalid);
+            let message = error.to_string();
+            assert!(message.contains(key) && message.contains("found 6000"), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_api_server_that_does_not_answer_changes_nothing() {
         let api = FakeApi::default().with(PATH, failure(503, "ServiceUnavailable", "overloaded"));
         let error = read_from(&api, None).await.expect_err("no answer");
         assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
         assert!(error.to_string().contains("overloaded"), "{error}");
+        let api = FakeApi::default().with(PATH, failure(429, "TooManyRequests", "slow down"));
+        let error = read_from(&api, None).await.expect_err("throttled");
+        assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
         let quoting = json!("{\"metadata\": {\"labels\": \"s3cret\"}}");
         let api = FakeApi::default().with(PATH, quoting);
         let error = read_from(&api, None).await.expect_err("malformed");

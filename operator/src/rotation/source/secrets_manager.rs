@@ -21,7 +21,7 @@ use service_kit::credentials::{Candidate, Problem};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::{Reading, Request, SourceError};
+use super::{Reading, Request, SourceError, bounds};
 use crate::cluster::retry::Retry;
 
 /// Names of versions, in the order in which their logins should be tried. A rotation creates the
@@ -215,10 +215,27 @@ fn given(text: Option<String>) -> Option<String> {
 
 fn parse(version: &Version) -> Result<Account, String> {
     let expected = "expected JSON {username, password, host?, port?, dbname?}";
-    let account: Account = serde_json::from_str(version.text.expose_secret())
+    let value = version.text.expose_secret();
+    bounds::expect_at_most(bounds::SECRET_VALUE, value)?;
+    let account: Account = serde_json::from_str(value)
         .map_err(|error| format!("{expected}, found {}", Problem::from(&error)))?;
     if account.username.is_empty() || account.password.expose_secret().is_empty() {
         return Err(format!("{expected}, found an empty username or password"));
+    }
+    let port = match &account.port {
+        Some(Port::Text(text)) => Some(text),
+        Some(Port::Number(_)) | None => None,
+    };
+    for (name, most, text) in [
+        ("username", bounds::USERNAME, Some(account.username.as_str())),
+        ("password", bounds::PASSWORD, Some(account.password.expose_secret())),
+        ("host", bounds::HOST, account.host.as_deref()),
+        ("port", bounds::PORT, port.map(String::as_str)),
+        ("dbname", bounds::DATABASE, account.dbname.as_deref()),
+    ] {
+        if let Some(text) = text {
+            bounds::expect_at_most(most, text).map_err(|problem| format!("{name}: {problem}"))?;
+        }
     }
     Ok(account)
 }
@@ -334,6 +351,24 @@ mod tests {
         ];
         let reading = select("it", versions).expect("a good secret");
         assert_eq!(reading.candidates.len(), 1, "a login is sent to its own server only");
+    }
+
+    #[test]
+    fn a_value_that_no_server_takes_is_refused_by_its_length() {
+        let long = "s3cret".repeat(1000);
+        for field in ["username", "password", "host", "port", "dbname"] {
+            let mut text = account("root", "x");
+            text[field] = json!(long);
+            let error = select("it", vec![version("v1", &text)]).expect_err(field);
+            assert_eq!(error.reason(), Reason::SourceInvalid);
+            let message = error.to_string();
+            assert!(message.contains(field) && message.contains("found 6000"), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+        let mut text = account("root", "x");
+        text["comment"] = json!("x".repeat(1 << 16));
+        let error = select("it", vec![version("v1", &text)]).expect_err("larger than AWS has it");
+        assert!(error.to_string().contains("at most 65536 bytes"), "{error}");
     }
 
     /// A region in a state is of somebody else's choice.
