@@ -49,9 +49,7 @@ impl ReconcileError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            // The source is not watched.
-            Self::Resolve(ResolveError::NoSource { .. }) => Retry::Poll,
-            Self::Resolve(_) => Retry::AfterChange,
+            Self::Resolve(error) => error.retry(),
             Self::Rotate(error) => error.retry(),
             Self::Gather(GatherError::Api { source, .. }) => Retry::of_api(source),
             // What is missing is not watched: it is polled.

@@ -23,7 +23,7 @@ use super::{
     live::LiveDeployment,
 };
 use crate::{
-    cluster::labels::ChildOwner,
+    cluster::{labels::ChildOwner, retry::Retry},
     rotation::{
         machine::{ObservedSource, Place, Plan},
         mysql::{AccountName, SchemaName, Server, Slot, Tls as ServerTls},
@@ -187,6 +187,8 @@ pub enum ResolveError {
         reason: Reason,
         /// What the source's reader said.
         message: String,
+        /// What it asks for.
+        retry: Retry,
     },
     /// The annotation that asks for a rotation is no time.
     #[error(
@@ -198,6 +200,24 @@ pub enum ResolveError {
         "the embedded database's data would be left behind: move them, then set the annotation {ABANDON_EMBEDDED_DATA_ANNOTATION}=\"true\" on this HardwarePortal"
     )]
     DataWouldBeLost,
+}
+
+impl ResolveError {
+    /// What to do next.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            // The object itself has to change, or its children, which are watched.
+            Self::Metadata(_) | Self::RotateAt(_) | Self::DataWouldBeLost => Retry::AfterChange,
+            // The source may have to change, which is not watched.
+            Self::Missing(_)
+            | Self::Overridden { .. }
+            | Self::Malformed { .. }
+            | Self::LocalHost(_)
+            | Self::HostNotAllowed(_) => Retry::Poll,
+            Self::NoSource { retry, .. } => retry.clone(),
+        }
+    }
 }
 
 /// Decides every part of a portal.
@@ -403,6 +423,7 @@ fn decide_place(mysql: &MysqlDatabase, read: &GatheredMysql) -> Result<Place, Re
             known.ok_or_else(|| ResolveError::NoSource {
                 reason: error.reason(),
                 message: error.to_string(),
+                retry: error.retry(),
             })
         }
     }
@@ -455,5 +476,107 @@ fn one_of(
             Err(ResolveError::Overridden { field, given: given.clone(), written: written.clone() })
         }
         (given, written) => given.or(written).cloned().ok_or(ResolveError::Missing(field)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crds::{HardwarePortal, Reason};
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+    use service_kit::credentials::Candidate;
+
+    use super::{ResolveError, ResolvedDatabase, resolve};
+    use crate::{
+        cluster::retry::Retry,
+        portal::{
+            gather::{Gathered, GatheredMysql},
+            live::Live,
+        },
+        rotation::{
+            source::{Reading, SourceError},
+            store::StoredState,
+        },
+        settings::Settings,
+    };
+
+    fn settings(allowed: &[&str]) -> Settings {
+        Settings {
+            hardware_image: "hardware".to_owned(),
+            portal_image: "portal".to_owned(),
+            image_pull_policy: None,
+            allowed_database_hosts: allowed.iter().map(|it| it.parse().unwrap()).collect(),
+            namespace: "system".to_owned(),
+            rds_authorities: [].into(),
+            aws_endpoint: None,
+        }
+    }
+
+    /// A login that is in a secret of Secrets Manager.
+    fn reading(host: Option<&str>) -> Reading {
+        Reading {
+            version: "v1".to_owned(),
+            host: host.map(str::to_owned),
+            port: None,
+            database: Some("hardware".to_owned()),
+            candidates: vec![Candidate { username: "root".to_owned(), password: "x".into() }],
+            state: None,
+        }
+    }
+
+    /// The server that the credential is sent to, as `host:port`.
+    fn server(
+        fields: &Value,
+        source: Result<Reading, SourceError>,
+        allowed: &[&str],
+    ) -> Result<String, ResolveError> {
+        let mut mysql = json!({"source": {"secretsManager": {
+            "secretId": "db", "region": "eu-west-1",
+        }}});
+        for (field, value) in fields.as_object().expect("fields") {
+            mysql[field] = value.clone();
+        }
+        let portal: HardwarePortal = serde_json::from_value(json!({
+            "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+            "metadata": {"name": "p", "namespace": "n", "uid": "8d7f2c3e-0000-4000-8000-000000000000"},
+            "spec": {"database": {"mysql": mysql}},
+        }))
+        .expect("a portal");
+        portal.validate_cel().expect("the rules admit it");
+        let read = Gathered {
+            mysql: Some(GatheredMysql {
+                source,
+                stored: StoredState::empty("p-rotation".to_owned()),
+                published: None,
+                authorities: None,
+            }),
+            observations_token: SecretString::from("token"),
+            live: Live::default(),
+        };
+        let resolved = resolve(&portal, &read, &settings(allowed))?;
+        let ResolvedDatabase::Mysql(mysql) = resolved.database else { panic!("it is on MySQL") };
+        let place = mysql.request.place();
+        Ok(format!("{}:{}", place.host, place.port))
+    }
+
+    #[test]
+    fn a_source_that_is_unavailable_is_asked_when_it_said_so() {
+        let wait = Retry::After(Duration::from_secs(7));
+        let unavailable = Err(SourceError::Unavailable {
+            what: "it".to_owned(),
+            cause: "busy".to_owned(),
+            retry: wait.clone(),
+        });
+        let error = server(&json!({}), unavailable, &[]).expect_err("no source");
+        assert_eq!(error.retry(), wait);
+        let gone = Err(SourceError::NotFound { what: "it".to_owned() });
+        let error = server(&json!({}), gone, &[]).expect_err("no source");
+        assert_eq!(error.retry(), Retry::Poll);
+        assert!(matches!(error, ResolveError::NoSource { reason: Reason::SourceNotFound, .. }));
+        // What the source says may be what is wrong.
+        let error = server(&json!({}), Ok(reading(None)), &[]).expect_err("no host");
+        assert_eq!((&error, error.retry()), (&ResolveError::Missing("host"), Retry::Poll));
     }
 }
