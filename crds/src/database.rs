@@ -115,15 +115,16 @@ pub enum DeletionPolicy {
 )]
 pub struct MysqlSource {
     /// A Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the
-    /// portal's name.
+    /// portal's name, or with several portals' names joined by ".".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSource>,
     /// The state that Terraform or OpenTofu keeps in this namespace with the backend "kubernetes",
-    /// whose labels contain gill-hicks.dev/allow-portal with the portal's name.
+    /// whose labels contain gill-hicks.dev/allow-portal with the portal's name, or with several
+    /// portals' names joined by ".". At most 8 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terraform_state: Option<TerraformStateSource>,
     /// A secret of AWS Secrets Manager that carries the tag gill-hicks.dev/allow-portal with the value
-    /// NAMESPACE/NAME of the portal.
+    /// NAMESPACE/NAME of the portal, or with several of them separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_manager: Option<SecretsManagerSource>,
 }
@@ -323,7 +324,9 @@ pub struct CaReference {
     /// A key of a ConfigMap in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
-    /// A key of a Secret in this namespace. The pods mount it; the operator does not read it.
+    /// A key of a Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the
+    /// portal's name, or with several portals' names joined by ".". The pods mount it, and the operator
+    /// reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
 }

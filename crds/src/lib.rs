@@ -40,8 +40,9 @@ pub use workload::{
 /// API group of the resource, and prefix of every label and annotation of ours.
 pub const GROUP: &str = "gill-hicks.dev";
 
-/// Label by which the owner of a Secret lets the portal that it names read it; and tag by which the
-/// owner of a secret in AWS Secrets Manager does so, with the value `NAMESPACE/NAME`.
+/// Label by which the administrator of a Secret lets the portal that it names read it, or several
+/// portals, whose names are joined by `.`; and tag by which the administrator of a secret in AWS
+/// Secrets Manager does so, with the value `NAMESPACE/NAME`, or several of them separated by spaces.
 pub const ALLOW_PORTAL_LABEL: &str = "gill-hicks.dev/allow-portal";
 
 /// Annotation that lets a portal leave the data of its embedded database behind; value `"true"`.

@@ -106,14 +106,20 @@ async fn a_rotation_is_followed_from_pending_to_current() {
 #[tokio::test]
 async fn a_secret_without_the_portals_tag_is_not_read() {
     let administrator = administrator().await;
-    for allows in ["other/p", "team/other", "p"] {
-        let name = format!("foreign-{}", allows.replace('/', "-"));
+    for allows in ["other/p", "team/other", "p", "other/p team/other"] {
+        let name = format!("foreign-{}", allows.replace(['/', ' '], "-"));
         let arn = create(&administrator, &name, &account("s3cret"), allows).await;
         let error = read(&arn).await.expect_err("another portal's");
         assert_eq!(error.reason(), Reason::SourceNotAllowed);
         let message = error.to_string();
         assert!(message.contains(&format!("{TAG}=team/p")), "{message}");
     }
+}
+
+#[tokio::test]
+async fn one_secret_can_be_for_several_portals() {
+    let arn = create(&administrator().await, "shared", &account("one"), "other/q team/p").await;
+    assert_eq!(passwords(&read(&arn).await.expect("one of two portals")), ["one"]);
 }
 
 /// One client for all portals: its connection is used again.

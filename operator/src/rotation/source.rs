@@ -1,6 +1,7 @@
 //! Where the root credential and the server's address come from.
 
 mod bounds;
+mod permission;
 mod recent;
 pub mod secret;
 pub mod secrets_manager;
@@ -14,6 +15,7 @@ use kube::{Api, Client};
 use service_kit::credentials::Candidate;
 use tokio::sync::Semaphore;
 
+pub use self::permission::{allows, missing_label};
 use self::{
     recent::RecentReadings,
     secrets_manager::SecretsManager,
@@ -52,7 +54,7 @@ pub struct StateVersion {
 pub struct Request<'a> {
     /// Namespace of the portal, and of its sources in the cluster.
     pub namespace: &'a str,
-    /// Name of the portal, which the source's label or tag must give.
+    /// Name of the portal, which the source's label or tag must name.
     pub portal: &'a str,
     /// The terraform state that was read before, if one was.
     pub known_state: Option<&'a StateVersion>,

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::{ALLOW_PORTAL_LABEL, SecretSource};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt, api::ObjectMeta};
 use service_kit::credentials::Candidate;
 
-use super::{Reading, Request, SourceError, bounds};
+use super::{
+    Reading, Request, SourceError, bounds,
+    permission::{self, allows},
+};
 
 /// Reads the account that a Secret holds.
 pub async fn read(
@@ -39,8 +42,8 @@ pub async fn read(
     })
 }
 
-/// A Secret whose owner lets the portal read it, if it exists. Asks for the labels first, so that the
-/// data of one that does not allow it is not even fetched.
+/// A Secret whose administrator lets the portal read it, if it exists. Asks for the labels first, so
+/// that the data of one that does not allow it is not even fetched.
 pub(super) async fn get_allowed(
     secrets: &Api<Secret>,
     name: &str,
@@ -51,15 +54,24 @@ pub(super) async fn get_allowed(
     let Some(metadata) = secrets.get_metadata_opt(name).await.map_err(failed)? else {
         return Ok(None);
     };
-    if metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str) != Some(portal) {
-        return Err(SourceError::NotAllowed {
-            permission: format!(
-                "the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
-            ),
-            what,
-        });
+    expect_allowed(&what, &metadata.metadata, portal)?;
+    let secret = secrets.get_opt(name).await.map_err(failed)?;
+    if let Some(secret) = &secret {
+        // It may have been changed, or made anew, between the two requests.
+        expect_allowed(&what, &secret.metadata, portal)?;
     }
-    secrets.get_opt(name).await.map_err(failed)
+    Ok(secret)
+}
+
+fn expect_allowed(what: &str, metadata: &ObjectMeta, portal: &str) -> Result<(), SourceError> {
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(ALLOW_PORTAL_LABEL));
+    if allows(label.map(String::as_str), portal) {
+        return Ok(());
+    }
+    Err(SourceError::NotAllowed {
+        what: what.to_owned(),
+        permission: permission::missing_label(portal),
+    })
 }
 
 fn describe(name: &str) -> String {
@@ -190,6 +202,15 @@ mod tests {
         assert!(error.to_string().contains("MYSQL_USER"), "{error}");
         let error = read_from(&FakeApi::default(), None).await.expect_err("no Secret");
         assert_eq!(error.reason(), Reason::SourceNotFound);
+    }
+
+    #[tokio::test]
+    async fn one_secret_can_be_for_several_portals() {
+        let values: [(&str, &[u8]); 2] = [("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+        let labels = json!({"gill-hicks.dev/allow-portal": "other.p"});
+        let api = FakeApi::default().with(PATH, secret(&labels, &values));
+        let reading = read_from(&api, None).await.expect("one of two portals");
+        assert_eq!(reading.candidates[0].username, "root");
     }
 
     #[tokio::test]

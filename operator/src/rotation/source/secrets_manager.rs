@@ -21,7 +21,10 @@ use service_kit::credentials::{Candidate, Problem};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::{Reading, Request, SourceError, bounds};
+use super::{
+    Reading, Request, SourceError, bounds,
+    permission::{missing_tag, tag_allows},
+};
 use crate::cluster::retry::Retry;
 
 /// Names of versions, in the order in which their logins should be tried. A rotation creates the
@@ -106,19 +109,20 @@ fn expect_allowed(
     described: &DescribeSecretOutput,
     request: &Request<'_>,
 ) -> Result<(), SourceError> {
-    let expected = format!("{}/{}", request.namespace, request.portal);
-    let mut tags = described.tags().iter();
-    let is_allowed = tags
-        .any(|tag| tag.key() == Some(ALLOW_PORTAL_LABEL) && tag.value() == Some(expected.as_str()));
-    if is_allowed {
+    let Request { namespace, portal, .. } = request;
+    if tag_allows(tag(described, ALLOW_PORTAL_LABEL), namespace, portal) {
         return Ok(());
     }
     Err(SourceError::NotAllowed {
         what: what.to_owned(),
-        permission: format!(
-            "the tag {ALLOW_PORTAL_LABEL}={expected} by which its owner would allow that"
-        ),
+        permission: missing_tag(namespace, portal),
     })
+}
+
+/// The value of a tag. A secret has no two tags of one key.
+fn tag<'a>(described: &'a DescribeSecretOutput, key: &str) -> Option<&'a str> {
+    let found = described.tags().iter().find(|tag| tag.key() == Some(key));
+    found.and_then(|tag| tag.value())
 }
 
 fn has_stage(described: &DescribeSecretOutput, stage: &str) -> bool {
