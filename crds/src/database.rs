@@ -67,7 +67,9 @@ pub struct MysqlDatabase {
     /// Where the server's address and the account come from.
     pub source: MysqlSource,
     /// Host name or address of the server, if the source does not give one. A source's host cannot
-    /// be overridden: its credential is sent nowhere else.
+    /// be overridden: its credential is sent nowhere else. A credential without a host is sent only to
+    /// the host that the label, annotation or tag gill-hicks.dev/database-host of the secret names, or
+    /// to one that the operator's ALLOWED_DATABASE_HOSTS lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')").message("database.mysql.host: write a host name or an IPv4 address alone; the port belongs in database.mysql.port"))]
@@ -144,7 +146,8 @@ pub struct SecretSource {
 /// Names of the keys of a source Secret.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct SecretKeys {
-    /// Key of the host, which may be written as host:port. Default: MYSQL_HOST.
+    /// Key of the host, which may be written as host:port. Default: MYSQL_HOST. If the Secret lacks
+    /// it, database.mysql.host counts.
     #[serde(default = "SecretKeys::default_host")]
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
@@ -248,7 +251,8 @@ pub struct TerraformOutputs {
     pub database: String,
     /// Output with the ARN of the secret in AWS Secrets Manager that holds the account, such as the
     /// master_user_secret of an RDS instance. That secret needs the tag
-    /// gill-hicks.dev/allow-portal with the value NAMESPACE/NAME of the portal. Default:
+    /// gill-hicks.dev/allow-portal with the value NAMESPACE/NAME of the portal and, as RDS keeps no
+    /// host in it, the tag gill-hicks.dev/database-host with the host. Default:
     /// MYSQL_PASSWORD_SECRET_ARN.
     #[serde(default = "TerraformOutputs::default_password_secret_arn")]
     #[schemars(length(min = 1, max = 253))]

@@ -45,6 +45,11 @@ pub const GROUP: &str = "gill-hicks.dev";
 /// Secrets Manager does so, with the value `NAMESPACE/NAME`, or several of them separated by spaces.
 pub const ALLOW_PORTAL_LABEL: &str = "gill-hicks.dev/allow-portal";
 
+/// Label or annotation of a Secret, and tag of a secret in AWS Secrets Manager, by which its
+/// administrator names the host that its login may be sent to, if it holds none beside the login. The
+/// value may be `host:port`, which a label cannot hold.
+pub const DATABASE_HOST_LABEL: &str = "gill-hicks.dev/database-host";
+
 /// Annotation that lets a portal leave the data of its embedded database behind; value `"true"`.
 pub const ABANDON_EMBEDDED_DATA_ANNOTATION: &str = "gill-hicks.dev/abandon-embedded-data";
 

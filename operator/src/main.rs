@@ -75,7 +75,8 @@ struct RunArgs {
     /// When to pull both images: Always, `IfNotPresent` or Never [default: as Kubernetes decides]
     #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_name = "POLICY")]
     image_pull_policy: Option<String>,
-    /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any]
+    /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any that comes
+    /// with the credential, or that its owner names with gill-hicks.dev/database-host]
     #[arg(long, env = "ALLOWED_DATABASE_HOSTS", value_delimiter = ',', value_name = "HOST")]
     allowed_database_hosts: Vec<HostPattern>,
     /// PEM file with the certificate authorities of databases, for portals that name none

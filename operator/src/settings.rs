@@ -15,7 +15,8 @@ pub struct Settings {
     pub portal_image: String,
     /// Pull policy of both where a portal names none.
     pub image_pull_policy: Option<String>,
-    /// Hosts that credentials may be sent to; any if empty.
+    /// Hosts that credentials may be sent to. If empty: any that a credential comes with, and for one
+    /// that comes without its host the one that the administrator of its secret names.
     pub allowed_database_hosts: Vec<HostPattern>,
     /// The operator's own namespace, whose pods may reach admin ports.
     pub namespace: String,

@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const REGION: &str = "eu-west-1";
 const TAG: &str = "gill-hicks.dev/allow-portal";
+const HOST_TAG: &str = "gill-hicks.dev/database-host";
 
 fn endpoint() -> String {
     std::env::var("TEST_AWS_ENDPOINT").expect(
@@ -120,6 +121,25 @@ async fn a_secret_without_the_portals_tag_is_not_read() {
 async fn one_secret_can_be_for_several_portals() {
     let arn = create(&administrator().await, "shared", &account("one"), "other/q team/p").await;
     assert_eq!(passwords(&read(&arn).await.expect("one of two portals")), ["one"]);
+}
+
+/// As RDS manages it: a name and a password.
+#[tokio::test]
+async fn the_tag_of_a_secret_without_a_host_says_where_it_may_be_sent() {
+    let administrator = administrator().await;
+    let managed = json!({"username": "root", "password": "x"});
+    let arn = create(&administrator, "managed", &managed, "team/p").await;
+    let unnamed = read(&arn).await.expect("an allowed secret");
+    assert_eq!((unnamed.host, unnamed.allowed_host), (None, None));
+
+    let named = tag(HOST_TAG, "db.example:3307");
+    administrator.tag_resource().secret_id(&arn).tags(named).send().await.expect("tagged");
+    let reading = read(&arn).await.expect("an allowed secret");
+    assert_eq!((reading.host, reading.allowed_host.as_deref()), (None, Some("db.example:3307")));
+
+    put(&administrator, &arn, &account("x"), "AWSCURRENT").await;
+    let reading = read(&arn).await.expect("an allowed secret");
+    assert_eq!(reading.allowed_host.as_deref(), Some("db.example"), "its own host counts");
 }
 
 /// One client for all portals: its connection is used again.

@@ -26,7 +26,7 @@ output "MYSQL_PASSWORD_SECRET_ARN" {
   value       = var.manage_master_user_password ? aws_db_instance.main.master_user_secret[0].secret_arn : null
 
   # So that whoever reads the ARN may read the secret.
-  depends_on = [aws_secretsmanager_tag.allow_portal]
+  depends_on = [aws_secretsmanager_tag.allow_portal, aws_secretsmanager_tag.database_host]
 }
 
 output "MYSQL_PASSWORD" {

@@ -75,7 +75,9 @@ impl ReconcileError {
                 }
             },
             Self::Resolve(error) => match error {
-                ResolveError::LocalHost(_) | ResolveError::HostNotAllowed(_) => {
+                ResolveError::LocalHost(_)
+                | ResolveError::HostNotAllowed(_)
+                | ResolveError::HostNotNamed { .. } => {
                     (ConditionType::DatabaseReady, Reason::HostNotAllowed)
                 }
                 ResolveError::DataWouldBeLost => {

@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use service_kit::credentials::Candidate;
 use tokio::sync::Semaphore;
 
-pub use self::permission::{allows, missing_label};
+pub use self::permission::{Holder, Mark, allows, missing_label};
 use self::{
     recent::RecentReadings,
     secrets_manager::SecretsManager,
@@ -30,6 +30,13 @@ pub struct Reading {
     pub version: String,
     /// Host, perhaps as `host:port`.
     pub host: Option<String>,
+    /// The host that the logins may be sent to, perhaps as `host:port`, by the word of the
+    /// administrator of the object that holds them: the host that it gives beside them, or else the one
+    /// that its label, annotation or tag [`crds::DATABASE_HOST_LABEL`] names. A host that somebody
+    /// else gives, in a spec or in a state that only refers to that object, is no such word.
+    pub allowed_host: Option<String>,
+    /// The object that holds the logins.
+    pub holder: Holder,
     /// Port.
     pub port: Option<String>,
     /// Name of the schema.
@@ -290,7 +297,8 @@ impl Sources {
 }
 
 /// The place that a state gives with the logins of the secret that it refers to. Where both give a
-/// place it must be the same one: a credential is sent nowhere but to its own server.
+/// place it must be the same one: a credential is sent nowhere but to its own server. The state is in
+/// the portal's namespace, so the host in it is not the word of the secret's administrator.
 fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceError> {
     for (name, here, there) in
         [("host", &state.host, &managed.host), ("port", &state.port, &managed.port)]
@@ -309,6 +317,8 @@ fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceE
     Ok(Reading {
         version: format!("{} {}", state.version, managed.version),
         host: state.host.or(managed.host),
+        allowed_host: managed.allowed_host,
+        holder: managed.holder,
         port: state.port.or(managed.port),
         database: state.database.or(managed.database),
         candidates: managed.candidates,
@@ -326,14 +336,18 @@ pub(super) mod tests {
     use crds::{MysqlSource, Reason, SecretSource};
     use serde_json::json;
 
-    use super::{Reading, Request, SourceError, Sources, StateVersion, fake_api::FakeApi, join};
+    use super::{
+        Holder, Reading, Request, SourceError, Sources, StateVersion, fake_api::FakeApi, join,
+    };
     use crate::cluster::retry::Retry;
 
-    /// A reading without a login.
+    /// A reading without a login, whose object gives this host.
     pub(super) fn reading(version: &str, host: Option<&str>, database: Option<&str>) -> Reading {
         Reading {
             version: version.to_owned(),
             host: host.map(str::to_owned),
+            allowed_host: host.map(str::to_owned),
+            holder: Holder::managed("it".to_owned()),
             port: None,
             database: database.map(str::to_owned),
             candidates: Vec::new(),
@@ -350,7 +364,17 @@ pub(super) mod tests {
         assert_eq!(joined.version, "lineage/7 v1");
         assert_eq!(joined.host.as_deref(), Some("db.example"));
         assert_eq!(joined.database.as_deref(), Some("hardware"));
+        assert_eq!(joined.allowed_host, None, "nobody but the state names it");
         assert_eq!(joined.state.map(|state| state.serial), Some(7));
+        let (state, mut managed) =
+            (reading("lineage/7", Some("db.example"), None), reading("v1", None, None));
+        managed.allowed_host = Some("named.example".to_owned());
+        let joined = join("it", state, managed).expect("no contradiction");
+        assert_eq!(joined.allowed_host.as_deref(), Some("named.example"));
+        let joined =
+            join("it", reading("lineage/7", None, None), reading("v1", Some("db.example"), None));
+        let allowed = joined.expect("no contradiction").allowed_host;
+        assert_eq!(allowed.as_deref(), Some("db.example"), "the secret gives it itself");
     }
 
     #[test]

@@ -59,6 +59,10 @@ run "the_managed_secret_names_its_portal" {
     condition     = aws_secretsmanager_tag.allow_portal[0].key == "gill-hicks.dev/allow-portal" && aws_secretsmanager_tag.allow_portal[0].value == "team-a/gpus" && aws_secretsmanager_tag.allow_portal[0].secret_id == output.MYSQL_PASSWORD_SECRET_ARN
     error_message = "Without this tag neither IAM nor the operator lets the secret be read."
   }
+  assert {
+    condition     = aws_secretsmanager_tag.database_host[0].key == "gill-hicks.dev/database-host" && aws_secretsmanager_tag.database_host[0].value == output.MYSQL_HOST && aws_secretsmanager_tag.database_host[0].secret_id == output.MYSQL_PASSWORD_SECRET_ARN
+    error_message = "Without this tag the operator sends the master account nowhere."
+  }
 }
 
 run "a_generated_password_is_an_output" {
@@ -69,7 +73,7 @@ run "a_generated_password_is_an_output" {
   }
 
   assert {
-    condition     = output.MYSQL_PASSWORD == "generated" && output.MYSQL_PASSWORD_SECRET_ARN == null && length(aws_secretsmanager_tag.allow_portal) == 0
+    condition     = output.MYSQL_PASSWORD == "generated" && output.MYSQL_PASSWORD_SECRET_ARN == null && length(aws_secretsmanager_tag.allow_portal) + length(aws_secretsmanager_tag.database_host) == 0
     error_message = "A generated password is in the state, and no secret is."
   }
   assert {

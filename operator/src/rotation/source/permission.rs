@@ -1,6 +1,54 @@
-//! What the administrator of a secret writes on it: which portals may read it.
+//! What the administrator of a secret writes on it: which portals may read it, and to which host its
+//! logins may be sent.
 
-use crds::ALLOW_PORTAL_LABEL;
+use crds::{ALLOW_PORTAL_LABEL, DATABASE_HOST_LABEL};
+use kube::api::ObjectMeta;
+
+/// The object that holds the logins of a reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The object, for messages.
+    pub what: String,
+    /// What its administrator can write on it.
+    pub mark: Mark,
+}
+
+/// What can be written on an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A label or an annotation, on a Secret.
+    LabelOrAnnotation,
+    /// A tag, on a secret of AWS Secrets Manager.
+    Tag,
+}
+
+impl Holder {
+    /// A Secret, or several of which this is the first.
+    pub(super) fn secret(what: String) -> Self {
+        Self { what, mark: Mark::LabelOrAnnotation }
+    }
+
+    /// A secret of AWS Secrets Manager.
+    pub(super) fn managed(what: String) -> Self {
+        Self { what, mark: Mark::Tag }
+    }
+
+    /// What would let the logins be sent to this host.
+    #[must_use]
+    pub fn permission_to_send_to(&self, host: &str) -> String {
+        let mark = match self.mark {
+            Mark::Tag => "tag",
+            Mark::LabelOrAnnotation if fits_label(host) => "label or annotation",
+            Mark::LabelOrAnnotation => "annotation",
+        };
+        format!("the {mark} {DATABASE_HOST_LABEL}={host}")
+    }
+}
+
+/// A label's value has at most 63 characters, and no colon.
+fn fits_label(host: &str) -> bool {
+    host.len() <= 63 && !host.contains(':')
+}
 
 /// Whether a Secret whose label [`ALLOW_PORTAL_LABEL`] has this value may be read for a portal: the
 /// value is its name, or several names joined by `.`. The name of a portal has no dot, and the value
@@ -32,9 +80,19 @@ pub(super) fn missing_tag(namespace: &str, portal: &str) -> String {
     )
 }
 
+/// The host that a Secret's label or annotation [`DATABASE_HOST_LABEL`] names.
+pub(super) fn host_named_on(metadata: &ObjectMeta) -> Option<String> {
+    let marks = [&metadata.labels, &metadata.annotations];
+    let mut hosts = marks.into_iter().flatten().filter_map(|marks| marks.get(DATABASE_HOST_LABEL));
+    hosts.find(|host| !host.is_empty()).cloned()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{allows, tag_allows};
+    use kube::api::ObjectMeta;
+    use serde_json::json;
+
+    use super::{Holder, allows, host_named_on, tag_allows};
 
     #[test]
     fn a_label_allows_the_portals_that_it_names_and_no_other() {
@@ -74,5 +132,31 @@ mod tests {
             assert_eq!(tag_allows(tag, "team", "p"), expected, "{tag:?}");
         }
         assert!(!tag_allows(Some("/"), "team", "p"));
+    }
+
+    #[test]
+    fn a_secret_names_a_host_with_a_label_or_an_annotation() {
+        let host = |metadata| {
+            let metadata: ObjectMeta = serde_json::from_value(metadata).expect("metadata");
+            host_named_on(&metadata)
+        };
+        let mark = json!({"gill-hicks.dev/database-host": "db.example"});
+        assert_eq!(host(json!({"labels": mark})).as_deref(), Some("db.example"));
+        assert_eq!(host(json!({"annotations": mark})).as_deref(), Some("db.example"));
+        assert_eq!(host(json!({"labels": {"gill-hicks.dev/database-host": ""}})), None);
+        assert_eq!(host(json!({})), None);
+    }
+
+    #[test]
+    fn what_to_write_can_be_written() {
+        let secret = Holder::secret("it".to_owned());
+        let short = secret.permission_to_send_to("db.example");
+        assert_eq!(short, "the label or annotation gill-hicks.dev/database-host=db.example");
+        let long = format!("{}.example", "a".repeat(60));
+        for host in ["db.example:3307", long.as_str()] {
+            assert!(secret.permission_to_send_to(host).starts_with("the annotation "), "{host}");
+        }
+        let managed = Holder::managed("it".to_owned()).permission_to_send_to("db.example:3307");
+        assert_eq!(managed, "the tag gill-hicks.dev/database-host=db.example:3307");
     }
 }

@@ -9,7 +9,7 @@ use service_kit::credentials::Candidate;
 
 use super::{
     Reading, Request, SourceError, bounds,
-    permission::{self, allows},
+    permission::{self, Holder, allows, host_named_on},
 };
 
 /// Reads the account that a Secret holds.
@@ -27,11 +27,15 @@ pub async fn read(
         secret.uid().unwrap_or_default(),
         secret.resource_version().unwrap_or_default()
     );
+    let named_host = host_named_on(&secret.metadata);
     let keys = source.keys.clone().unwrap_or_default();
-    let values = Values { what, data: secret.data.unwrap_or_default() };
+    let values = Values { what: what.clone(), data: secret.data.unwrap_or_default() };
+    let host = values.optional(&keys.host, bounds::HOST)?;
     Ok(Reading {
         version,
-        host: values.optional(&keys.host, bounds::HOST)?,
+        allowed_host: host.clone().or(named_host),
+        holder: Holder::secret(what),
+        host,
         port: values.optional(&keys.port, bounds::PORT)?,
         database: values.optional(&keys.database, bounds::DATABASE)?,
         candidates: vec![Candidate {
@@ -74,7 +78,7 @@ fn expect_allowed(what: &str, metadata: &ObjectMeta, portal: &str) -> Result<(),
     })
 }
 
-fn describe(name: &str) -> String {
+pub(super) fn describe(name: &str) -> String {
     format!("the Secret \"{name}\"")
 }
 
@@ -211,6 +215,23 @@ mod tests {
         let api = FakeApi::default().with(PATH, secret(&labels, &values));
         let reading = read_from(&api, None).await.expect("one of two portals");
         assert_eq!(reading.candidates[0].username, "root");
+    }
+
+    #[tokio::test]
+    async fn the_host_beside_a_login_counts_more_than_the_one_that_is_named() {
+        let login: [(&str, &[u8]); 2] = [("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+        let mut labels = allowed();
+        labels["gill-hicks.dev/database-host"] = json!("named.example");
+        let api = FakeApi::default().with(PATH, secret(&labels, &login));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!((reading.host, reading.allowed_host.as_deref()), (None, Some("named.example")));
+        let with_host = [login[0], login[1], ("MYSQL_HOST", b"own.example".as_slice())];
+        let api = FakeApi::default().with(PATH, secret(&labels, &with_host));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!(reading.allowed_host.as_deref(), Some("own.example"));
+        let api = FakeApi::default().with(PATH, secret(&allowed(), &login));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!(reading.allowed_host, None, "nobody says where it may be sent");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{describe_secret::DescribeSecretOutput, get_secret_value::GetSecretValueOutput},
 };
-use crds::ALLOW_PORTAL_LABEL;
+use crds::{ALLOW_PORTAL_LABEL, DATABASE_HOST_LABEL};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::credentials::{Candidate, Problem};
@@ -23,7 +23,7 @@ use tracing::debug;
 
 use super::{
     Reading, Request, SourceError, bounds,
-    permission::{missing_tag, tag_allows},
+    permission::{Holder, missing_tag, tag_allows},
 };
 use crate::cluster::retry::Retry;
 
@@ -70,7 +70,10 @@ impl SecretsManager {
                 versions.extend(get(&client, &what, secret_id, stage).await?);
             }
         }
-        select(&what, versions)
+        let mut reading = select(&what, versions)?;
+        let named_host = tag(&described, DATABASE_HOST_LABEL).map(str::to_owned);
+        reading.allowed_host = reading.allowed_host.or(given(named_host));
+        Ok(reading)
     }
 
     /// The one client of a region.
@@ -183,9 +186,12 @@ fn select(what: &str, versions: Vec<Version>) -> Result<Reading, SourceError> {
     let current =
         versions.next().ok_or_else(|| invalid("expected a version AWSCURRENT".to_owned()))?;
     let account = parse(&current).map_err(&invalid)?;
+    let host = given(account.host);
     let mut reading = Reading {
         version: current.id,
-        host: given(account.host),
+        allowed_host: host.clone(),
+        holder: Holder::managed(what.to_owned()),
+        host,
         port: given(account.port.map(|port| match port {
             Port::Number(number) => number.to_string(),
             Port::Text(text) => text,
@@ -373,6 +379,16 @@ mod tests {
         text["comment"] = json!("x".repeat(1 << 16));
         let error = select("it", vec![version("v1", &text)]).expect_err("larger than AWS has it");
         assert!(error.to_string().contains("at most 65536 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_host_of_a_secret_is_the_one_that_it_may_be_sent_to() {
+        let mut text = account("root", "x");
+        let reading = select("it", vec![version("v1", &text)]).expect("a good secret");
+        assert_eq!(reading.allowed_host, None, "as RDS manages it: nobody has named one");
+        text["host"] = json!("db.example");
+        let reading = select("it", vec![version("v1", &text)]).expect("a good secret");
+        assert_eq!(reading.allowed_host.as_deref(), Some("db.example"));
     }
 
     /// A region in a state is of somebody else's choice.

@@ -22,7 +22,11 @@ use self::{
     document::{Document, Value},
     inflate::{Fault, Inflater, MOST_BYTES},
 };
-use super::{Reading, Request, SourceError, StateVersion, bounds, secret::get_allowed};
+use super::{
+    Reading, Request, SourceError, StateVersion, bounds,
+    permission::{Holder, host_named_on},
+    secret::{describe, get_allowed},
+};
 
 /// Key of the Secrets.
 const KEY: &str = "tfstate";
@@ -57,13 +61,21 @@ pub async fn read(
     expect_unlocked(leases, &base, &what).await?;
     let state = {
         let _permit = turn.acquire().await.expect("nobody closes it");
-        let text = read_pieces(secrets, &base, &what, request.portal).await?;
-        parse(&what, &text, &names)?
+        let Stored { text, named_host } =
+            read_pieces(secrets, &base, &what, request.portal).await?;
+        State { named_host, ..parse(&what, &text, &names)? }
     };
     expect_unlocked(leases, &base, &what).await?;
     judge(request.known_state, &state.version, request.accepted_lineage)
         .map_err(|judgement| judgement.of(&what))?;
-    state.select(what, &names)
+    state.select(what, Holder::secret(describe(&base)), &names)
+}
+
+/// What the Secrets of a state hold.
+struct Stored {
+    text: Vec<u8>,
+    /// The host that the first of them names.
+    named_host: Option<String>,
 }
 
 /// Gets the Secrets one by one, in the order of their numbers: the operator may not list Secrets, and
@@ -73,8 +85,9 @@ async fn read_pieces(
     base: &str,
     what: &str,
     portal: &str,
-) -> Result<Vec<u8>, SourceError> {
+) -> Result<Stored, SourceError> {
     let mut inflater = Inflater::new();
+    let mut named_host = None;
     for index in 0.. {
         if index == MOST_PIECES {
             return Err(Fault::TooLarge.of(what));
@@ -87,15 +100,19 @@ async fn read_pieces(
             break;
         };
         let piece = secret.data.as_mut().and_then(|data| data.remove(KEY)).unwrap_or_default().0;
-        // The backend creates the Secret first and fills it then.
-        if index == 0 && piece.is_empty() {
-            return Err(Fault::Incomplete("its Secret holds nothing yet").of(what));
+        if index == 0 {
+            named_host = host_named_on(&secret.metadata);
+            // The backend creates the Secret first and fills it then.
+            if piece.is_empty() {
+                return Err(Fault::Incomplete("its Secret holds nothing yet").of(what));
+            }
         }
         if inflater.take(&piece).map_err(|fault| fault.of(what))? == ControlFlow::Break(()) {
             break;
         }
     }
-    inflater.finish().map_err(|fault| fault.of(what))
+    let text = inflater.finish().map_err(|fault| fault.of(what))?;
+    Ok(Stored { text, named_host })
 }
 
 async fn expect_unlocked(leases: &Api<Lease>, base: &str, what: &str) -> Result<(), SourceError> {
@@ -135,6 +152,8 @@ impl Fault {
 struct State {
     version: StateVersion,
     outputs: BTreeMap<String, Value>,
+    /// The host that its Secret names.
+    named_host: Option<String>,
 }
 
 fn parse(what: &str, text: &[u8], names: &TerraformOutputs) -> Result<State, SourceError> {
@@ -165,7 +184,11 @@ fn parse(what: &str, text: &[u8], names: &TerraformOutputs) -> Result<State, Sou
         .filter(|text| (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()))
         .ok_or_else(|| invalid("expected a lineage of 1 to 64 characters".to_owned()))?;
     let serial = document.serial.ok_or_else(|| invalid("expected a serial".to_owned()))?;
-    Ok(State { version: StateVersion { lineage, serial }, outputs: document.outputs })
+    Ok(State {
+        version: StateVersion { lineage, serial },
+        outputs: document.outputs,
+        named_host: None,
+    })
 }
 
 /// Why a state is not the next one after the known one.
@@ -224,8 +247,13 @@ impl Unacceptable {
 }
 
 impl State {
-    /// The outputs of these names.
-    fn select(self, what: String, names: &TerraformOutputs) -> Result<StateReading, SourceError> {
+    /// The outputs of these names as a reading of the Secret that holds the state.
+    fn select(
+        self,
+        what: String,
+        holder: Holder,
+        names: &TerraformOutputs,
+    ) -> Result<StateReading, SourceError> {
         let missing = |problem: String| SourceError::Invalid { what: what.clone(), problem };
         let get = |name: &str, most: usize| self.output(name, most).map_err(&missing);
         let username = get(&names.username, bounds::USERNAME)?;
@@ -249,6 +277,8 @@ impl State {
         let host = get(&names.host, bounds::HOST)?;
         let reading = Reading {
             version: format!("{}/{}", self.version.lineage, self.version.serial),
+            allowed_host: host.clone().or_else(|| self.named_host.clone()),
+            holder,
             host,
             port: get(&names.port, bounds::PORT)?,
             database: get(&names.database, bounds::DATABASE)?,

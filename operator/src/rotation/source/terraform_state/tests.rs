@@ -12,7 +12,7 @@ use super::{
     Fault, Inflater, MOST_BYTES, MOST_PIECES, State, StateReading, StateVersion, Unacceptable,
     judge, read, secret_region,
 };
-use crate::rotation::source::{Request, SourceError, fake_api::FakeApi};
+use crate::rotation::source::{Holder, Request, SourceError, fake_api::FakeApi};
 
 const SECRETS: &str = "/api/v1/namespaces/team/secrets/tfstate-default-rds";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/team/leases/lock-tfstate-default-rds";
@@ -259,6 +259,25 @@ async fn one_state_is_read_at_a_time() {
     assert_eq!(turn.available_permits(), 1);
 }
 
+/// Its Secret is in the namespace of those who wrote it: the host in it counts, and so does the one
+/// that its label names.
+#[tokio::test]
+async fn a_state_with_a_login_may_name_its_host_in_either_place() {
+    let api = stored(&[pack(&state(7))]);
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!(reading.allowed_host.as_deref(), Some("db.example"));
+    let mut without = state(7);
+    without["outputs"].as_object_mut().expect("outputs").remove("MYSQL_HOST");
+    let mut secret = chunk(&pack(&without), "p");
+    let api = FakeApi::default().with(SECRETS, secret.clone());
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!((reading.host, reading.allowed_host), (None, None));
+    secret["metadata"]["labels"]["gill-hicks.dev/database-host"] = json!("named.example");
+    let api = FakeApi::default().with(SECRETS, secret);
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!((reading.host, reading.allowed_host.as_deref()), (None, Some("named.example")));
+}
+
 #[tokio::test]
 async fn a_locked_state_is_waited_for() {
     let api = stored(&[pack(&state(7))]).with(LEASE, lease(&json!("a9c3")));
@@ -365,7 +384,8 @@ fn select(
     change(&mut state["outputs"]);
     let parsed = super::parse("it", state.to_string().as_bytes(), names);
     let parsed = parsed.map_err(|error| error.to_string())?;
-    parsed.select("it".to_owned(), names).map_err(|error| error.to_string())
+    let holder = Holder::secret("it".to_owned());
+    parsed.select("it".to_owned(), holder, names).map_err(|error| error.to_string())
 }
 
 #[test]
