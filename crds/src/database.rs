@@ -67,7 +67,9 @@ pub struct MysqlDatabase {
     /// Where the server's address and the account come from.
     pub source: MysqlSource,
     /// Host name or address of the server, if the source does not give one. A source's host cannot
-    /// be overridden: its credential is sent nowhere else.
+    /// be overridden: its credential is sent nowhere else. A credential without a host is sent only to
+    /// the host that the label, annotation or tag gill-hicks.dev/database-host of the secret names, or
+    /// to one that the operator's ALLOWED_DATABASE_HOSTS lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$')").message("database.mysql.host: write a host name or an IPv4 address alone; the port belongs in database.mysql.port"))]
@@ -115,15 +117,16 @@ pub enum DeletionPolicy {
 )]
 pub struct MysqlSource {
     /// A Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the
-    /// portal's name.
+    /// portal's name, or with several portals' names joined by ".".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSource>,
     /// The state that Terraform or OpenTofu keeps in this namespace with the backend "kubernetes",
-    /// whose labels contain gill-hicks.dev/allow-portal with the portal's name.
+    /// whose labels contain gill-hicks.dev/allow-portal with the portal's name, or with several
+    /// portals' names joined by ".". At most 8 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terraform_state: Option<TerraformStateSource>,
     /// A secret of AWS Secrets Manager that carries the tag gill-hicks.dev/allow-portal with the value
-    /// NAMESPACE/NAME of the portal.
+    /// NAMESPACE/NAME of the portal, or with several of them separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_manager: Option<SecretsManagerSource>,
 }
@@ -143,7 +146,8 @@ pub struct SecretSource {
 /// Names of the keys of a source Secret.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct SecretKeys {
-    /// Key of the host, which may be written as host:port. Default: MYSQL_HOST.
+    /// Key of the host, which may be written as host:port. Default: MYSQL_HOST. If the Secret lacks
+    /// it, database.mysql.host counts.
     #[serde(default = "SecretKeys::default_host")]
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
@@ -247,7 +251,8 @@ pub struct TerraformOutputs {
     pub database: String,
     /// Output with the ARN of the secret in AWS Secrets Manager that holds the account, such as the
     /// master_user_secret of an RDS instance. That secret needs the tag
-    /// gill-hicks.dev/allow-portal with the value NAMESPACE/NAME of the portal. Default:
+    /// gill-hicks.dev/allow-portal with the value NAMESPACE/NAME of the portal and, as RDS keeps no
+    /// host in it, the tag gill-hicks.dev/database-host with the host. Default:
     /// MYSQL_PASSWORD_SECRET_ARN.
     #[serde(default = "TerraformOutputs::default_password_secret_arn")]
     #[schemars(length(min = 1, max = 253))]
@@ -323,7 +328,9 @@ pub struct CaReference {
     /// A key of a ConfigMap in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyReference>,
-    /// A key of a Secret in this namespace. The pods mount it; the operator does not read it.
+    /// A key of a Secret in this namespace that carries the label gill-hicks.dev/allow-portal with the
+    /// portal's name, or with several portals' names joined by ".". The pods mount it, and the operator
+    /// reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyReference>,
 }

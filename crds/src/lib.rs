@@ -40,9 +40,15 @@ pub use workload::{
 /// API group of the resource, and prefix of every label and annotation of ours.
 pub const GROUP: &str = "gill-hicks.dev";
 
-/// Label by which the owner of a Secret lets the portal that it names read it; and tag by which the
-/// owner of a secret in AWS Secrets Manager does so, with the value `NAMESPACE/NAME`.
+/// Label by which the administrator of a Secret lets the portal that it names read it, or several
+/// portals, whose names are joined by `.`; and tag by which the administrator of a secret in AWS
+/// Secrets Manager does so, with the value `NAMESPACE/NAME`, or several of them separated by spaces.
 pub const ALLOW_PORTAL_LABEL: &str = "gill-hicks.dev/allow-portal";
+
+/// Label or annotation of a Secret, and tag of a secret in AWS Secrets Manager, by which its
+/// administrator names the host that its login may be sent to, if it holds none beside the login. The
+/// value may be `host:port`, which a label cannot hold.
+pub const DATABASE_HOST_LABEL: &str = "gill-hicks.dev/database-host";
 
 /// Annotation that lets a portal leave the data of its embedded database behind; value `"true"`.
 pub const ABANDON_EMBEDDED_DATA_ANNOTATION: &str = "gill-hicks.dev/abandon-embedded-data";

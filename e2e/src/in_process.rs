@@ -11,7 +11,7 @@ use operator::{
         scope::Scope,
     },
     portal::gauges::PortalGauges,
-    rotation::pod_reports::PodReports,
+    rotation::{pod_reports::PodReports, source::Sources},
     run::{Equipment, control, follow},
     settings::Settings,
 };
@@ -75,6 +75,7 @@ impl Operator {
             aws_endpoint: None,
         };
         let equipment = Equipment {
+            sources: Sources::new(client.clone(), None),
             client,
             settings,
             pod_reports: PodReports::new().context("failed to prepare a client for pods")?,

@@ -14,7 +14,7 @@ use operator::{
         scope::Scope,
     },
     portal::{gauges::PortalGauges, status::publisher},
-    rotation::pod_reports::PodReports,
+    rotation::{pod_reports::PodReports, source::Sources},
     run::{self, Equipment},
     settings::{HostPattern, Settings},
 };
@@ -75,7 +75,8 @@ struct RunArgs {
     /// When to pull both images: Always, `IfNotPresent` or Never [default: as Kubernetes decides]
     #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_name = "POLICY")]
     image_pull_policy: Option<String>,
-    /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any]
+    /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any that comes
+    /// with the credential, or that its owner names with gill-hicks.dev/database-host]
     #[arg(long, env = "ALLOWED_DATABASE_HOSTS", value_delimiter = ',', value_name = "HOST")]
     allowed_database_hosts: Vec<HostPattern>,
     /// PEM file with the certificate authorities of databases, for portals that name none
@@ -186,6 +187,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     let leases: Api<Lease> = Api::namespaced(leases, &args.scope.pod_namespace);
     let elector = LeaderElector::new(leases, identity(&args.pod_name), fence, Times::default());
     let equipment = Equipment {
+        sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
         client,
         settings,
         pod_reports,

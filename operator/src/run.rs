@@ -71,6 +71,8 @@ pub struct Equipment {
     pub client: Client,
     /// The administrator's decisions.
     pub settings: Settings,
+    /// Where root credentials come from.
+    pub sources: Sources,
     /// Asks pods.
     pub pod_reports: PodReports,
     /// Name of this process, for events.
@@ -216,7 +218,7 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 /// What the controllers of all scopes share: there is one of each in the process.
 #[derive(Clone)]
 struct Shared {
-    sources: Arc<Sources>,
+    sources: Sources,
     executor: Arc<Executor>,
     passes: Arc<Semaphore>,
     known: KnownPortals,
@@ -224,10 +226,10 @@ struct Shared {
 
 impl Shared {
     fn new(equipment: &Equipment, scopes: usize) -> Self {
-        let Equipment { client, settings, pod_reports, .. } = equipment;
+        let Equipment { client, settings, pod_reports, sources, .. } = equipment;
         let store = StateStore::new(client.clone(), &settings.namespace);
         Self {
-            sources: Arc::new(Sources::new(client.clone(), settings.aws_endpoint.clone())),
+            sources: sources.clone(),
             executor: Arc::new(Executor::new(client.clone(), pod_reports.clone(), store)),
             passes: Arc::new(Semaphore::new(PASSES)),
             known: KnownPortals::new(scopes),

@@ -35,7 +35,8 @@ data "aws_iam_policy_document" "pod_trust" {
   }
 }
 
-# The operator: read the secrets whose tag gill-hicks.dev/allow-portal names a portal of this cluster.
+# The operator: read the secrets whose tag gill-hicks.dev/allow-portal names a portal of this cluster,
+# alone or among others that are separated by spaces.
 resource "aws_iam_role" "operator" {
   name               = "${var.name}-operator"
   assume_role_policy = data.aws_iam_policy_document.pod_trust["operator"].json
@@ -53,9 +54,11 @@ data "aws_iam_policy_document" "operator" {
     resources = ["arn:${local.partition}:secretsmanager:${var.region}:${local.account_id}:secret:*"]
 
     condition {
-      test     = "StringEquals"
+      test     = "StringLike"
       variable = "secretsmanager:ResourceTag/gill-hicks.dev/allow-portal"
-      values   = [for portal in var.portals : "${portal.namespace}/${portal.name}"]
+      values = flatten([for portal in var.portals : [
+        for pattern in ["%s", "%s *", "* %s", "* %s *"] : format(pattern, "${portal.namespace}/${portal.name}")
+      ]])
     }
   }
 }

@@ -29,7 +29,7 @@ pub struct Context {
     /// What the operator's own Secrets hold.
     pub contents: SecretContents,
     /// Where root credentials come from.
-    pub sources: Arc<Sources>,
+    pub sources: Sources,
     /// Changes the pods' credentials.
     pub executor: Arc<Executor>,
     /// Bounds the passes of the whole process, however many namespaces it watches.

@@ -57,14 +57,12 @@ impl ReconcileError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            // The source is not watched.
-            Self::Resolve(ResolveError::NoSource { .. }) | Self::Unlisted(_) => Retry::Poll,
-            Self::Resolve(_) => Retry::AfterChange,
+            Self::Resolve(error) => error.retry(),
             Self::Rotate(error) => error.retry(),
             Self::Gather(GatherError::Api { source, .. }) => Retry::of_api(source),
             Self::Gather(GatherError::Store(error)) | Self::MoveState(error) => error.retry(),
             // What is missing is not watched: it is polled.
-            Self::Gather(_) => Retry::Poll,
+            Self::Gather(_) | Self::Unlisted(_) => Retry::Poll,
             Self::Apply(error) => Retry::of_api(&error.source),
             Self::Finalizer(error) | Self::Status(error) => Retry::of_api(error),
         }
@@ -87,6 +85,9 @@ impl ReconcileError {
             Self::Resolve(error) => match error {
                 ResolveError::LocalHost(_) | ResolveError::HostNotAllowed(_) => {
                     (ConditionType::DatabaseReady, Reason::HostNotAllowed)
+                }
+                ResolveError::HostNotNamed { .. } => {
+                    (ConditionType::DatabaseReady, Reason::HostNotNamed)
                 }
                 ResolveError::DataWouldBeLost => {
                     (ConditionType::DatabaseReady, Reason::DataWouldBeLost)

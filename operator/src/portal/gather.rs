@@ -15,7 +15,7 @@ use crate::{
     cluster::{api_error, names, secrets::OwnSecrets},
     rotation::{
         machine::State,
-        source::{Reading, Request as SourceRequest, SourceError, Sources},
+        source::{self, Reading, Request as SourceRequest, SourceError, Sources},
         store::{Store, StoreError},
     },
 };
@@ -62,7 +62,7 @@ pub enum GatherError {
     },
     /// The owner of a Secret with a certificate authority has not allowed this portal to read it.
     #[error(
-        "the Secret \"{secret}\" that database.mysql.tls.ca names is not read: it lacks the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
+        "the Secret \"{secret}\" that database.mysql.tls.ca names is not read: it lacks {}", source::missing_label(.portal)
     )]
     CaNotAllowed {
         /// Name of the Secret.
@@ -175,7 +175,8 @@ impl Reader<'_> {
         let missing = || not_found("Secret", &reference.name, &reference.key);
         let metadata = self.secrets.get_metadata_opt(&reference.name).await.map_err(&what)?;
         let metadata = metadata.ok_or_else(missing)?;
-        if metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str) != Some(self.portal) {
+        let label = metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str);
+        if !source::allows(label, self.portal) {
             return Err(GatherError::CaNotAllowed {
                 secret: reference.name.clone(),
                 portal: self.portal.to_owned(),

@@ -23,7 +23,7 @@ use super::{
     stored,
 };
 use crate::{
-    cluster::labels::ChildOwner,
+    cluster::{labels::ChildOwner, retry::Retry},
     rotation::{
         Trouble,
         machine::{ObservedSource, Place, Plan},
@@ -181,6 +181,21 @@ pub enum ResolveError {
         "the database host \"{0}\" is not covered by this operator's ALLOWED_DATABASE_HOSTS; ask its administrator"
     )]
     HostNotAllowed(String),
+    /// The credential comes without a host, and its administrator has not named this one.
+    #[error(
+        "{what} holds a login without a host, which is not sent to \"{host}\": it lacks {permission} by which its owner would allow that{}; or let the operator's administrator list the host in ALLOWED_DATABASE_HOSTS, which then has to list those of all portals",
+        instead(.named.as_deref())
+    )]
+    HostNotNamed {
+        /// The object that holds the login.
+        what: String,
+        /// The host that the spec or a state gives, with the port if that is what differs.
+        host: String,
+        /// What its administrator would write to allow the host.
+        permission: String,
+        /// The host that its administrator names instead.
+        named: Option<String>,
+    },
     /// The source says nothing, and nothing is known from before.
     #[error("{message}")]
     NoSource {
@@ -188,6 +203,8 @@ pub enum ResolveError {
         reason: Reason,
         /// What the source's reader said.
         message: String,
+        /// What it asks for.
+        retry: Retry,
     },
     /// The annotation that asks for a rotation is no time.
     #[error(
@@ -199,6 +216,29 @@ pub enum ResolveError {
         "the embedded database's data would be left behind: move them, then set the annotation {ABANDON_EMBEDDED_DATA_ANNOTATION}=\"true\" on this HardwarePortal"
     )]
     DataWouldBeLost,
+}
+
+impl ResolveError {
+    /// What to do next.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            // The object itself has to change, or its children, which are watched.
+            Self::Metadata(_) | Self::RotateAt(_) | Self::DataWouldBeLost => Retry::AfterChange,
+            // The source may have to change, which is not watched.
+            Self::Missing(_)
+            | Self::Overridden { .. }
+            | Self::Malformed { .. }
+            | Self::LocalHost(_)
+            | Self::HostNotAllowed(_)
+            | Self::HostNotNamed { .. } => Retry::Poll,
+            Self::NoSource { retry, .. } => retry.clone(),
+        }
+    }
+}
+
+fn instead(named: Option<&str>) -> String {
+    named.map(|named| format!(" (it names \"{named}\")")).unwrap_or_default()
 }
 
 /// Decides every part of a portal.
@@ -323,10 +363,7 @@ fn resolve_database(
     if is_local(&place.host) {
         return Err(ResolveError::LocalHost(place.host));
     }
-    let allowed = &settings.allowed_database_hosts;
-    if !allowed.is_empty() && !allowed.iter().any(|pattern| pattern.covers(&place.host)) {
-        return Err(ResolveError::HostNotAllowed(place.host));
-    }
+    expect_allowed(&place, read.source.as_ref().ok(), settings)?;
     let rotation = mysql.rotation.clone().unwrap_or_default();
     let uid = portal.uid().ok_or(ResolveError::Metadata("uid"))?;
     let tls = mysql.tls.clone().unwrap_or_default();
@@ -427,9 +464,44 @@ fn decide_place(mysql: &MysqlDatabase, read: &GatheredMysql) -> Result<Place, Re
             known.ok_or_else(|| ResolveError::NoSource {
                 reason: error.reason(),
                 message: error.to_string(),
+                retry: error.retry(),
             })
         }
     }
+}
+
+/// Whoever writes a spec must not choose where somebody else's credential is sent. The administrator of
+/// the operator decides it, or else the administrator of the object that holds the credential. A place
+/// that is known from before was allowed then.
+fn expect_allowed(
+    place: &Place,
+    source: Option<&Reading>,
+    settings: &Settings,
+) -> Result<(), ResolveError> {
+    let allowed = &settings.allowed_database_hosts;
+    if !allowed.is_empty() {
+        return if allowed.iter().any(|pattern| pattern.covers(&place.host)) {
+            Ok(())
+        } else {
+            Err(ResolveError::HostNotAllowed(place.host.clone()))
+        };
+    }
+    let Some(Reading { allowed_host, holder, .. }) = source else { return Ok(()) };
+    // One that cannot be read allows nothing.
+    let named = allowed_host.as_ref().and_then(|text| text.parse::<HostPort>().ok());
+    let is_host = named.as_ref().is_some_and(|it| it.host.eq_ignore_ascii_case(&place.host));
+    let port = named.as_ref().and_then(|it| it.port);
+    if is_host && port.is_none_or(|port| port == place.port) {
+        return Ok(());
+    }
+    let port = is_host.then_some(place.port);
+    let host = HostPort { host: place.host.clone(), port }.to_string();
+    Err(ResolveError::HostNotNamed {
+        what: holder.what.clone(),
+        permission: holder.permission_to_send_to(&host),
+        host,
+        named: allowed_host.clone(),
+    })
 }
 
 /// Where the server is. What the source says counts; the spec only fills in what the source lacks, so
@@ -479,5 +551,174 @@ fn one_of(
             Err(ResolveError::Overridden { field, given: given.clone(), written: written.clone() })
         }
         (given, written) => given.or(written).cloned().ok_or(ResolveError::Missing(field)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crds::{HardwarePortal, Reason};
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+    use service_kit::credentials::Candidate;
+
+    use super::{ResolveError, ResolvedDatabase, resolve};
+    use crate::{
+        cluster::retry::Retry,
+        portal::{
+            gather::{Gathered, GatheredMysql},
+            live::Live,
+        },
+        rotation::source::{Holder, Mark, Reading, SourceError},
+        settings::Settings,
+    };
+
+    fn settings(allowed: &[&str]) -> Settings {
+        Settings {
+            hardware_image: "hardware".to_owned(),
+            portal_image: "portal".to_owned(),
+            image_pull_policy: None,
+            allowed_database_hosts: allowed.iter().map(|it| it.parse().unwrap()).collect(),
+            namespace: "system".to_owned(),
+            rds_authorities: [].into(),
+            aws_endpoint: None,
+        }
+    }
+
+    /// A login that is in a secret of Secrets Manager.
+    fn reading(host: Option<&str>, allowed_host: Option<&str>) -> Reading {
+        let what = "the secret \"db\" of Secrets Manager in eu-west-1".to_owned();
+        Reading {
+            version: "v1".to_owned(),
+            host: host.map(str::to_owned),
+            allowed_host: allowed_host.map(str::to_owned),
+            holder: Holder { what, mark: Mark::Tag },
+            port: None,
+            database: Some("hardware".to_owned()),
+            candidates: vec![Candidate { username: "root".to_owned(), password: "x".into() }],
+            state: None,
+        }
+    }
+
+    /// The server that the credential is sent to, as `host:port`.
+    fn server(
+        fields: &Value,
+        source: Result<Reading, SourceError>,
+        allowed: &[&str],
+    ) -> Result<String, ResolveError> {
+        let mut mysql = json!({"source": {"secretsManager": {
+            "secretId": "db", "region": "eu-west-1",
+        }}});
+        for (field, value) in fields.as_object().expect("fields") {
+            mysql[field] = value.clone();
+        }
+        let portal: HardwarePortal = serde_json::from_value(json!({
+            "apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
+            "metadata": {"name": "p", "namespace": "n", "uid": "8d7f2c3e-0000-4000-8000-000000000000"},
+            "spec": {"database": {"mysql": mysql}},
+        }))
+        .expect("a portal");
+        portal.validate_cel().expect("the rules admit it");
+        let read = Gathered {
+            mysql: Some(GatheredMysql { source, state: None, published: None, authorities: None }),
+            observations_token: SecretString::from("token"),
+            live: Live::default(),
+        };
+        let resolved = resolve(&portal, &read, &settings(allowed))?;
+        let ResolvedDatabase::Mysql(mysql) = resolved.database else { panic!("it is on MySQL") };
+        let place = mysql.request.place();
+        Ok(format!("{}:{}", place.host, place.port))
+    }
+
+    #[test]
+    fn a_credential_goes_where_its_own_object_says() {
+        let own = |host: &str| Ok(reading(Some(host), Some(host)));
+        let found = server(&json!({}), own("db.example:3307"), &[]);
+        assert_eq!(found.as_deref(), Ok("db.example:3307"));
+        let found = server(&json!({"host": "db.example", "port": 3307}), own("db.example"), &[]);
+        assert_eq!(found.as_deref(), Ok("db.example:3307"), "the spec may repeat it");
+        let found = server(&json!({"host": "evil.example"}), own("db.example"), &[]);
+        assert!(matches!(found, Err(ResolveError::Overridden { .. })), "{found:?}");
+    }
+
+    /// RDS keeps no host beside the password that it manages.
+    #[test]
+    fn a_credential_without_a_host_goes_only_where_its_administrator_says() {
+        // The host of the spec, or of a state that refers to the secret, and its tag.
+        for (host, port, named, is_allowed) in [
+            ("db.example", 3306, Some("db.example"), true),
+            ("db.example", 3307, Some("db.example"), true),
+            ("DB.example", 3306, Some("db.EXAMPLE"), true),
+            ("db.example", 3307, Some("db.example:3307"), true),
+            ("db.example", 3306, Some("db.example:3307"), false),
+            ("evil.example", 3306, Some("db.example"), false),
+            ("evil.example", 3306, None, false),
+            ("db.example", 3306, Some("http://db.example"), false),
+            ("db.example", 3306, Some("*"), false),
+            ("db.example", 3306, Some("*.example"), false),
+            ("db.example", 3306, Some("db.example other.example"), false),
+        ] {
+            let of_spec =
+                server(&json!({"host": host, "port": port}), Ok(reading(None, named)), &[]);
+            let of_state = server(&json!({"port": port}), Ok(reading(Some(host), named)), &[]);
+            for found in [of_spec, of_state] {
+                let is_refused = matches!(found, Err(ResolveError::HostNotNamed { .. }));
+                assert_eq!((found.is_ok(), is_refused), (is_allowed, !is_allowed), "{found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_operators_administrator_decides_before_anybody_else() {
+        let host = json!({"host": "db.rds.example"});
+        let listed = server(&host, Ok(reading(None, None)), &["*.rds.example"]);
+        assert_eq!(listed.as_deref(), Ok("db.rds.example:3306"));
+        let named = Ok(reading(None, Some("db.rds.example")));
+        let not_listed = server(&host, named, &["other.example"]);
+        assert!(matches!(not_listed, Err(ResolveError::HostNotAllowed(_))), "{not_listed:?}");
+        let named = Ok(reading(None, Some("localhost")));
+        let local = server(&json!({"host": "localhost"}), named, &["localhost"]);
+        assert!(matches!(local, Err(ResolveError::LocalHost(_))), "{local:?}");
+    }
+
+    #[test]
+    fn the_message_says_what_to_write() {
+        let host = json!({"host": "db.example"});
+        let message = |named: Option<&str>| {
+            server(&host, Ok(reading(None, named)), &[]).expect_err("not named").to_string()
+        };
+        let unnamed = message(None);
+        for words in [
+            "the secret \"db\" of Secrets Manager in eu-west-1",
+            "it lacks the tag gill-hicks.dev/database-host=db.example ",
+            "ALLOWED_DATABASE_HOSTS",
+        ] {
+            assert!(unnamed.contains(words), "{words}: {unnamed}");
+        }
+        assert!(!unnamed.contains("it names"), "{unnamed}");
+        let other = message(Some("other.example"));
+        assert!(other.contains("(it names \"other.example\")"), "{other}");
+        let port = message(Some("db.example:3307"));
+        assert!(port.contains("database-host=db.example:3306 "), "{port}");
+    }
+
+    #[test]
+    fn a_source_that_is_unavailable_is_asked_when_it_said_so() {
+        let wait = Retry::After(Duration::from_secs(7));
+        let unavailable = Err(SourceError::Unavailable {
+            what: "it".to_owned(),
+            cause: "busy".to_owned(),
+            retry: wait.clone(),
+        });
+        let error = server(&json!({}), unavailable, &[]).expect_err("no source");
+        assert_eq!(error.retry(), wait);
+        let gone = Err(SourceError::NotFound { what: "it".to_owned() });
+        let error = server(&json!({}), gone, &[]).expect_err("no source");
+        assert_eq!(error.retry(), Retry::Poll);
+        assert!(matches!(error, ResolveError::NoSource { reason: Reason::SourceNotFound, .. }));
+        // What the source says may be what is wrong.
+        let error = server(&json!({}), Ok(reading(None, None)), &[]).expect_err("no host");
+        assert_eq!((&error, error.retry()), (&ResolveError::Missing("host"), Retry::Poll));
     }
 }

@@ -131,9 +131,15 @@ impl Executor {
         stored: Option<State>,
     ) -> Result<Credentials, RotationError> {
         let last_try = self.recall(request);
-        let mut world =
-            LiveWorld::new(request, &self.client, &self.gate, &self.pod_reports, &self.store);
-        let mut execution = Execution::new(request, stored, last_try, &mut world);
+        let state = initial_state(request, stored);
+        let place = machine::place_of_pass(&state, &request.plan);
+        let server = request.server.at(place);
+        let server = server.map_err(|error| {
+            RotationError::Trouble(Trouble::new(Reason::StateRefused, error.to_string()))
+        })?;
+        let Self { client, gate, pod_reports, store, .. } = self;
+        let mut world = LiveWorld::new(request, server, client, gate, pod_reports, store);
+        let mut execution = Execution::new(request, state, last_try, &mut world);
         let outcome = execution.run().await;
         let last_try = execution.last_try.clone();
         let concluded = execution.conclude();
@@ -152,6 +158,11 @@ impl Executor {
     ) -> Result<(), Trouble> {
         let failed_to_read = |error: StoreError| Trouble::new(error.reason(), error.to_string());
         let record = self.store.read(uid).await.map_err(failed_to_read)?;
+        let place = record.as_ref().and_then(|record| record.state.place.as_ref());
+        // A login of the source is sent to no server but the source's own.
+        let is_for_place =
+            |request: &&Request| place.is_none_or(|place| place.is_on_server_of(request.place()));
+        let request = request.filter(is_for_place);
         let of_source = request.iter().flat_map(|it| &it.source).flat_map(|it| &it.candidates);
         let of_source: Vec<Candidate> = of_source.cloned().collect();
         match (&record, request) {
@@ -210,18 +221,8 @@ pub(super) struct Stepped {
 }
 
 impl<'a, W: World> Execution<'a, W> {
-    fn new(
-        request: &'a Request,
-        stored: Option<State>,
-        last_try: LastTry,
-        world: &'a mut W,
-    ) -> Self {
+    fn new(request: &'a Request, state: State, last_try: LastTry, world: &'a mut W) -> Self {
         let published = request.published.as_ref();
-        let mut state = stored.unwrap_or_else(|| restore(published, request.last_generation));
-        // So that an older state of terraform is noticed later.
-        if let Some(version) = &request.terraform {
-            state.terraform = Some(version.clone());
-        }
         Self {
             request,
             world,
@@ -391,6 +392,10 @@ impl<'a, W: World> Execution<'a, W> {
     /// stored before the server knows it, so that a crash leaves nothing behind.
     async fn provide_migration_account(&mut self) -> Result<(), RotationError> {
         let is_wanted = !self.request.is_migrated && self.request.plan.mode != RotationMode::Follow;
+        if *machine::place_of_pass(&self.state, &self.request.plan) != self.request.plan.place {
+            // A rotation at another schema is finished first; the session is one of that schema.
+            return Ok(());
+        }
         let may_exist = self.state.owner.is_some() || self.state.migration_account_may_exist;
         if !is_wanted && !may_exist {
             return Ok(());
@@ -548,6 +553,17 @@ fn for_migration(
     };
     let Place { host, port, database } = request.place().clone();
     Some(CredentialSet { generation: for_pods.generation, host, port, database, candidates })
+}
+
+/// The state to go on from: what is stored, or what can be known without it.
+pub(super) fn initial_state(request: &Request, stored: Option<State>) -> State {
+    let published = request.published.as_ref();
+    let mut state = stored.unwrap_or_else(|| restore(published, request.last_generation));
+    // So that an older state of terraform is noticed later.
+    if let Some(version) = &request.terraform {
+        state.terraform = Some(version.clone());
+    }
+    state
 }
 
 /// What can be known without a stored state: what the pods hold.

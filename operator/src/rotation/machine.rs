@@ -173,8 +173,25 @@ fn ends_account(change: &Change, account: &AccountName) -> bool {
 /// Whether the spec asks for something else, and the change can still be given up. One that is
 /// published goes on as it was begun, but no login of another place can be adopted or revoked.
 fn is_overtaken(state: &State, change: &Change, plan: &Plan) -> bool {
-    let is_published = change.next.first().is_some_and(|next| state.publishes(next));
-    change.place != plan.place || (change.mode != plan.mode && !is_published)
+    if is_published(state, change) {
+        // The pods may use either of the published accounts, so the rotation is finished before they move
+        // to another schema of the server.
+        return !change.place.is_on_server_of(&plan.place);
+    }
+    change.place != plan.place || change.mode != plan.mode
+}
+
+fn is_published(state: &State, change: &Change) -> bool {
+    change.next.first().is_some_and(|next| state.publishes(next))
+}
+
+/// Where a pass works: at the place of the plan, unless a rotation at another schema has to be finished.
+#[must_use]
+pub fn place_of_pass<'a>(state: &'a State, plan: &'a Plan) -> &'a Place {
+    match &state.change {
+        Some(change) if !is_overtaken(state, change, plan) => &change.place,
+        _ => &plan.place,
+    }
 }
 
 /// Decides the next step. `password` makes a new one where one is needed.
@@ -232,8 +249,9 @@ fn begin(next: &mut Step, plan: &Plan, seen: &Observation, now: Timestamp) {
 /// present generation, and would never retire them.
 fn resume(state: &State, plan: &Plan, now: Timestamp) -> Option<Change> {
     let [new, old, ..] = state.published.as_slice() else { return None };
+    let place = state.place.as_ref()?;
     if plan.mode == RotationMode::Follow
-        || !state.is_at(&plan.place)
+        || !state.is_on_server_of(&plan.place)
         || !is_ours(&plan.account, new)
     {
         return None;
@@ -247,7 +265,7 @@ fn resume(state: &State, plan: &Plan, now: Timestamp) -> Option<Change> {
         next: vec![new.clone()],
         old: Some(old.clone()),
         source_version: state.source_version.clone(),
-        ..Change::new(Phase::Applied, mode, Cause::Resumed, plan.place.clone(), now)
+        ..Change::new(Phase::Applied, mode, Cause::Resumed, place.clone(), now)
     })
 }
 

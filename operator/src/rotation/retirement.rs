@@ -56,7 +56,8 @@ async fn retire_as(
     mysql::drop_account(session, &account.in_slot(Slot::Owner)).await
 }
 
-/// Does so with what is stored of a portal, for one of which nothing else is left.
+/// Does so with what is stored of a portal, for one of which nothing else is left. `further_roots` are
+/// logins for the server that its pods used last.
 pub async fn retire_stored(
     record: &Record,
     shipped_authorities: &[u8],
@@ -66,9 +67,10 @@ pub async fn retire_stored(
     let account = AccountName::for_portal(&record.portal.uid, Slot::A)
         .map_err(|error| Trouble::new(Reason::AccountsFailed, error.to_string()))?;
     let is_dropped = record.deletion_policy == DeletionPolicy::DropAccounts;
-    let further = further_roots.iter().cloned();
-    let roots: Vec<Candidate> = record.state.root.iter().cloned().chain(further).collect();
-    if roots.is_empty() && !record.state.publishes_own(&account) {
+    // In the middle of a move the latest root is of the next server.
+    let known = record.state.root_at(place).or(record.state.former_root.as_ref());
+    let roots: Vec<Candidate> = known.into_iter().chain(further_roots).cloned().collect();
+    if roots.is_empty() && record.state.left.is_empty() && !record.state.publishes_own(&account) {
         // Mode Follow from the beginning: no account was ever made.
         return Ok(());
     }
@@ -78,7 +80,7 @@ pub async fn retire_stored(
             .map_err(|error| Trouble::new(Reason::AccountsFailed, error.to_string()))
     };
     for left in &record.state.left {
-        let roots: Vec<Candidate> = left.root.iter().chain(&roots).cloned().collect();
+        let roots: Vec<Candidate> = left.root.iter().cloned().collect();
         retire_accounts(&server(&left.place)?, &account, &roots, is_dropped).await?;
     }
     retire_accounts(&server(place)?, &account, &roots, is_dropped).await

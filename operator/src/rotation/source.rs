@@ -1,23 +1,23 @@
 //! Where the root credential and the server's address come from.
 
+mod bounds;
+mod permission;
+mod recent;
 pub mod secret;
 pub mod secrets_manager;
 pub mod terraform_state;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crds::{ACCEPT_LINEAGE_ANNOTATION, MysqlSource, Reason};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{Api, Client};
 use service_kit::credentials::Candidate;
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
+pub use self::permission::{Holder, Mark, allows, missing_label};
 use self::{
+    recent::RecentReadings,
     secrets_manager::SecretsManager,
     terraform_state::{StateReading, secret_region},
 };
@@ -30,6 +30,13 @@ pub struct Reading {
     pub version: String,
     /// Host, perhaps as `host:port`.
     pub host: Option<String>,
+    /// The host that the logins may be sent to, perhaps as `host:port`, by the word of the
+    /// administrator of the object that holds them: the host that it gives beside them, or else the one
+    /// that its label, annotation or tag [`crds::DATABASE_HOST_LABEL`] names. A host that somebody
+    /// else gives, in a spec or in a state that only refers to that object, is no such word.
+    pub allowed_host: Option<String>,
+    /// The object that holds the logins.
+    pub holder: Holder,
     /// Port.
     pub port: Option<String>,
     /// Name of the schema.
@@ -54,7 +61,7 @@ pub struct StateVersion {
 pub struct Request<'a> {
     /// Namespace of the portal, and of its sources in the cluster.
     pub namespace: &'a str,
-    /// Name of the portal, which the source's label or tag must give.
+    /// Name of the portal, which the source's label or tag must name.
     pub portal: &'a str,
     /// The terraform state that was read before, if one was.
     pub known_state: Option<&'a StateVersion>,
@@ -170,7 +177,8 @@ impl SourceError {
         }
     }
 
-    /// What to do next. No source is watched: whatever its owner has to change is polled.
+    /// What to do next. No source is watched: whatever its administrator has to change is polled. What
+    /// does not answer, or asks for fewer requests, is asked ever more slowly.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
@@ -191,19 +199,19 @@ impl SourceError {
     }
 }
 
-/// Every place that a source can be in.
+/// Every place that a source can be in. There is one for all portals of the process; a clone is the
+/// same one.
+#[derive(Clone)]
 pub struct Sources {
     client: Client,
-    secrets_manager: SecretsManager,
-    /// The last good readings, by the portal's uid: one that is made anew may find another source.
-    recent: Mutex<HashMap<String, Recent>>,
+    shared: Arc<Shared>,
 }
 
-/// A reading that need not be repeated for a while.
-struct Recent {
-    source: MysqlSource,
-    reading: Reading,
-    expires: Instant,
+struct Shared {
+    secrets_manager: SecretsManager,
+    recent: RecentReadings,
+    /// One terraform state is in memory at a time.
+    terraform_turn: Semaphore,
 }
 
 impl Sources {
@@ -211,16 +219,17 @@ impl Sources {
     /// SDK would ask Secrets Manager at.
     #[must_use]
     pub fn new(client: Client, aws_endpoint: Option<String>) -> Self {
-        Self {
-            client,
+        let shared = Shared {
             secrets_manager: SecretsManager::new(aws_endpoint),
-            recent: Mutex::default(),
-        }
+            recent: RecentReadings::default(),
+            terraform_turn: Semaphore::new(1),
+        };
+        Self { client, shared: Arc::new(shared) }
     }
 
     /// Reads the one source that a spec names, or repeats what it said less than `poll_interval` ago:
     /// a portal is looked at several times a second while its credential changes, and clouds count
-    /// requests. A failure is not remembered.
+    /// requests. A failure is not remembered: the portal's own backoff says when to ask again.
     pub async fn read_recent(
         &self,
         source: &MysqlSource,
@@ -228,28 +237,19 @@ impl Sources {
         uid: &str,
         poll_interval: Duration,
     ) -> Result<Reading, SourceError> {
-        let now = Instant::now();
-        {
-            // Those of portals that are gone expire too.
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.retain(|_, known| known.expires > now);
-            if let Some(known) = recent.get(uid).filter(|known| known.source == *source) {
-                return Ok(known.reading.clone());
-            }
+        let recent = &self.shared.recent;
+        if let Some(reading) = recent.get(uid, source, request, poll_interval) {
+            return Ok(reading);
         }
         let reading = self.read(source, request).await?;
-        let known = Recent {
-            source: source.clone(),
-            reading: reading.clone(),
-            expires: now + poll_interval,
-        };
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), known);
+        recent.keep(uid, source, request, poll_interval, &reading);
         Ok(reading)
     }
 
-    /// Drops what was read for a portal, so that the next pass reads its source.
+    /// Drops what was read for a portal, so that its next pass reads the source: its login was refused,
+    /// or somebody asks for a rotation.
     pub fn forget(&self, uid: &str) {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.shared.recent.forget(uid);
     }
 
     /// Reads the one source that a spec names, now.
@@ -265,11 +265,12 @@ impl Sources {
         }
         if let Some(state) = terraform_state {
             let leases: Api<Lease> = Api::namespaced(self.client.clone(), request.namespace);
-            let state = terraform_state::read(&secrets, &leases, state, request).await?;
+            let turn = &self.shared.terraform_turn;
+            let state = terraform_state::read(&secrets, &leases, state, request, turn).await?;
             return self.complete(state, request).await;
         }
         if let Some(managed) = secrets_manager {
-            let manager = &self.secrets_manager;
+            let manager = &self.shared.secrets_manager;
             return manager.read(&managed.secret_id, &managed.region, request).await;
         }
         Err(SourceError::Invalid {
@@ -290,13 +291,14 @@ impl Sources {
             what: what.clone(),
             problem: "the output that passwordSecretArn names is no ARN of a secret of AWS Secrets Manager".to_owned(),
         })?;
-        let managed = self.secrets_manager.read(&arn, region, request).await?;
+        let managed = self.shared.secrets_manager.read(&arn, region, request).await?;
         join(&what, reading, managed)
     }
 }
 
 /// The place that a state gives with the logins of the secret that it refers to. Where both give a
-/// place it must be the same one: a credential is sent nowhere but to its own server.
+/// place it must be the same one: a credential is sent nowhere but to its own server. The state is in
+/// the portal's namespace, so the host in it is not the word of the secret's administrator.
 fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceError> {
     for (name, here, there) in
         [("host", &state.host, &managed.host), ("port", &state.port, &managed.port)]
@@ -315,6 +317,8 @@ fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceE
     Ok(Reading {
         version: format!("{} {}", state.version, managed.version),
         host: state.host.or(managed.host),
+        allowed_host: managed.allowed_host,
+        holder: managed.holder,
         port: state.port.or(managed.port),
         database: state.database.or(managed.database),
         candidates: managed.candidates,
@@ -326,18 +330,24 @@ fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceE
 mod fake_api;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use crds::{MysqlSource, Reason, SecretSource};
     use serde_json::json;
 
-    use super::{Reading, Request, SourceError, Sources, StateVersion, fake_api::FakeApi, join};
+    use super::{
+        Holder, Reading, Request, SourceError, Sources, StateVersion, fake_api::FakeApi, join,
+    };
+    use crate::cluster::retry::Retry;
 
-    fn reading(version: &str, host: Option<&str>, database: Option<&str>) -> Reading {
+    /// A reading without a login, whose object gives this host.
+    pub(super) fn reading(version: &str, host: Option<&str>, database: Option<&str>) -> Reading {
         Reading {
             version: version.to_owned(),
             host: host.map(str::to_owned),
+            allowed_host: host.map(str::to_owned),
+            holder: Holder::managed("it".to_owned()),
             port: None,
             database: database.map(str::to_owned),
             candidates: Vec::new(),
@@ -354,7 +364,17 @@ mod tests {
         assert_eq!(joined.version, "lineage/7 v1");
         assert_eq!(joined.host.as_deref(), Some("db.example"));
         assert_eq!(joined.database.as_deref(), Some("hardware"));
+        assert_eq!(joined.allowed_host, None, "nobody but the state names it");
         assert_eq!(joined.state.map(|state| state.serial), Some(7));
+        let (state, mut managed) =
+            (reading("lineage/7", Some("db.example"), None), reading("v1", None, None));
+        managed.allowed_host = Some("named.example".to_owned());
+        let joined = join("it", state, managed).expect("no contradiction");
+        assert_eq!(joined.allowed_host.as_deref(), Some("named.example"));
+        let joined =
+            join("it", reading("lineage/7", None, None), reading("v1", Some("db.example"), None));
+        let allowed = joined.expect("no contradiction").allowed_host;
+        assert_eq!(allowed.as_deref(), Some("db.example"), "the secret gives it itself");
     }
 
     #[test]
@@ -411,10 +431,53 @@ mod tests {
             assert_eq!(read.expect("a good Secret").version, "1/1");
         }
         assert_eq!(api.requests().len(), 4, "metadata and object, once");
-        let read = sources.read_recent(&source, &request, "uid", Duration::ZERO).await;
+        let another = sources.clone();
+        let read = another.read_recent(&source, &request, "uid", Duration::from_mins(1)).await;
         assert_eq!(read.expect("kept from before").version, "1/1");
+        assert_eq!(api.requests().len(), 4, "a clone is the same one");
         let read = sources.read_recent(&source, &request, "another", Duration::ZERO).await;
         assert_eq!(read.expect("a good Secret").version, "1/1");
         assert_eq!(api.requests().len(), 6, "a portal that was made anew reads anew");
+        sources.forget("uid");
+        let read = sources.read_recent(&source, &request, "uid", Duration::from_mins(1)).await;
+        assert_eq!(read.expect("a good Secret").version, "1/1");
+        assert_eq!(api.requests().len(), 8, "what was forgotten is read again");
+    }
+
+    /// What its administrator has to change is looked at now and then; what does not answer is asked
+    /// ever more slowly.
+    #[test]
+    fn only_what_does_not_answer_is_asked_more_and_more_slowly() {
+        let (what, problem) = (String::new, String::new);
+        for error in [
+            SourceError::NotFound { what: what() },
+            SourceError::NotAllowed { what: what(), permission: String::new() },
+            SourceError::Invalid { what: what(), problem: problem() },
+            SourceError::StateLocked { what: what(), holder: String::new() },
+            SourceError::StateIncomplete { what: what(), problem: problem() },
+            SourceError::StateEncrypted { what: what() },
+            SourceError::StateOutdated { what: what(), found: 1, known: 2 },
+            SourceError::StateLineageChanged {
+                what: what(),
+                found: String::new(),
+                known: String::new(),
+            },
+        ] {
+            assert_eq!(error.retry(), Retry::Poll, "{error}");
+        }
+        let status = |code: u16, seconds: u32| {
+            let status = json!({"code": code, "details": {"retryAfterSeconds": seconds}});
+            kube::Error::Api(serde_json::from_value(status).expect("a status"))
+        };
+        for (code, seconds, expected) in [
+            (429, 7, Retry::After(Duration::from_secs(7))),
+            (429, 0, Retry::Backoff),
+            (503, 0, Retry::Backoff),
+            (403, 0, Retry::Poll),
+        ] {
+            let error = SourceError::of_api(&"it", &status(code, seconds));
+            assert_eq!(error.retry(), expected, "{code}");
+            assert_eq!(error.reason(), Reason::SourceUnavailable);
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
             LeftPlace, ObservedLogin, ObservedRoot, ObservedSession, ObservedSessions, PodReport,
             State,
         },
-        mysql::{self, LoginError, Password, Rights, Session, VerifyError},
+        mysql::{self, LoginError, Password, Rights, Server, Session, VerifyError},
         pod_reports::{self, ADMIN_PORT, PodReports},
         request::Request,
         retirement,
@@ -31,6 +31,8 @@ use crate::{
 /// The world of one portal, for one pass.
 pub(super) struct LiveWorld<'a> {
     pub(super) request: &'a Request,
+    /// The server, with the schema of the place where this pass works.
+    server: Server,
     pub(super) gate: &'a LoginGate,
     pub(super) pod_reports: &'a PodReports,
     pub(super) store: &'a Store,
@@ -42,13 +44,14 @@ pub(super) struct LiveWorld<'a> {
 impl<'a> LiveWorld<'a> {
     pub(super) fn new(
         request: &'a Request,
+        server: Server,
         client: &Client,
         gate: &'a LoginGate,
         pod_reports: &'a PodReports,
         store: &'a Store,
     ) -> Self {
         let pods = Api::namespaced(client.clone(), &request.portal.namespace);
-        Self { request, gate, pod_reports, store, pods, root: None }
+        Self { request, server, gate, pod_reports, store, pods, root: None }
     }
 
     fn session(&mut self) -> Result<&mut Session, Trouble> {
@@ -71,7 +74,7 @@ impl World for LiveWorld<'_> {
         if let Some((_, login)) = &self.root {
             return ObservedRoot::Works(login.clone());
         }
-        let server = &self.request.server;
+        let server = &self.server;
         for login in logins {
             if !self.gate.may_try(server, login, self.request.poll_interval) {
                 continue;
@@ -91,7 +94,7 @@ impl World for LiveWorld<'_> {
 
     async fn try_login(&mut self, login: &Candidate, is_own: bool) -> ObservedLogin {
         let issued = is_own.then_some(Rights::Application);
-        match mysql::verify(&self.request.server, login, issued).await {
+        match mysql::verify(&self.server, login, issued).await {
             Ok(verified) => ObservedLogin::Accepted { is_privileged: verified.may_create_users },
             Err(VerifyError::Login(LoginError::Denied { .. })) => ObservedLogin::Denied,
             Err(VerifyError::Login(error)) => ObservedLogin::Unreachable(error.to_string()),
@@ -103,15 +106,14 @@ impl World for LiveWorld<'_> {
     }
 
     async fn try_source_login(&mut self, login: &Candidate) -> ObservedLogin {
-        let server = &self.request.server;
-        if !self.gate.may_try(server, login, self.request.poll_interval) {
+        if !self.gate.may_try(&self.server, login, self.request.poll_interval) {
             return ObservedLogin::Denied;
         }
         let observed = self.try_login(login, false).await;
         match observed {
-            ObservedLogin::Denied => self.gate.note_denied(server, login),
+            ObservedLogin::Denied => self.gate.note_denied(&self.server, login),
             ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_) => {
-                self.gate.note_accepted(server, login);
+                self.gate.note_accepted(&self.server, login);
             }
             ObservedLogin::Unreachable(_) => {}
         }
@@ -161,8 +163,8 @@ impl World for LiveWorld<'_> {
             .at(&left.place)
             .map_err(|error| failed(Reason::AccountsFailed, &error))?;
         let is_dropped = self.request.deletion_policy == DeletionPolicy::DropAccounts;
-        let of_source = self.request.source.iter().flat_map(|source| &source.candidates);
-        let logins: Vec<Candidate> = left.root.iter().chain(of_source).cloned().collect();
+        // Not those of the source, which are for another server now.
+        let logins: Vec<Candidate> = left.root.iter().cloned().collect();
         retirement::retire_accounts(&server, &self.request.plan.account, &logins, is_dropped).await
     }
 

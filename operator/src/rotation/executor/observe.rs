@@ -68,7 +68,7 @@ pub(super) async fn observe<W: World>(
 /// first: what is left of another mode is ended with it.
 pub(super) fn root_logins(request: &Request, state: &State) -> Vec<Candidate> {
     let of_source = request.source.iter().flat_map(|source| &source.candidates);
-    let last = state.root.iter();
+    let last = state.root_at(request.place()).into_iter();
     let logins: Vec<&Candidate> = if request.plan.mode == RotationMode::Follow {
         last.chain(of_source).collect()
     } else {

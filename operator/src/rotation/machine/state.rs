@@ -30,6 +30,9 @@ pub struct State {
     /// The root login that worked last.
     #[serde(with = "login")]
     pub root: Option<Candidate>,
+    /// Where the root login worked. It is sent nowhere else: whoever may edit the portal chooses the source,
+    /// and with it the server.
+    pub root_place: Option<Place>,
     /// The root login that worked last on the server that the pods are to leave.
     #[serde(with = "login")]
     pub former_root: Option<Candidate>,
@@ -247,6 +250,17 @@ impl State {
     #[must_use]
     pub fn was_root(&self, login: &Candidate) -> bool {
         self.root.as_ref().is_some_and(|root| root.is_same(login))
+    }
+
+    /// The root login that worked last on the server of this place. What an earlier version stored names no
+    /// place; it is of the server that the pods use.
+    #[must_use]
+    pub fn root_at(&self, place: &Place) -> Option<&Candidate> {
+        let is_there = match &self.root_place {
+            Some(own) => own.is_on_server_of(place),
+            None => self.is_on_server_of(place),
+        };
+        self.root.as_ref().filter(|_| is_there)
     }
 
     /// Whether the pods' file holds an account of this portal.

@@ -132,9 +132,8 @@ impl Transition<'_> {
             }
             _ => self.standby(&next.state, sessions),
         };
-        let is_published = next.state.published.iter().any(|login| login.username == username);
-        if is_published && self.change.old.as_ref().is_some_and(|old| old.username != username) {
-            // It is the old login of a rotation that was given up, and its logins may be under way.
+        if self.change.old.as_ref().is_some_and(|old| old.username != username) {
+            // After a rotation that was given up or forgotten, logins of this account may be under way.
             let generation = next.state.generation;
             let pods = self.seen.pods.iter().flatten();
             let busy: Vec<String> = pods
@@ -515,12 +514,14 @@ impl Transition<'_> {
 /// accounts there are to be locked once they have moved.
 fn note_root(state: &mut State, login: &Candidate, place: &Place) {
     let is_elsewhere = state.place.is_some() && !state.is_on_server_of(place);
-    if is_elsewhere && state.former_root.is_none() {
-        state.former_root = state.root.take();
-    } else if !is_elsewhere {
+    if !is_elsewhere {
         state.former_root = None;
+    } else if state.former_root.is_none() {
+        let own = state.place.clone();
+        state.former_root = own.and_then(|own| state.root_at(&own).cloned());
     }
     state.root = Some(login.clone());
+    state.root_place = Some(place.clone());
 }
 
 /// The pods that keep a rotation waiting: those that hold an older generation, and those that cannot be

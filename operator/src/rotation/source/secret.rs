@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::{ALLOW_PORTAL_LABEL, SecretSource};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt, api::ObjectMeta};
 use service_kit::credentials::Candidate;
 
-use super::{Reading, Request, SourceError};
+use super::{
+    Reading, Request, SourceError, bounds,
+    permission::{self, Holder, allows, host_named_on},
+};
 
 /// Reads the account that a Secret holds.
 pub async fn read(
@@ -24,23 +27,27 @@ pub async fn read(
         secret.uid().unwrap_or_default(),
         secret.resource_version().unwrap_or_default()
     );
+    let named_host = host_named_on(&secret.metadata);
     let keys = source.keys.clone().unwrap_or_default();
-    let values = Values { what, data: secret.data.unwrap_or_default() };
+    let values = Values { what: what.clone(), data: secret.data.unwrap_or_default() };
+    let host = values.optional(&keys.host, bounds::HOST)?;
     Ok(Reading {
         version,
-        host: values.optional(&keys.host)?,
-        port: values.optional(&keys.port)?,
-        database: values.optional(&keys.database)?,
+        allowed_host: host.clone().or(named_host),
+        holder: Holder::secret(what),
+        host,
+        port: values.optional(&keys.port, bounds::PORT)?,
+        database: values.optional(&keys.database, bounds::DATABASE)?,
         candidates: vec![Candidate {
-            username: values.required(&keys.username)?,
-            password: values.required(&keys.password)?.into(),
+            username: values.required(&keys.username, bounds::USERNAME)?,
+            password: values.required(&keys.password, bounds::PASSWORD)?.into(),
         }],
         state: None,
     })
 }
 
-/// A Secret whose owner lets the portal read it, if it exists. Asks for the labels first, so that the
-/// data of one that does not allow it is not even fetched.
+/// A Secret whose administrator lets the portal read it, if it exists. Asks for the labels first, so
+/// that the data of one that does not allow it is not even fetched.
 pub(super) async fn get_allowed(
     secrets: &Api<Secret>,
     name: &str,
@@ -51,18 +58,27 @@ pub(super) async fn get_allowed(
     let Some(metadata) = secrets.get_metadata_opt(name).await.map_err(failed)? else {
         return Ok(None);
     };
-    if metadata.labels().get(ALLOW_PORTAL_LABEL).map(String::as_str) != Some(portal) {
-        return Err(SourceError::NotAllowed {
-            permission: format!(
-                "the label {ALLOW_PORTAL_LABEL}={portal} by which its owner would allow that"
-            ),
-            what,
-        });
+    expect_allowed(&what, &metadata.metadata, portal)?;
+    let secret = secrets.get_opt(name).await.map_err(failed)?;
+    if let Some(secret) = &secret {
+        // It may have been changed, or made anew, between the two requests.
+        expect_allowed(&what, &secret.metadata, portal)?;
     }
-    secrets.get_opt(name).await.map_err(failed)
+    Ok(secret)
 }
 
-fn describe(name: &str) -> String {
+fn expect_allowed(what: &str, metadata: &ObjectMeta, portal: &str) -> Result<(), SourceError> {
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(ALLOW_PORTAL_LABEL));
+    if allows(label.map(String::as_str), portal) {
+        return Ok(());
+    }
+    Err(SourceError::NotAllowed {
+        what: what.to_owned(),
+        permission: permission::missing_label(portal),
+    })
+}
+
+pub(super) fn describe(name: &str) -> String {
     format!("the Secret \"{name}\"")
 }
 
@@ -73,23 +89,25 @@ struct Values {
 }
 
 impl Values {
-    fn required(&self, key: &str) -> Result<String, SourceError> {
-        self.optional(key)?.ok_or_else(|| self.invalid(key, "a value, found none"))
+    fn required(&self, key: &str, most: usize) -> Result<String, SourceError> {
+        let value = self.optional(key, most)?;
+        value.ok_or_else(|| self.invalid(key, "expected a value, found none"))
     }
 
     /// Line ends around a value come from how Secrets are often made: `echo … | base64`.
-    fn optional(&self, key: &str) -> Result<Option<String>, SourceError> {
+    fn optional(&self, key: &str, most: usize) -> Result<Option<String>, SourceError> {
         let Some(bytes) = self.data.get(key) else { return Ok(None) };
         let text = std::str::from_utf8(&bytes.0)
-            .map_err(|_| self.invalid(key, "UTF-8 text, found other bytes"))?;
+            .map_err(|_| self.invalid(key, "expected UTF-8 text, found other bytes"))?;
         let text = text.trim_end_matches(['\r', '\n']);
+        bounds::expect_at_most(most, text).map_err(|problem| self.invalid(key, &problem))?;
         Ok((!text.is_empty()).then(|| text.to_owned()))
     }
 
-    fn invalid(&self, key: &str, expected: &str) -> SourceError {
+    fn invalid(&self, key: &str, problem: &str) -> SourceError {
         SourceError::Invalid {
             what: self.what.clone(),
-            problem: format!("key \"{key}\": expected {expected}"),
+            problem: format!("key \"{key}\": {problem}"),
         }
     }
 }
@@ -191,11 +209,57 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_secret_can_be_for_several_portals() {
+        let values: [(&str, &[u8]); 2] = [("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+        let labels = json!({"gill-hicks.dev/allow-portal": "other.p"});
+        let api = FakeApi::default().with(PATH, secret(&labels, &values));
+        let reading = read_from(&api, None).await.expect("one of two portals");
+        assert_eq!(reading.candidates[0].username, "root");
+    }
+
+    #[tokio::test]
+    async fn the_host_beside_a_login_counts_more_than_the_one_that_is_named() {
+        let login: [(&str, &[u8]); 2] = [("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+        let mut labels = allowed();
+        labels["gill-hicks.dev/database-host"] = json!("named.example");
+        let api = FakeApi::default().with(PATH, secret(&labels, &login));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!((reading.host, reading.allowed_host.as_deref()), (None, Some("named.example")));
+        let with_host = [login[0], login[1], ("MYSQL_HOST", b"own.example".as_slice())];
+        let api = FakeApi::default().with(PATH, secret(&labels, &with_host));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!(reading.allowed_host.as_deref(), Some("own.example"));
+        let api = FakeApi::default().with(PATH, secret(&allowed(), &login));
+        let reading = read_from(&api, None).await.expect("a good Secret");
+        assert_eq!(reading.allowed_host, None, "nobody says where it may be sent");
+    }
+
+    #[tokio::test]
+    async fn a_value_that_no_server_takes_is_refused_by_its_length() {
+        let long = b"s3cret".repeat(1000);
+        for key in ["MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD"] {
+            let mut values: Vec<(&str, &[u8])> =
+                vec![("MYSQL_USER", b"root"), ("MYSQL_PASSWORD", b"x")];
+            values.retain(|(name, _)| *name != key);
+            values.push((key, &long));
+            let api = FakeApi::default().with(PATH, secret(&allowed(), &values));
+            let error = read_from(&api, None).await.expect_err(key);
+            assert_eq!(error.reason(), Reason::SourceInvalid);
+            let message = error.to_string();
+            assert!(message.contains(key) && message.contains("found 6000"), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_api_server_that_does_not_answer_changes_nothing() {
         let api = FakeApi::default().with(PATH, failure(503, "ServiceUnavailable", "overloaded"));
         let error = read_from(&api, None).await.expect_err("no answer");
         assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
         assert!(error.to_string().contains("overloaded"), "{error}");
+        let api = FakeApi::default().with(PATH, failure(429, "TooManyRequests", "slow down"));
+        let error = read_from(&api, None).await.expect_err("throttled");
+        assert_eq!((error.reason(), error.retry()), (Reason::SourceUnavailable, Retry::Backoff));
         let quoting = json!("{\"metadata\": {\"labels\": \"s3cret\"}}");
         let api = FakeApi::default().with(PATH, quoting);
         let error = read_from(&api, None).await.expect_err("malformed");

@@ -1,8 +1,10 @@
 //! A secret of AWS Secrets Manager.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt::{self, Write},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,32 +14,41 @@ use aws_sdk_secretsmanager::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{describe_secret::DescribeSecretOutput, get_secret_value::GetSecretValueOutput},
 };
-use crds::ALLOW_PORTAL_LABEL;
+use crds::{ALLOW_PORTAL_LABEL, DATABASE_HOST_LABEL};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::credentials::{Candidate, Problem};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::{Reading, Request, SourceError};
+use super::{
+    Reading, Request, SourceError, bounds,
+    permission::{Holder, missing_tag, tag_allows},
+};
 use crate::cluster::retry::Retry;
 
 /// Names of versions, in the order in which their logins should be tried. A rotation creates the
 /// pending one before it changes the server, and moves the names afterwards.
 const STAGES: [&str; 3] = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"];
 
-/// AWS Secrets Manager, as whoever the SDK's own chain of credentials finds.
+/// Most clients that are kept. Whoever writes a terraform state can write any region into it.
+const MOST_CLIENTS: usize = 32;
+
+/// AWS Secrets Manager, as whoever the SDK's own chain of credentials finds. There is one for all
+/// portals of the process.
 pub struct SecretsManager {
     endpoint: Option<String>,
     /// Read once, so that the credentials of the cloud are cached.
     sdk: OnceCell<SdkConfig>,
+    /// By region. Each has connections and parsed certificate authorities of its own.
+    clients: Mutex<HashMap<String, Client>>,
 }
 
 impl SecretsManager {
     /// `endpoint` takes the place of the address that the SDK would choose for the region.
     #[must_use]
     pub fn new(endpoint: Option<String>) -> Self {
-        Self { endpoint, sdk: OnceCell::new() }
+        Self { endpoint, sdk: OnceCell::new(), clients: Mutex::default() }
     }
 
     /// Reads the logins of a secret by its name or ARN.
@@ -59,17 +70,29 @@ impl SecretsManager {
                 versions.extend(get(&client, &what, secret_id, stage).await?);
             }
         }
-        select(&what, versions)
+        let mut reading = select(&what, versions)?;
+        let named_host = tag(&described, DATABASE_HOST_LABEL).map(str::to_owned);
+        reading.allowed_host = reading.allowed_host.or(given(named_host));
+        Ok(reading)
     }
 
-    /// A client is made of shared parts, so that making one per region and reading costs little.
+    /// The one client of a region.
     async fn client(&self, region: &str) -> Client {
         let sdk = self.sdk.get_or_init(load).await;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(region) {
+            return client.clone();
+        }
+        if clients.len() >= MOST_CLIENTS {
+            clients.clear();
+        }
         let mut config = config::Builder::from(sdk).region(Region::new(region.to_owned()));
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Client::from_conf(config.build())
+        let client = Client::from_conf(config.build());
+        clients.insert(region.to_owned(), client.clone());
+        client
     }
 }
 
@@ -89,19 +112,20 @@ fn expect_allowed(
     described: &DescribeSecretOutput,
     request: &Request<'_>,
 ) -> Result<(), SourceError> {
-    let expected = format!("{}/{}", request.namespace, request.portal);
-    let mut tags = described.tags().iter();
-    let is_allowed = tags
-        .any(|tag| tag.key() == Some(ALLOW_PORTAL_LABEL) && tag.value() == Some(expected.as_str()));
-    if is_allowed {
+    let Request { namespace, portal, .. } = request;
+    if tag_allows(tag(described, ALLOW_PORTAL_LABEL), namespace, portal) {
         return Ok(());
     }
     Err(SourceError::NotAllowed {
         what: what.to_owned(),
-        permission: format!(
-            "the tag {ALLOW_PORTAL_LABEL}={expected} by which its owner would allow that"
-        ),
+        permission: missing_tag(namespace, portal),
     })
+}
+
+/// The value of a tag. A secret has no two tags of one key.
+fn tag<'a>(described: &'a DescribeSecretOutput, key: &str) -> Option<&'a str> {
+    let found = described.tags().iter().find(|tag| tag.key() == Some(key));
+    found.and_then(|tag| tag.value())
 }
 
 fn has_stage(described: &DescribeSecretOutput, stage: &str) -> bool {
@@ -162,9 +186,12 @@ fn select(what: &str, versions: Vec<Version>) -> Result<Reading, SourceError> {
     let current =
         versions.next().ok_or_else(|| invalid("expected a version AWSCURRENT".to_owned()))?;
     let account = parse(&current).map_err(&invalid)?;
+    let host = given(account.host);
     let mut reading = Reading {
         version: current.id,
-        host: given(account.host),
+        allowed_host: host.clone(),
+        holder: Holder::managed(what.to_owned()),
+        host,
         port: given(account.port.map(|port| match port {
             Port::Number(number) => number.to_string(),
             Port::Text(text) => text,
@@ -198,10 +225,27 @@ fn given(text: Option<String>) -> Option<String> {
 
 fn parse(version: &Version) -> Result<Account, String> {
     let expected = "expected JSON {username, password, host?, port?, dbname?}";
-    let account: Account = serde_json::from_str(version.text.expose_secret())
+    let value = version.text.expose_secret();
+    bounds::expect_at_most(bounds::SECRET_VALUE, value)?;
+    let account: Account = serde_json::from_str(value)
         .map_err(|error| format!("{expected}, found {}", Problem::from(&error)))?;
     if account.username.is_empty() || account.password.expose_secret().is_empty() {
         return Err(format!("{expected}, found an empty username or password"));
+    }
+    let port = match &account.port {
+        Some(Port::Text(text)) => Some(text),
+        Some(Port::Number(_)) | None => None,
+    };
+    for (name, most, text) in [
+        ("username", bounds::USERNAME, Some(account.username.as_str())),
+        ("password", bounds::PASSWORD, Some(account.password.expose_secret())),
+        ("host", bounds::HOST, account.host.as_deref()),
+        ("port", bounds::PORT, port.map(String::as_str)),
+        ("dbname", bounds::DATABASE, account.dbname.as_deref()),
+    ] {
+        if let Some(text) = text {
+            bounds::expect_at_most(most, text).map_err(|problem| format!("{name}: {problem}"))?;
+        }
     }
     Ok(account)
 }
@@ -265,7 +309,7 @@ mod tests {
     use secrecy::ExposeSecret;
     use serde_json::{Value, json};
 
-    use super::{Version, select};
+    use super::{MOST_CLIENTS, SecretsManager, Version, select};
 
     fn version(id: &str, text: &Value) -> Version {
         Version { id: id.to_owned(), text: text.to_string().into() }
@@ -317,6 +361,46 @@ mod tests {
         ];
         let reading = select("it", versions).expect("a good secret");
         assert_eq!(reading.candidates.len(), 1, "a login is sent to its own server only");
+    }
+
+    #[test]
+    fn a_value_that_no_server_takes_is_refused_by_its_length() {
+        let long = "s3cret".repeat(1000);
+        for field in ["username", "password", "host", "port", "dbname"] {
+            let mut text = account("root", "x");
+            text[field] = json!(long);
+            let error = select("it", vec![version("v1", &text)]).expect_err(field);
+            assert_eq!(error.reason(), Reason::SourceInvalid);
+            let message = error.to_string();
+            assert!(message.contains(field) && message.contains("found 6000"), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+        let mut text = account("root", "x");
+        text["comment"] = json!("x".repeat(1 << 16));
+        let error = select("it", vec![version("v1", &text)]).expect_err("larger than AWS has it");
+        assert!(error.to_string().contains("at most 65536 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_host_of_a_secret_is_the_one_that_it_may_be_sent_to() {
+        let mut text = account("root", "x");
+        let reading = select("it", vec![version("v1", &text)]).expect("a good secret");
+        assert_eq!(reading.allowed_host, None, "as RDS manages it: nobody has named one");
+        text["host"] = json!("db.example");
+        let reading = select("it", vec![version("v1", &text)]).expect("a good secret");
+        assert_eq!(reading.allowed_host.as_deref(), Some("db.example"));
+    }
+
+    /// A region in a state is of somebody else's choice.
+    #[tokio::test]
+    async fn clients_are_shared_and_bounded() {
+        let manager = SecretsManager::new(Some("https://127.0.0.1:1".to_owned()));
+        for number in 0..2 * MOST_CLIENTS {
+            manager.client(&format!("eu-west-{number}")).await;
+        }
+        assert_eq!(manager.clients.lock().unwrap().len(), MOST_CLIENTS);
+        manager.client(&format!("eu-west-{}", 2 * MOST_CLIENTS - 1)).await;
+        assert_eq!(manager.clients.lock().unwrap().len(), MOST_CLIENTS, "it was there");
     }
 
     #[test]

@@ -7,24 +7,31 @@
 //! piece. It holds the Lease `lock-tfstate-WORKSPACE-SUFFIX` all the while: `holderIdentity` is the
 //! lock's id, and absent when nobody holds it.
 
-use std::{collections::BTreeMap, io::Read};
+mod document;
+mod inflate;
+
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use crds::{TerraformOutputs, TerraformStateSource};
-use flate2::bufread::GzDecoder;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::Api;
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
 use service_kit::credentials::{Candidate, Problem};
+use tokio::sync::Semaphore;
 
-use super::{Reading, Request, SourceError, StateVersion, secret::get_allowed};
+use self::{
+    document::{Document, Value},
+    inflate::{Fault, Inflater, MOST_BYTES},
+};
+use super::{
+    Reading, Request, SourceError, StateVersion, bounds,
+    permission::{Holder, host_named_on},
+    secret::{describe, get_allowed},
+};
 
 /// Key of the Secrets.
 const KEY: &str = "tfstate";
 /// Most Secrets of one state. Each holds 1 MiB at most.
-const MOST_CHUNKS: usize = 64;
-/// Most bytes of a state, so that a small Secret cannot fill the operator's memory.
-const MOST_BYTES: u64 = 64 << 20;
+const MOST_PIECES: usize = 16;
 
 /// What a state says. Its reading has no login if the state refers to a secret instead.
 #[derive(Debug)]
@@ -37,49 +44,75 @@ pub struct StateReading {
     pub password_secret_arn: Option<String>,
 }
 
-/// Reads the outputs of a state that nobody is writing.
+/// Reads the outputs of a state that nobody is writing. A state may be large, so one is read at a time:
+/// `turn` has a single permit.
 pub async fn read(
     secrets: &Api<Secret>,
     leases: &Api<Lease>,
     source: &TerraformStateSource,
     request: &Request<'_>,
+    turn: &Semaphore,
 ) -> Result<StateReading, SourceError> {
     let base = format!("{KEY}-{}-{}", source.workspace, source.secret_suffix);
     let what = format!("the terraform state in the Secret \"{base}\"");
+    let names = source.outputs.clone().unwrap_or_default();
     // In the middle of a run terraform also writes states of which some outputs are old. Such a one
     // could be read just before the lock is released, or just after it is taken.
     expect_unlocked(leases, &base, &what).await?;
-    let chunks = read_chunks(secrets, &base, &what, request.portal).await?;
+    let state = {
+        let _permit = turn.acquire().await.expect("nobody closes it");
+        let Stored { text, named_host } =
+            read_pieces(secrets, &base, &what, request.portal).await?;
+        State { named_host, ..parse(&what, &text, &names)? }
+    };
     expect_unlocked(leases, &base, &what).await?;
-    let state = parse(&what, &unpack(&what, &chunks)?)?;
     judge(request.known_state, &state.version, request.accepted_lineage)
         .map_err(|judgement| judgement.of(&what))?;
-    let outputs = source.outputs.clone().unwrap_or_default();
-    state.select(what, &outputs)
+    state.select(what, Holder::secret(describe(&base)), &names)
+}
+
+/// What the Secrets of a state hold.
+struct Stored {
+    text: Vec<u8>,
+    /// The host that the first of them names.
+    named_host: Option<String>,
 }
 
 /// Gets the Secrets one by one, in the order of their numbers: the operator may not list Secrets, and
 /// a list would be ordered by name, `-part-10` before `-part-2`.
-async fn read_chunks(
+async fn read_pieces(
     secrets: &Api<Secret>,
     base: &str,
     what: &str,
     portal: &str,
-) -> Result<Vec<Vec<u8>>, SourceError> {
-    let mut chunks = Vec::new();
-    for index in 0..MOST_CHUNKS {
+) -> Result<Stored, SourceError> {
+    let mut inflater = Inflater::new();
+    let mut named_host = None;
+    for index in 0.. {
+        if index == MOST_PIECES {
+            return Err(Fault::TooLarge.of(what));
+        }
         let name = if index == 0 { base.to_owned() } else { format!("{base}-part-{index}") };
-        let Some(secret) = get_allowed(secrets, &name, portal).await? else {
+        let Some(mut secret) = get_allowed(secrets, &name, portal).await? else {
             if index == 0 {
                 return Err(SourceError::NotFound { what: what.to_owned() });
             }
-            return Ok(chunks);
+            break;
         };
-        let chunk = secret.data.and_then(|mut data| data.remove(KEY));
-        // The backend creates the Secret first and fills it then.
-        chunks.push(chunk.unwrap_or_default().0);
+        let piece = secret.data.as_mut().and_then(|data| data.remove(KEY)).unwrap_or_default().0;
+        if index == 0 {
+            named_host = host_named_on(&secret.metadata);
+            // The backend creates the Secret first and fills it then.
+            if piece.is_empty() {
+                return Err(Fault::Incomplete("its Secret holds nothing yet").of(what));
+            }
+        }
+        if inflater.take(&piece).map_err(|fault| fault.of(what))? == ControlFlow::Break(()) {
+            break;
+        }
     }
-    Err(too_large(what))
+    let text = inflater.finish().map_err(|fault| fault.of(what))?;
+    Ok(Stored { text, named_host })
 }
 
 async fn expect_unlocked(leases: &Api<Lease>, base: &str, what: &str) -> Result<(), SourceError> {
@@ -97,78 +130,43 @@ async fn expect_unlocked(leases: &Api<Lease>, base: &str, what: &str) -> Result<
     }
 }
 
-/// Decompresses the concatenated chunks. A state of new and old chunks does not pass the checksum at
-/// its end. What follows the end is left over from a longer state only if it begins with a chunk.
-fn unpack(what: &str, chunks: &[Vec<u8>]) -> Result<Vec<u8>, SourceError> {
-    let incomplete = |problem: &str| SourceError::StateIncomplete {
-        what: what.to_owned(),
-        problem: problem.to_owned(),
-    };
-    let packed = chunks.concat();
-    if packed.is_empty() {
-        return Err(incomplete("its Secret holds nothing yet"));
-    }
-    let mut decoder = GzDecoder::new(packed.as_slice());
-    let mut text = Vec::new();
-    (&mut decoder)
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(|_| incomplete("what its Secrets hold together is no complete gzip file"))?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(too_large(what));
-    }
-    let end = packed.len() - decoder.into_inner().len();
-    let mut ends = chunks.iter().scan(0, |end, chunk| {
-        *end += chunk.len();
-        Some(*end)
-    });
-    if ends.any(|end_of_chunk| end_of_chunk == end) {
-        Ok(text)
-    } else {
-        Err(incomplete("something follows it inside of a Secret"))
-    }
-}
-
-fn too_large(what: &str) -> SourceError {
-    SourceError::Invalid {
-        what: what.to_owned(),
-        problem: format!(
-            "expected at most {} MiB, found more; keep the database in a smaller state of its own",
-            MOST_BYTES >> 20
-        ),
+impl Fault {
+    fn of(self, what: &str) -> SourceError {
+        let what = what.to_owned();
+        match self {
+            Self::TooLarge => SourceError::Invalid {
+                what,
+                problem: format!(
+                    "expected at most {} MiB, found more; keep the database in a smaller state of its own",
+                    MOST_BYTES >> 20
+                ),
+            },
+            Self::Incomplete(problem) => {
+                SourceError::StateIncomplete { what, problem: problem.to_owned() }
+            }
+        }
     }
 }
 
 /// The parts of a state that matter here.
 struct State {
     version: StateVersion,
-    outputs: BTreeMap<String, Output>,
+    outputs: BTreeMap<String, Value>,
+    /// The host that its Secret names.
+    named_host: Option<String>,
 }
 
-/// The JSON text. A state that OpenTofu encrypted has other fields.
-#[derive(Deserialize)]
-struct Document {
-    version: Option<u64>,
-    serial: Option<u64>,
-    lineage: Option<String>,
-    #[serde(default)]
-    outputs: BTreeMap<String, Output>,
-    encrypted_data: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    value: Value,
-}
-
-fn parse(what: &str, text: &[u8]) -> Result<State, SourceError> {
+fn parse(what: &str, text: &[u8], names: &TerraformOutputs) -> Result<State, SourceError> {
     let invalid = |problem: String| SourceError::Invalid { what: what.to_owned(), problem };
-    let document: Document =
-        serde_json::from_slice(text).map_err(|error| SourceError::StateIncomplete {
+    let TerraformOutputs { host, port, username, password, database, password_secret_arn } = names;
+    let names = [host, port, username, password, database, password_secret_arn];
+    let document = Document::parse(text, &names.map(String::as_str)).map_err(|error| {
+        SourceError::StateIncomplete {
             what: what.to_owned(),
             problem: format!("expected the JSON of a state, found {}", Problem::from(&error)),
-        })?;
-    if document.encrypted_data.is_some() {
+        }
+    })?;
+    if document.is_encrypted {
         return Err(SourceError::StateEncrypted { what: what.to_owned() });
     }
     match document.version {
@@ -186,7 +184,11 @@ fn parse(what: &str, text: &[u8]) -> Result<State, SourceError> {
         .filter(|text| (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()))
         .ok_or_else(|| invalid("expected a lineage of 1 to 64 characters".to_owned()))?;
     let serial = document.serial.ok_or_else(|| invalid("expected a serial".to_owned()))?;
-    Ok(State { version: StateVersion { lineage, serial }, outputs: document.outputs })
+    Ok(State {
+        version: StateVersion { lineage, serial },
+        outputs: document.outputs,
+        named_host: None,
+    })
 }
 
 /// Why a state is not the next one after the known one.
@@ -245,11 +247,18 @@ impl Unacceptable {
 }
 
 impl State {
-    fn select(self, what: String, names: &TerraformOutputs) -> Result<StateReading, SourceError> {
+    /// The outputs of these names as a reading of the Secret that holds the state.
+    fn select(
+        self,
+        what: String,
+        holder: Holder,
+        names: &TerraformOutputs,
+    ) -> Result<StateReading, SourceError> {
         let missing = |problem: String| SourceError::Invalid { what: what.clone(), problem };
-        let get = |name: &str| self.output(name).map_err(&missing);
-        let (username, password) = (get(&names.username)?, get(&names.password)?);
-        let password_secret_arn = get(&names.password_secret_arn)?;
+        let get = |name: &str, most: usize| self.output(name, most).map_err(&missing);
+        let username = get(&names.username, bounds::USERNAME)?;
+        let password = get(&names.password, bounds::PASSWORD)?;
+        let password_secret_arn = get(&names.password_secret_arn, bounds::SECRET_ID)?;
         let (candidates, password_secret_arn) = match (username, password, password_secret_arn) {
             (Some(username), Some(password), _) => {
                 (vec![Candidate { username, password: password.into() }], None)
@@ -265,11 +274,14 @@ impl State {
                 )));
             }
         };
+        let host = get(&names.host, bounds::HOST)?;
         let reading = Reading {
             version: format!("{}/{}", self.version.lineage, self.version.serial),
-            host: get(&names.host)?,
-            port: get(&names.port)?,
-            database: get(&names.database)?,
+            allowed_host: host.clone().or_else(|| self.named_host.clone()),
+            holder,
+            host,
+            port: get(&names.port, bounds::PORT)?,
+            database: get(&names.database, bounds::DATABASE)?,
             candidates,
             state: Some(self.version.clone()),
         };
@@ -277,18 +289,21 @@ impl State {
     }
 
     /// A port is often a number.
-    fn output(&self, name: &str) -> Result<Option<String>, String> {
-        match self.outputs.get(name).map(|output| &output.value) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok((!text.is_empty()).then(|| text.clone())),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(format!("output {name}: expected text or a number")),
-        }
+    fn output(&self, name: &str, most: usize) -> Result<Option<String>, String> {
+        let text = match self.outputs.get(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Text(text) | Value::Number(text)) => text,
+            Some(Value::Other) => return Err(format!("output {name}: expected text or a number")),
+        };
+        bounds::expect_at_most(most, text)
+            .map_err(|problem| format!("output {name}: {problem}"))?;
+        Ok((!text.is_empty()).then(|| text.clone()))
     }
 }
 
 /// The region in an ARN of a secret: `arn:PARTITION:secretsmanager:REGION:ACCOUNT:secret:NAME`.
-/// Nothing but letters, digits and hyphens: it becomes part of a host name.
+/// Nothing but letters, digits and hyphens: it becomes part of a host name. The whole becomes part of
+/// messages.
 #[must_use]
 pub fn secret_region(arn: &str) -> Option<&str> {
     let mut parts = arn.splitn(7, ':');
@@ -297,9 +312,10 @@ pub fn secret_region(arn: &str) -> Option<&str> {
     let name = parts.next()?;
     let is_secret =
         scheme == "arn" && service == "secretsmanager" && kind == "secret" && !name.is_empty();
+    let is_word = arn.bytes().all(|byte| byte.is_ascii_graphic());
     let is_region = (1..=32).contains(&region.len())
         && region.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    (is_secret && is_region).then_some(region)
+    (is_secret && is_word && is_region).then_some(region)
 }
 
 #[cfg(test)]

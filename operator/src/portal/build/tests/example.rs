@@ -15,7 +15,11 @@ use crate::{
         live::{Live, Migration},
         resolve::{ResolvedDatabase, ResolvedPortal, resolve},
     },
-    rotation::{Credentials, machine::State, source::Reading},
+    rotation::{
+        Credentials,
+        machine::State,
+        source::{Holder, Mark, Reading},
+    },
     settings::Settings,
 };
 
@@ -58,6 +62,11 @@ pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> Resolved
             source: Ok(Reading {
                 version: "1".to_owned(),
                 host: Some("db.example".to_owned()),
+                allowed_host: Some("db.example".to_owned()),
+                holder: Holder {
+                    what: "the Secret \"database\"".to_owned(),
+                    mark: Mark::LabelOrAnnotation,
+                },
                 port: None,
                 database: Some("hardware".to_owned()),
                 candidates: vec![root],

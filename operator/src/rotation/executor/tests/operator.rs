@@ -7,7 +7,9 @@ use secrecy::SecretString;
 use service_kit::credentials::{Candidate, CredentialSet};
 
 use super::{
-    super::{AccountChange, Execution, LastTry, Stepped, World as ExecutorWorld, restore},
+    super::{
+        AccountChange, Execution, LastTry, Stepped, World as ExecutorWorld, initial_state, restore,
+    },
     pods::{File, server_of},
     world::{Actor, World, show},
 };
@@ -15,7 +17,7 @@ use crate::rotation::{
     Trouble,
     machine::{
         Effect, LeftPlace, ObservedLogin, ObservedRoot, ObservedSession, ObservedSessions,
-        Obstacle, Outcome, Phase, Place, PodReport, State,
+        Obstacle, Outcome, Phase, Place, PodReport, State, place_of_pass,
     },
     mysql::{SchemaName, Server, Slot, Tls},
     request::{PortalKey, Request},
@@ -70,6 +72,7 @@ struct Seen<'a> {
     world: &'a mut World,
     faults: Faults,
     before: State,
+    place: Place,
     is_root_open: bool,
     /// Changes that were tried so far.
     changes: usize,
@@ -122,7 +125,9 @@ impl World {
         let before = self.remember();
         let request = self.request();
         let stored = self.memory.is_some().then(|| before.clone());
+        let state = initial_state(&request, stored);
         let mut seen = Seen {
+            place: place_of_pass(&before, &self.plan).clone(),
             faults,
             before: before.clone(),
             is_root_open: false,
@@ -130,7 +135,7 @@ impl World {
             stored: false,
             world: self,
         };
-        let mut execution = Execution::new(&request, stored, LastTry::default(), &mut seen);
+        let mut execution = Execution::new(&request, state, LastTry::default(), &mut seen);
         let stepped = execution.step().now_or_never().expect("nothing waits here");
         let is_crashed =
             matches!(faults.crash, Some(CrashBefore::Effects | CrashBefore::StoredState));
@@ -241,7 +246,7 @@ impl Seen<'_> {
     }
 
     fn place(&self) -> Place {
-        self.world.plan.place.clone()
+        self.place.clone()
     }
 
     /// What a rotation says it revoked is refused.

@@ -265,6 +265,10 @@ impl World {
     pub(super) fn orphan_pods(&mut self) {
         for pod in &mut self.pods {
             pod.is_orphan = true;
+            // Neither does anybody know of the logins that are under way.
+            if let Some((server, id, ..)) = pod.login.take() {
+                self.servers[server].unauthenticated.remove(&id);
+            }
         }
     }
 

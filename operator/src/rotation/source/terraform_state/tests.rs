@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::{io::Write, ops::ControlFlow, time::Duration};
 
 use crds::{Reason, TerraformOutputs, TerraformStateSource};
 use flate2::{Compression, write::GzEncoder};
@@ -6,11 +6,13 @@ use k8s_openapi::ByteString;
 use kube::Api;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    MOST_BYTES, StateReading, StateVersion, Unacceptable, judge, parse, read, secret_region, unpack,
+    Fault, Inflater, MOST_BYTES, MOST_PIECES, State, StateReading, StateVersion, Unacceptable,
+    judge, read, secret_region,
 };
-use crate::rotation::source::{Request, SourceError, fake_api::FakeApi};
+use crate::rotation::source::{Holder, Request, SourceError, fake_api::FakeApi};
 
 const SECRETS: &str = "/api/v1/namespaces/team/secrets/tfstate-default-rds";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/team/leases/lock-tfstate-default-rds";
@@ -71,17 +73,40 @@ async fn read_after(
     known: Option<&StateVersion>,
     accepted: Option<&str>,
 ) -> Result<StateReading, SourceError> {
+    let request =
+        Request { namespace: "team", portal: "p", known_state: known, accepted_lineage: accepted };
+    read_in_turn(api, &request, &Semaphore::new(1)).await
+}
+
+async fn read_in_turn(
+    api: &FakeApi,
+    request: &Request<'_>,
+    turn: &Semaphore,
+) -> Result<StateReading, SourceError> {
     let source = TerraformStateSource {
         secret_suffix: "rds".to_owned(),
         workspace: "default".to_owned(),
         outputs: None,
     };
-    let request =
-        Request { namespace: "team", portal: "p", known_state: known, accepted_lineage: accepted };
     let client = api.client();
     let (secrets, leases) =
         (Api::namespaced(client.clone(), "team"), Api::namespaced(client, "team"));
-    read(&secrets, &leases, &source, &request).await
+    read(&secrets, &leases, &source, request, turn).await
+}
+
+/// Inflates pieces as they are read.
+fn unpack(pieces: &[Vec<u8>]) -> Result<Vec<u8>, Fault> {
+    let mut inflater = Inflater::new();
+    for piece in pieces {
+        if inflater.take(piece)? == ControlFlow::Break(()) {
+            break;
+        }
+    }
+    inflater.finish()
+}
+
+fn parse(text: &str) -> Result<State, SourceError> {
+    super::parse("it", text.as_bytes(), &TerraformOutputs::default())
 }
 
 async fn read_from(api: &FakeApi) -> Result<StateReading, SourceError> {
@@ -112,15 +137,28 @@ async fn twelve_chunks_are_put_together_in_the_order_of_their_numbers() {
     assert_eq!(lists.count(), 0, "the operator has no right to list Secrets");
 }
 
+/// Wherever terraform would cut it.
+#[test]
+fn a_state_may_be_cut_anywhere() {
+    let packed = pack(&state(7));
+    let text = state(7).to_string().into_bytes();
+    for length in 1..packed.len() {
+        let pieces: Vec<_> = packed.chunks(length).map(<[u8]>::to_vec).collect();
+        assert_eq!(unpack(&pieces), Ok(text.clone()), "pieces of {length} bytes");
+        let (begin, end) = (packed[..length].to_vec(), packed[length..].to_vec());
+        assert_eq!(unpack(&[begin.clone(), end]), Ok(text.clone()), "cut after {length} bytes");
+        let ended = unpack(&[begin]);
+        assert!(matches!(ended, Err(Fault::Incomplete(_))), "the first {length} bytes: {ended:?}");
+    }
+}
+
 #[test]
 fn a_state_of_new_and_old_chunks_is_incomplete() {
     let mut torn = twelve(&pack(&state(8)));
     torn[11] = twelve(&pack(&state(7)))[11].clone();
-    let error = unpack("it", &torn).expect_err("two halves");
-    assert_eq!(error.reason(), Reason::StateIncomplete);
+    assert!(matches!(unpack(&torn), Err(Fault::Incomplete(_))), "two halves");
     torn.pop();
-    let error = unpack("it", &torn).expect_err("no end");
-    assert_eq!(error.reason(), Reason::StateIncomplete);
+    assert!(matches!(unpack(&torn), Err(Fault::Incomplete(_))), "no end");
 }
 
 #[tokio::test]
@@ -135,25 +173,109 @@ async fn a_secret_that_is_not_filled_yet_is_incomplete() {
 fn a_chunk_left_over_from_a_longer_state_is_ignored() {
     let mut chunks = twelve(&pack(&state(8)));
     chunks.push(b"left over".to_vec());
-    assert!(unpack("it", &chunks).is_ok());
+    assert!(unpack(&chunks).is_ok());
     chunks.pop();
     chunks[11].extend(b"left over");
-    let error = unpack("it", &chunks).expect_err("terraform writes nothing behind the end");
-    assert_eq!(error.reason(), Reason::StateIncomplete);
+    let unpacked = unpack(&chunks);
+    assert!(
+        matches!(unpacked, Err(Fault::Incomplete(_))),
+        "terraform writes nothing behind the end"
+    );
+}
+
+#[tokio::test]
+async fn what_is_left_over_from_a_longer_state_is_not_read_to_its_end() {
+    let mut chunks = twelve(&pack(&state(8)));
+    chunks.extend([b"left over".to_vec(), b"left over too".to_vec()]);
+    let api = stored(&chunks);
+    read_from(&api).await.expect("a good state");
+    assert!(!api.requests().contains(&format!("metadata {SECRETS}-part-13")), "it is of no use");
+}
+
+/// Spaces, which are no JSON yet, but small as long as they are compressed.
+fn spaces(bytes: usize, compression: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), compression);
+    encoder.write_all(&vec![b' '; bytes]).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 #[test]
 fn a_small_secret_cannot_fill_the_memory() {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    let zeros = vec![b' '; 1 << 20];
-    for _ in 0..=(MOST_BYTES >> 20) {
-        encoder.write_all(&zeros).expect("memory");
-    }
-    let bomb = encoder.finish().expect("memory");
+    let most = spaces(MOST_BYTES, Compression::best());
+    assert!(unpack(&[most]).is_ok(), "as much as there may be");
+    let bomb = spaces(MOST_BYTES + 1, Compression::best());
     assert!(bomb.len() < 1 << 20, "it fits into one Secret");
-    let error = unpack("it", &[bomb]).expect_err("too large");
+    assert_eq!(unpack(&[bomb]), Err(Fault::TooLarge));
+}
+
+#[tokio::test]
+async fn a_state_that_is_too_large_is_not_read_to_its_end() {
+    let large = spaces(2 * MOST_BYTES, Compression::none());
+    let chunks: Vec<_> = large.chunks(1 << 20).map(<[u8]>::to_vec).collect();
+    let api = stored(&chunks);
+    let error = read_from(&api).await.expect_err("too large");
     assert_eq!(error.reason(), Reason::SourceInvalid);
-    assert!(error.to_string().contains("64 MiB"), "{error}");
+    assert!(error.to_string().contains("8 MiB"), "{error}");
+    let last = format!("object {SECRETS}-part-8");
+    assert_eq!(api.requests().last(), Some(&last), "the first byte too many is in it");
+
+    // A piece that inflates to nothing: a block of deflate with no byte in it.
+    let mut chunks = vec![pack(&state(7))[..10].to_vec()];
+    chunks.extend(vec![vec![0, 0, 0, 0xff, 0xff]; MOST_PIECES]);
+    let error = read_from(&stored(&chunks)).await.expect_err("too many pieces");
+    assert_eq!(error.reason(), Reason::SourceInvalid, "{error}");
+}
+
+/// A list in an output takes up sixteen times its text as JSON values.
+#[test]
+fn only_the_outputs_that_are_asked_for_are_kept() {
+    let mut large = state(7);
+    large["outputs"]["LIST"] = json!({"value": vec![0; 1000]});
+    large["outputs"]["MYSQL_DATABASE"] = json!({"value": vec![0; 1000]});
+    large["outputs"]["OTHER"] = json!({"value": "x"});
+    let state = parse(&large.to_string()).expect("a state");
+    let kept: Vec<_> = state.outputs.keys().map(String::as_str).collect();
+    assert_eq!(
+        kept,
+        ["MYSQL_DATABASE", "MYSQL_HOST", "MYSQL_PASSWORD", "MYSQL_PORT", "MYSQL_USER"]
+    );
+    assert!(matches!(state.outputs["MYSQL_DATABASE"], super::Value::Other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_state_is_read_at_a_time() {
+    let api = stored(&[pack(&state(7))]);
+    let request =
+        Request { namespace: "team", portal: "p", known_state: None, accepted_lineage: None };
+    let turn = Semaphore::new(1);
+    let permit = turn.acquire().await.expect("open");
+    let mut reading = Box::pin(read_in_turn(&api, &request, &turn));
+    let early = timeout(Duration::from_mins(1), &mut reading).await;
+    assert!(early.is_err(), "another state is being read");
+    let secrets = api.requests().into_iter().filter(|request| request.contains("/secrets/"));
+    assert_eq!(secrets.count(), 0, "none is in memory before its turn");
+    drop(permit);
+    reading.await.expect("a good state");
+    assert_eq!(turn.available_permits(), 1);
+}
+
+/// Its Secret is in the namespace of those who wrote it: the host in it counts, and so does the one
+/// that its label names.
+#[tokio::test]
+async fn a_state_with_a_login_may_name_its_host_in_either_place() {
+    let api = stored(&[pack(&state(7))]);
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!(reading.allowed_host.as_deref(), Some("db.example"));
+    let mut without = state(7);
+    without["outputs"].as_object_mut().expect("outputs").remove("MYSQL_HOST");
+    let mut secret = chunk(&pack(&without), "p");
+    let api = FakeApi::default().with(SECRETS, secret.clone());
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!((reading.host, reading.allowed_host), (None, None));
+    secret["metadata"]["labels"]["gill-hicks.dev/database-host"] = json!("named.example");
+    let api = FakeApi::default().with(SECRETS, secret);
+    let reading = read_from(&api).await.expect("a good state").reading;
+    assert_eq!((reading.host, reading.allowed_host.as_deref()), (None, Some("named.example")));
 }
 
 #[tokio::test]
@@ -225,7 +347,7 @@ fn a_state_that_opentofu_encrypted_is_called_that() {
         "serial": 7, "lineage": "lineage-1", "encryption_version": "v0",
         "meta": {"key_provider.pbkdf2.main": "e30="}, "encrypted_data": "bm8gc3RhdGU=",
     });
-    let error = parse("it", encrypted.to_string().as_bytes()).err().expect("encrypted");
+    let error = parse(&encrypted.to_string()).err().expect("encrypted");
     assert_eq!(error.reason(), Reason::StateEncrypted);
     assert!(error.to_string().contains("database.mysql.source.secret"), "{error}");
 }
@@ -237,7 +359,7 @@ fn no_message_shows_a_value() {
         r#"{"version":4,"outputs":"s3cret"}"#,
         r#"{"version":4,"serial":1,"outputs":{"MYSQL_PASSWORD":{"value":"s3cret"}}"#,
     ] {
-        let error = parse("it", wrong.as_bytes()).err().expect(wrong);
+        let error = parse(wrong).err().expect(wrong);
         assert_eq!(error.reason(), Reason::StateIncomplete, "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
     }
@@ -247,7 +369,7 @@ fn no_message_shows_a_value() {
         (r#"{"version":4,"serial":1,"lineage":"a\nb"}"#, "a lineage"),
         (r#"{"version":4,"lineage":"a"}"#, "a serial"),
     ] {
-        let error = parse("it", wrong.as_bytes()).err().expect(wrong);
+        let error = parse(wrong).err().expect(wrong);
         assert_eq!(error.reason(), Reason::SourceInvalid, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -260,8 +382,10 @@ fn select(
 ) -> Result<StateReading, String> {
     let mut state = state(7);
     change(&mut state["outputs"]);
-    let parsed = parse("it", state.to_string().as_bytes()).map_err(|error| error.to_string())?;
-    parsed.select("it".to_owned(), names).map_err(|error| error.to_string())
+    let parsed = super::parse("it", state.to_string().as_bytes(), names);
+    let parsed = parsed.map_err(|error| error.to_string())?;
+    let holder = Holder::secret("it".to_owned());
+    parsed.select("it".to_owned(), holder, names).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -297,6 +421,18 @@ fn missing_outputs_are_named_as_the_spec_names_them() {
 }
 
 #[test]
+fn an_output_that_no_server_takes_is_refused_by_its_length() {
+    let long = "s3cret".repeat(1000);
+    for name in ["MYSQL_HOST", "MYSQL_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_PASSWORD"] {
+        let found =
+            select(|outputs| outputs[name] = json!({"value": long}), &TerraformOutputs::default());
+        let error = found.expect_err(name);
+        assert!(error.contains(name) && error.contains("found 6000"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
 fn only_the_arn_of_a_secret_has_a_region() {
     let arn =
         |region: &str| format!("arn:aws-cn:secretsmanager:{region}:123456789012:secret:db-AbC:d");
@@ -307,6 +443,7 @@ fn only_the_arn_of_a_secret_has_a_region() {
         arn("eu-west-1@evil"),
         "arn:aws:ssm:eu-west-1:1:parameter:x".to_owned(),
         "arn:aws:secretsmanager:eu-west-1:1:secret:".to_owned(),
+        "arn:aws:secretsmanager:eu-west-1:1:secret:a\nb".to_owned(),
         "db".to_owned(),
     ] {
         assert_eq!(secret_region(&wrong), None, "{wrong}");
