@@ -132,7 +132,7 @@ async fn drop_accounts_as_asked(
 
 fn accounts_of(portal: &HardwarePortal) -> Vec<String> {
     let uid = portal.uid().unwrap_or_default();
-    let names = [Slot::A, Slot::B, Slot::Owner].map(|slot| AccountName::for_portal(&uid, slot));
+    let names = [Slot::A, Slot::B, Slot::Migration].map(|slot| AccountName::for_portal(&uid, slot));
     names.into_iter().flatten().map(|name| name.to_string()).collect()
 }
 

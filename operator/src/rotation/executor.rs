@@ -149,7 +149,7 @@ impl Executor {
         last_root: Option<Candidate>,
     ) -> Result<(), Trouble> {
         let mut root = Root::new(mysql, last_root);
-        for slot in [Slot::A, Slot::B, Slot::Owner] {
+        for slot in [Slot::A, Slot::B, Slot::Migration] {
             let name = mysql.plan.account.in_slot(slot);
             let dropped = mysql::drop_account(root.session().await?, &name).await;
             dropped.map_err(|error| of_sql(&error))?;
@@ -340,7 +340,7 @@ impl Pass<'_> {
         if !is_wanted && self.state.owner.is_none() {
             return Ok(());
         }
-        let name = self.request.plan.account.in_slot(Slot::Owner);
+        let name = self.request.plan.account.in_slot(Slot::Migration);
         if is_wanted && self.state.owner.is_none() {
             let username = name.to_string();
             self.state.owner = Some(Candidate { username, password: new_password() });
@@ -371,7 +371,7 @@ impl Pass<'_> {
         let changed = match owner.filter(|_| is_wanted) {
             Some(login) => {
                 let password = Password::from_secret(login.password);
-                mysql::ensure_owner_account(root, name, &password).await
+                mysql::ensure_migration_account(root, name, &password).await
             }
             None => mysql::drop_account(root, name).await,
         };

@@ -49,7 +49,7 @@ pub use self::{
     name::{AccountName, NameError, SchemaName, Slot},
     password::Password,
     provision::{
-        discard_old_password, drop_account, ensure_application_account, ensure_owner_account,
+        discard_old_password, drop_account, ensure_application_account, ensure_migration_account,
         lock_account, retain_password,
     },
     rights::{Difference, Rights},

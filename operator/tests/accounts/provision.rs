@@ -6,7 +6,7 @@ use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use operator::rotation::mysql::{
     Flavour, Rights, SqlError, denied_logins, drop_account, ensure_application_account,
-    ensure_owner_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
+    ensure_migration_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
     sessions_of, verify,
 };
 
@@ -61,8 +61,8 @@ async fn an_account_that_does_not_exist_can_be_locked_and_dropped() {
 #[tokio::test]
 async fn a_dropped_account_is_refused() {
     let mut portal = Portal::new().await;
-    let (name, password) = (portal.owner.clone(), portal.password());
-    ensure_owner_account(&mut portal.root, &name, &password).await.expect("made");
+    let (name, password) = (portal.migration.clone(), portal.password());
+    ensure_migration_account(&mut portal.root, &name, &password).await.expect("made");
     drop_account(&mut portal.root, &name).await.expect("dropped");
     assert!(is_refused(&portal.server, &candidate(&name, &password)).await.expect("an answer"));
 }
@@ -107,17 +107,17 @@ async fn drifted_rights_are_named_and_put_right() {
 }
 
 #[tokio::test]
-async fn the_owner_can_migrate_and_the_application_cannot() {
+async fn the_migration_account_changes_tables_and_that_of_the_application_does_not() {
     let mut portal = Portal::new().await;
-    let (owner, application) = (portal.owner.clone(), portal.a.clone());
-    let (of_owner, of_application) = (portal.password(), portal.password());
-    ensure_owner_account(&mut portal.root, &owner, &of_owner).await.expect("made");
+    let (migration, application) = (portal.migration.clone(), portal.a.clone());
+    let (of_migration, of_application) = (portal.password(), portal.password());
+    ensure_migration_account(&mut portal.root, &migration, &of_migration).await.expect("made");
     ensure_application_account(&mut portal.root, &application, &of_application)
         .await
         .expect("made");
     let schema = quoted(portal.server.schema.as_str());
 
-    let mut migration = portal.pod(&owner, &of_owner).await;
+    let mut job = portal.pod(&migration, &of_migration).await;
     for statement in [
         "CREATE TABLE IF NOT EXISTS t (id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY, a INTEGER)",
         "ALTER TABLE t ADD COLUMN b INTEGER",
@@ -127,8 +127,8 @@ async fn the_owner_can_migrate_and_the_application_cannot() {
         "UPDATE t SET b = 2",
         "DROP TABLE u",
     ] {
-        migration.query_drop(format!("USE {schema}")).await.expect("its schema");
-        let done = migration.query_drop(statement).await;
+        job.query_drop(format!("USE {schema}")).await.expect("its schema");
+        let done = job.query_drop(statement).await;
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 

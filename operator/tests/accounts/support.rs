@@ -92,10 +92,10 @@ pub(crate) struct Portal {
     pub(crate) environment: Environment,
     pub(crate) server: Server,
     pub(crate) root: Session,
-    /// The two accounts of pods, and the owner.
+    /// The two accounts of pods, and that of migrations.
     pub(crate) a: AccountName,
     pub(crate) b: AccountName,
-    pub(crate) owner: AccountName,
+    pub(crate) migration: AccountName,
     random: StdRng,
 }
 
@@ -120,10 +120,10 @@ impl Portal {
             .await;
         let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
         let uid = number.repeat(2);
-        let [a, b, owner] = [Slot::A, Slot::B, Slot::Owner]
+        let [a, b, migration] = [Slot::A, Slot::B, Slot::Migration]
             .map(|slot| AccountName::for_portal(&uid, slot).expect("hexadecimal digits"));
         let random = StdRng::from_rng(&mut rand::rng());
-        Self { environment, server, root, a, b, owner, random }
+        Self { environment, server, root, a, b, migration, random }
     }
 
     pub(crate) fn password(&mut self) -> Password {
@@ -167,7 +167,7 @@ impl Drop for Portal {
         let environment = self.environment.clone();
         let statements = [
             format!("DROP DATABASE IF EXISTS {}", quoted(self.server.schema.as_str())),
-            format!("DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'", self.a, self.b, self.owner),
+            format!("DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'", self.a, self.b, self.migration),
         ];
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

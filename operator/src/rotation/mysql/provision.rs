@@ -18,13 +18,13 @@ pub async fn ensure_application_account(
     ensure_account(root, name, password, Rights::Application).await
 }
 
-/// Makes the account of a migration, with the rights of [`Rights::Owner`].
-pub async fn ensure_owner_account(
+/// Makes the account of a migration, with the rights of [`Rights::Migration`].
+pub async fn ensure_migration_account(
     root: &mut Session,
     name: &AccountName,
     password: &Password,
 ) -> Result<(), SqlError> {
-    ensure_account(root, name, password, Rights::Owner).await
+    ensure_account(root, name, password, Rights::Migration).await
 }
 
 /// Removes an account, if it is there. Sessions of it go on until they end.

@@ -16,7 +16,7 @@ pub enum Rights {
     /// Reads and writes rows: what the pods need.
     Application,
     /// Changes tables as well: what a migration needs.
-    Owner,
+    Migration,
 }
 
 impl Rights {
@@ -25,7 +25,7 @@ impl Rights {
     pub fn list(self) -> &'static [&'static str] {
         match self {
             Self::Application => &["SELECT", "INSERT", "UPDATE", "DELETE"],
-            Self::Owner => &[
+            Self::Migration => &[
                 "SELECT",
                 "INSERT",
                 "UPDATE",
