@@ -457,10 +457,7 @@ fn of_source(error: &SourceError) -> Trouble {
 
 fn of_obstacle(obstacle: &Obstacle) -> Trouble {
     let (reason, message) = match obstacle {
-        Obstacle::RootRejected => (
-            Reason::RootRejected,
-            "the database refuses every login of the source; correct the source".to_owned(),
-        ),
+        Obstacle::RootRejected(why) => (Reason::RootRejected, why.clone()),
         Obstacle::Unreachable(why) => (Reason::RootUnreachable, why.clone()),
         Obstacle::NotVerified(why) => (
             Reason::AccountsFailed,

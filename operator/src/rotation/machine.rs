@@ -73,8 +73,8 @@ pub enum Effect {
 /// Why a rotation does not go on. The reasons of conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// None of the source's logins is let in.
-    RootRejected,
+    /// None of the source's logins is let in, as said here.
+    RootRejected(String),
     /// The server cannot be reached, or not asked.
     Unreachable(String),
     /// The new login is not let in, or its rights are not what was issued.

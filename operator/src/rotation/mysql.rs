@@ -1,4 +1,4 @@
-//! The accounts on the database server: all of the operator's SQL, for MySQL (8.0.14 and later) and MariaDB 10.11.
+//! The accounts on the database server: all of the operator's SQL, for MySQL (8.0.19 and later) and MariaDB 10.11.
 //!
 //! The operator logs in as the *root* of a portal's source and makes accounts for the pods, with
 //! rights from a constant list, on one schema. The root needs CREATE USER, PROCESS, SELECT on the

@@ -6,8 +6,8 @@ use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use operator::rotation::mysql::{
     Flavour, Rights, SqlError, denied_logins, drop_account, ensure_application_account,
-    ensure_migration_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
-    sessions_of, verify,
+    ensure_migration_account, grants_are_as_issued, is_refused, lock_account, login,
+    may_create_users, sessions_of, verify,
 };
 
 use crate::support::{Portal, candidate, is_alive, quoted};

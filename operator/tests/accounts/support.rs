@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     pub(crate) port: u16,
     pub(crate) ca_file: PathBuf,
     pub(crate) admin: Candidate,
+    /// Where MariaDB's own root is let in, who may set what an administrator of RDS sets elsewhere.
+    root_socket: Option<String>,
 }
 
 impl Environment {
@@ -47,6 +49,7 @@ impl Environment {
                 username: setting("MARIADB_ADMIN_USER"),
                 password: setting("MARIADB_ADMIN_PASSWORD").into(),
             },
+            root_socket: settings.get("MARIADB_ROOT_SOCKET").map(|path| (*path).to_owned()),
         }
     }
 
@@ -72,6 +75,17 @@ impl Environment {
             .prefer_socket(false)
             .ssl_opts(tls);
         Conn::new(options).await.unwrap_or_else(|error| panic!("login as {username}: {error}"))
+    }
+
+    /// Runs a statement as MariaDB's own root.
+    pub(crate) fn administer_as_root(&self, statement: &str) {
+        let socket = self.root_socket.as_ref().expect("MARIADB_ROOT_SOCKET is in the file");
+        let socket = format!("--socket={socket}");
+        let done = std::process::Command::new("mariadb")
+            .args(["--no-defaults", &socket, "--user=root", "--execute", statement])
+            .output()
+            .expect("the program mariadb");
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Runs statements as the administrator, one after the other.
@@ -167,7 +181,10 @@ impl Drop for Portal {
         let environment = self.environment.clone();
         let statements = [
             format!("DROP DATABASE IF EXISTS {}", quoted(self.server.schema.as_str())),
-            format!("DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'", self.a, self.b, self.migration),
+            format!(
+                "DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'",
+                self.a, self.b, self.migration
+            ),
         ];
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -13,6 +13,9 @@ use super::{
 /// The server's number for a table that does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
 
+/// The server's numbers for a table, a column or a routine that an account may not use.
+const NO_RIGHT_ON_TABLE: [u16; 3] = [1142, 1143, 1370];
+
 /// What a verified account could read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
@@ -34,7 +37,7 @@ pub struct Verified {
 /// Why pods should not be given a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It is not let in, or nobody could be asked.
+    /// It is not let in, or may not be used, or nobody could be asked.
     #[error(transparent)]
     Login(#[from] LoginError),
     /// TLS is required, and the server says that this session has none.
@@ -90,13 +93,17 @@ async fn verify_session(
     let contents = match read {
         Ok(_) => TableState::Readable,
         Err(SqlError::Refused { code: NO_SUCH_TABLE, .. }) => TableState::NotMigrated,
+        Err(SqlError::Refused { code, .. }) if NO_RIGHT_ON_TABLE.contains(&code) => {
+            return Err(LoginError::Restricted { username, code }.into());
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Verified { contents, may_create_users })
 }
 
 /// The negative test: whether the server *refuses* a credential. A server that does not answer, or
-/// answers something else, is an error and no proof. A login without TLS to an account that must use
+/// answers something else, is an error and no proof; nor is an account that is blocked for a while after
+/// too many wrong passwords, since the server then looks at no password. A login without TLS to an account that must use
 /// it is refused like a wrong password (measured, on MariaDB), so `server` must have the TLS setting
 /// under which the credential once worked.
 pub async fn is_refused(server: &Server, candidate: &Candidate) -> Result<bool, LoginError> {
@@ -105,7 +112,8 @@ pub async fn is_refused(server: &Server, candidate: &Candidate) -> Result<bool, 
             session.close().await;
             Ok(false)
         }
-        Err(LoginError::Denied { .. }) => Ok(true),
+        Err(LoginError::Restricted { .. }) => Ok(false),
+        Err(error @ LoginError::Denied { .. }) if !error.is_blocked() => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -34,7 +34,8 @@ pub async fn drop_account(root: &mut Session, name: &AccountName) -> Result<(), 
 
 /// Refuses further logins of an account. Sessions of it go on until they end.
 pub async fn lock_account(root: &mut Session, name: &AccountName) -> Result<(), SqlError> {
-    root.execute_locked(name, &[statement::lock_account(name)]).await
+    let lock = statement::lock_account(root.flavour(), name);
+    root.execute_locked(name, &[lock]).await
 }
 
 /// Gives an account the password `new` beside `old`, the one it has. Both are let in afterwards.
@@ -77,8 +78,11 @@ async fn is_let_in(
             session.close().await;
             Ok(true)
         }
-        // A lock says nothing about the password.
-        Err(error @ LoginError::Denied { .. }) if !error.is_locked() => Ok(false),
+        Err(LoginError::Restricted { .. }) => Ok(true),
+        // Neither is known to be about the password.
+        Err(error @ LoginError::Denied { .. }) if !error.is_locked() && !error.is_blocked() => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -29,7 +29,7 @@ const IDLE_S: u32 = 60;
 /// Whose SQL the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// MySQL, 8.0.14 or later for `DualPassword` mode.
+    /// MySQL, 8.0.19 or later.
     MySql,
     /// MariaDB, 10.4 or later.
     MariaDb,

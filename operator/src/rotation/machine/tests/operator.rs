@@ -142,7 +142,10 @@ impl World {
             let last = state.root.as_ref().filter(|_| !follows);
             let logins = source.candidates.iter().chain(last);
             let mut works = logins.filter(|login| server.accepts(login));
-            works.next().map_or(ObservedRoot::Rejected, |login| ObservedRoot::Works(login.clone()))
+            works.next().map_or_else(
+                || ObservedRoot::Rejected("refused".to_owned()),
+                |login| ObservedRoot::Works(login.clone()),
+            )
         });
         let is_root_let_in = match &root {
             Some(ObservedRoot::Works(_)) => true,
