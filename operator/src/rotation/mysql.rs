@@ -21,6 +21,11 @@
 //! | login to an account that does not exist | error 1045 (22 of 30 names) or 1698 (8), by its name; counted |
 //! | login without TLS, with the right password, where the account or the server requires TLS | error 1045, counted |
 //! | login with the second of two passwords | let in, not counted |
+//! | login to an account that is blocked (`max_password_errors`), with any password | error 4150; `ALTER USER` and `FLUSH PRIVILEGES` lift the block |
+//! | login into a schema without any right on it, whether it exists or not | error 1044 |
+//! | login into a schema that is gone, with rights on it | error 1049 |
+//! | login with an expired password | let in, and error 1820 to each statement |
+//! | a connection that has not said who it is, in the process list | of `unauthenticated user` |
 //! | a session during `ACCOUNT LOCK`, a new password, `DROP USER` | goes on |
 //!
 //! # Measured on MySQL 9.7
@@ -29,6 +34,10 @@
 //! | what | outcome |
 //! |---|---|
 //! | login to a locked account with its password | error 3118 |
+//! | login to an account that is blocked (`FAILED_LOGIN_ATTEMPTS`), locked or not, with any password | error 3955; `ACCOUNT UNLOCK` and `FAILED_LOGIN_ATTEMPTS` lift the block, `ACCOUNT LOCK` does not |
+//! | login with an expired password | error 1862 |
+//! | `ALTER USER IF EXISTS … ACCOUNT LOCK` without such an account, with `validate_password` | error 1819 |
+//! | `SHOW GRANTS FOR` an account | leaves out mandatory roles, unless they were granted to it; `REVOKE` of those is error 3628 |
 //! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`mysql_login::find_denial`]) |
 
 mod inspect;

@@ -1,8 +1,9 @@
 //! What an administrator can set on a server, or on an account, that refuses logins or statements.
 
 use operator::rotation::mysql::{
-    Flavour, LoginError, Rights, ensure_application_account, is_refused, lock_account, login,
-    login_as_root, verify,
+    Flavour, LoginError, Password, Rights, SqlError, VerifyError, discard_old_password,
+    ensure_application_account, is_refused, lock_account, login, login_as_root, retain_password,
+    verify,
 };
 use service_kit::credentials::Candidate;
 use tokio::sync::{Mutex, MutexGuard};
@@ -84,14 +85,13 @@ async fn an_account_that_is_blocked_can_be_locked_and_then_proven_so() {
 
 #[tokio::test]
 async fn a_root_that_is_blocked_says_how_to_lift_that() {
-    let portal = Portal::new().await;
-    let name = portal.migration.to_string();
+    use secrecy::ExposeSecret;
+    let mut portal = Portal::new().await;
+    let root = candidate(&portal.migration.clone(), &portal.password());
+    let password = root.password.expose_secret();
     portal
-        .administer(&format!(
-            "CREATE USER '{name}'@'%' IDENTIFIED BY 'Ff4-Gg5.Hh6_Jj7~Kk8Ll9-Mm0.Nn1_'"
-        ))
+        .administer(&format!("CREATE USER '{}'@'%' IDENTIFIED BY '{password}'", root.username))
         .await;
-    let root = Candidate { username: name, password: "Ff4-Gg5.Hh6_Jj7~Kk8Ll9-Mm0.Nn1_".into() };
     let _limit = block(&portal, &root).await;
     let error = login_as_root(&portal.server, &root).await.expect_err("blocked");
     assert!(matches!(error, LoginError::Denied { .. }), "{error:?}");
@@ -101,4 +101,77 @@ async fn a_root_that_is_blocked_says_how_to_lift_that() {
         Flavour::MariaDb => "FLUSH PRIVILEGES",
     };
     assert!(advice.contains("too many wrong passwords") && advice.contains(lift), "{advice}");
+}
+
+#[tokio::test]
+async fn a_password_that_the_policy_refuses_asks_for_another_one_and_ours_is_taken() {
+    let mut portal = Portal::new().await;
+    let name = portal.a.clone();
+    let has_policy = portal.variable("validate_password.policy").await.is_some();
+    let weak = Password::from_secret("only-letters-and-hyphens".into());
+    let outcome = ensure_application_account(&mut portal.root, &name, &weak).await;
+    let is_refused = outcome.as_ref().is_err_and(SqlError::refuses_password);
+    assert_eq!(is_refused, has_policy, "{outcome:?}");
+    for _ in 0..20 {
+        let password = portal.password();
+        ensure_application_account(&mut portal.root, &name, &password).await.expect("taken");
+    }
+}
+
+/// As after a crash, or a rotation that was given up; and on an account of an earlier version.
+#[tokio::test]
+async fn a_password_that_was_in_use_before_can_be_set_again() {
+    use secrecy::ExposeSecret;
+    let mut portal = Portal::new().await;
+    let name = portal.a.clone();
+    let (first, second) = (portal.password(), portal.password());
+    let text = first.secret().expose_secret();
+    portal
+        .administer(&format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{text}' REQUIRE SSL"))
+        .await;
+    for password in [&first, &first, &second, &first, &second] {
+        ensure_application_account(&mut portal.root, &name, password).await.expect("made");
+    }
+    retain_password(&mut portal.root, &name, &first, &second).await.expect("two passwords");
+    discard_old_password(&mut portal.root, &name, &first).await.expect("one password");
+    retain_password(&mut portal.root, &name, &second, &first).await.expect("two passwords");
+    discard_old_password(&mut portal.root, &name, &second).await.expect("one password");
+    verify(&portal.server, &candidate(&name, &second), Some(Rights::Application))
+        .await
+        .expect("verified");
+}
+
+/// Those of `mandatory_roles` can be taken from nobody, even where they were granted as well, so they are
+/// not drift; another one is.
+#[tokio::test]
+async fn a_role_that_somebody_granted_is_taken_back_and_those_of_every_account_are_not() {
+    let mut portal = Portal::new().await;
+    let (name, password) = (portal.a.clone(), portal.password());
+    let login = candidate(&name, &password);
+    ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
+    let mandatory = portal.variable("mandatory_roles").await.unwrap_or_default();
+    if !mandatory.is_empty() {
+        portal.administer(&format!("GRANT {mandatory} TO '{name}'@'%'")).await;
+    }
+    verify(&portal.server, &login, Some(Rights::Application)).await.expect("no drift");
+
+    let role = format!("{}_role", portal.server.schema.as_str());
+    for statement in [
+        format!("DROP ROLE IF EXISTS '{role}'"),
+        format!("CREATE ROLE '{role}'"),
+        format!("GRANT CREATE ON `{}`.* TO '{role}'", portal.server.schema.as_str()),
+        format!("GRANT '{role}' TO '{name}'@'%'"),
+    ] {
+        portal.administer(&statement).await;
+    }
+    let drift = verify(&portal.server, &login, Some(Rights::Application)).await;
+    let drift = drift.map_err(|error| (error.to_string(), error));
+    assert!(
+        matches!(&drift, Err((words, VerifyError::Rights { .. })) if words.contains(&format!("has the role `{role}`"))),
+        "{drift:?}"
+    );
+    let made = ensure_application_account(&mut portal.root, &name, &password).await;
+    portal.administer(&format!("DROP ROLE '{role}'")).await;
+    made.expect("put right");
+    verify(&portal.server, &login, Some(Rights::Application)).await.expect("verified");
 }

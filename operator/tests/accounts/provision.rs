@@ -73,7 +73,7 @@ async fn drifted_rights_are_named_and_put_right() {
     let (name, password) = (portal.a.clone(), portal.password());
     let other = format!("{}_other", portal.server.schema.as_str());
     let schema = portal.server.schema.as_str();
-    let pattern = quoted(&schema.replace('_', "\\_"));
+    let pattern = portal.schema_in_grants().await;
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
     for statement in [
         format!("REVOKE DELETE ON {pattern}.* FROM '{name}'@'%'"),
@@ -159,8 +159,7 @@ async fn rights_in_use_are_there_while_others_are_taken_back() {
     portal.migrate().await;
     let (name, password) = (portal.a.clone(), portal.password());
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
-    let schema = portal.server.schema.as_str().to_owned();
-    let pattern = quoted(&schema.replace('_', "\\_"));
+    let pattern = portal.schema_in_grants().await;
 
     let (server, login_as) = (portal.server.clone(), candidate(&name, &password));
     let stop = tokio_util::sync::CancellationToken::new();

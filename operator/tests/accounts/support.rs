@@ -149,6 +149,27 @@ impl Portal {
         self.environment.administer(&[statement.to_owned()]).await;
     }
 
+    /// A variable of the server, none if it has none of that name.
+    pub(crate) async fn variable(&self, name: &str) -> Option<String> {
+        use secrecy::ExposeSecret;
+        let admin = &self.environment.admin;
+        let password = admin.password.expose_secret();
+        let mut connection = self.environment.connect(&admin.username, password).await;
+        let sql = format!("SHOW GLOBAL VARIABLES LIKE '{name}'");
+        let row: Option<(String, String)> = connection.query_first(sql).await.expect("an answer");
+        connection.disconnect().await.expect("disconnected");
+        row.map(|(_, value)| value)
+    }
+
+    /// The schema as `GRANT` names it: a pattern, but on MySQL with `partial_revokes`.
+    pub(crate) async fn schema_in_grants(&self) -> String {
+        let schema = self.server.schema.as_str();
+        if self.variable("partial_revokes").await.is_some_and(|value| value == "ON") {
+            return quoted(schema);
+        }
+        quoted(&schema.replace('_', "\\_"))
+    }
+
     /// Makes the table of the first migration, with a row.
     pub(crate) async fn migrate(&self) {
         let schema = quoted(self.server.schema.as_str());

@@ -59,7 +59,7 @@ async fn an_account_that_may_enter_its_schema_and_read_nothing_is_a_finding() {
     portal.migrate().await;
     let (name, password) = (portal.a.clone(), portal.password());
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
-    let pattern = quoted(&portal.server.schema.as_str().replace('_', "\\_"));
+    let pattern = portal.schema_in_grants().await;
     portal.administer(&format!("REVOKE SELECT ON {pattern}.* FROM '{name}'@'%'")).await;
     let login = candidate(&name, &password);
     // As an account of somebody else, whose rights are compared with nothing.

@@ -118,14 +118,14 @@ pub async fn is_refused(server: &Server, candidate: &Candidate) -> Result<bool, 
     }
 }
 
-/// Compares the session's own rights with a constant list; none if they are the same.
+/// Compares what was granted to the session's account with a constant list; none if it is the same.
 pub async fn grants_are_as_issued(
     session: &mut Session,
     issued: Rights,
 ) -> Result<Option<Difference>, SqlError> {
-    let lines = own_grants(session).await?;
+    let lines = issued_grants(session).await?;
     let schema = session.server.schema.as_str();
-    Ok(rights::compare(issued, schema, session.dialect, &lines).difference())
+    Ok(rights::compare(issued, schema, &session.dialect, &lines).difference())
 }
 
 /// Whether a session may create accounts: the root must, in every mode but `Follow`, and no account
@@ -205,6 +205,20 @@ pub async fn denied_logins(session: &mut Session) -> Result<Option<u64>, SqlErro
     Ok(rows.first().map(|(_, count)| *count))
 }
 
+/// What was granted to the session's account. MySQL's plain `SHOW GRANTS` adds the roles that every account
+/// has (`mandatory_roles`), and the rights of those that are active (`activate_all_roles_on_login`).
+async fn issued_grants(session: &mut Session) -> Result<Vec<String>, SqlError> {
+    if session.flavour() == Flavour::MariaDb {
+        return own_grants(session).await;
+    }
+    let own: Vec<String> =
+        session.rows("ask for the session's account", "SELECT CURRENT_USER()").await?;
+    let (user, host) = own.first().and_then(|own| own.rsplit_once('@')).unwrap_or_default();
+    let sql = format!("SHOW GRANTS FOR {}@{}", literal(user), literal(host));
+    session.rows("read what was granted to the session's account", &sql).await
+}
+
+/// What the session may do, with its roles.
 async fn own_grants(session: &mut Session) -> Result<Vec<String>, SqlError> {
     session.rows("read the session's own rights", "SHOW GRANTS").await
 }

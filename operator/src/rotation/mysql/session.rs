@@ -1,6 +1,10 @@
 //! One connection: it is thrown away unless each answer was read to its end.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    time::Duration,
+};
 
 use mysql_async::{
     Conn, Row,
@@ -12,6 +16,7 @@ use service_kit::credentials::Candidate;
 use super::{
     AccountName, Difference,
     quote::literal,
+    rights::parse_roles,
     server::{LOGIN_DEADLINE, LoginError, Server, Start, connect},
     statement::Statement,
 };
@@ -36,14 +41,20 @@ pub enum Flavour {
 }
 
 /// What differs from server to server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) flavour: Flavour,
     /// `lower_case_table_names`: schemas are shown in lower case, however they were written.
     pub(super) folds_schema_names: bool,
     /// Under MySQL's `partial_revokes`, `GRANT` reads the name of a schema as it stands.
     pub(super) partial_revokes: bool,
+    /// MySQL's `mandatory_roles`, as `SHOW GRANTS` writes them: every account has them, and from one that
+    /// was granted them besides they cannot be revoked (error 3628).
+    pub(super) mandatory_roles: BTreeSet<String>,
 }
+
+/// The servers' number for a password that their policy refuses.
+const PASSWORD_REFUSED: u16 = 1819;
 
 /// Why a statement was not carried out. Never shows a password.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +68,16 @@ pub enum SqlError {
         code: u16,
         /// The server's message, unless the statement holds a password: messages quote statements.
         detail: String,
+    },
+    /// The server's own policy refuses the password, as MySQL's `validate_password` does. It may take
+    /// another one: a dictionary refuses words that a random text holds by chance.
+    #[error(
+        "failed to {purpose}: the server's password policy refuses the password (error \
+         {PASSWORD_REFUSED}); it has to accept 32 characters with 4 of each class (validate_password.*)"
+    )]
+    PasswordRefused {
+        /// What was to be done.
+        purpose: String,
     },
     /// The connection broke, or was given up earlier.
     #[error("failed to {purpose}: {reason}")]
@@ -98,6 +119,14 @@ pub enum SqlError {
     /// The login that an operation needs besides its session failed.
     #[error(transparent)]
     Login(#[from] LoginError),
+}
+
+impl SqlError {
+    /// Whether the same operation may succeed with another password.
+    #[must_use]
+    pub fn refuses_password(&self) -> bool {
+        matches!(self, Self::PasswordRefused { .. })
+    }
 }
 
 /// Somebody who is logged in.
@@ -272,6 +301,16 @@ async fn prepare(connection: &mut Conn) -> Result<Dialect, mysql_async::Error> {
         // neither that behaviour nor the mode any more.
         Flavour::MariaDb => "STRICT_ALL_TABLES,NO_AUTO_CREATE_USER",
     };
+    let mandatory_roles = match flavour {
+        // SHOW VARIABLES cuts what is long.
+        Flavour::MySql => connection
+            .query_first::<Option<String>, _>("SELECT @@GLOBAL.mandatory_roles")
+            .await?
+            .flatten()
+            .map(|roles| parse_roles(&roles))
+            .unwrap_or_default(),
+        Flavour::MariaDb => BTreeSet::new(),
+    };
     connection
         .query_drop(format!(
             "SET SESSION sql_mode = '{mode}', SESSION sql_quote_show_create = 1, \
@@ -283,6 +322,7 @@ async fn prepare(connection: &mut Conn) -> Result<Dialect, mysql_async::Error> {
         folds_schema_names: !is("lower_case_table_names", "0"),
         // MariaDB has no such variable.
         partial_revokes: is("partial_revokes", "ON"),
+        mandatory_roles,
     })
 }
 
@@ -301,6 +341,9 @@ async fn read_variables(
 fn failure(purpose: &str, error: &mysql_async::Error, has_secret: bool) -> SqlError {
     let purpose = purpose.to_owned();
     match error {
+        mysql_async::Error::Server(error) if has_secret && error.code == PASSWORD_REFUSED => {
+            SqlError::PasswordRefused { purpose }
+        }
         mysql_async::Error::Server(error) => SqlError::Refused {
             purpose,
             code: error.code,
@@ -322,6 +365,20 @@ mod tests {
     use mysql_async::{Error, ServerError};
 
     use super::failure;
+
+    #[test]
+    fn a_password_that_the_policy_refuses_is_told_from_other_errors_and_not_shown() {
+        let refused = Error::Server(ServerError {
+            code: 1819,
+            message: "Your password 's3cret' does not satisfy the policy".to_owned(),
+            state: "HY000".to_owned(),
+        });
+        let error = failure("set the password of x", &refused, true);
+        assert!(error.refuses_password(), "{error:?}");
+        assert!(error.to_string().contains("password policy"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        assert!(!failure("set the password of x", &syntax_error(), true).refuses_password());
+    }
 
     fn syntax_error() -> Error {
         Error::Server(ServerError {

@@ -171,6 +171,11 @@ pub(super) fn revoke(what: &str, name: &AccountName) -> Statement {
     )
 }
 
+/// Asks for an account: a row if it is there.
+pub(super) fn find_account(name: &AccountName) -> String {
+    format!("SELECT user FROM mysql.user WHERE user = {} AND host = '%'", literal(name.as_str()))
+}
+
 /// Asks what another account may do.
 pub(super) fn show_grants(name: &AccountName) -> String {
     format!("SHOW GRANTS FOR {}", account(name))
@@ -181,8 +186,8 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::{
-        Statement, discard_old_password, drop_account, ensure_account, grant, lock_account,
-        retain_password, revoke, show_grants,
+        Statement, discard_old_password, drop_account, ensure_account, find_account, grant,
+        lock_account, retain_password, revoke, show_grants,
     };
     use crate::rotation::mysql::{AccountName, Flavour, Password, Slot, server::Tls};
 
@@ -289,6 +294,10 @@ mod tests {
         assert_eq!(
             sql(&revoke("GRANT OPTION ON *.*", &name())),
             "REVOKE GRANT OPTION ON *.* FROM 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
+        assert_eq!(
+            find_account(&name()),
+            "SELECT user FROM mysql.user WHERE user = 'hw_0a1b2c3d4e5f46078899_a' AND host = '%'"
         );
         assert_eq!(show_grants(&name()), "SHOW GRANTS FOR 'hw_0a1b2c3d4e5f46078899_a'@'%'");
     }
