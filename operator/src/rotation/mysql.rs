@@ -52,8 +52,8 @@ mod statement;
 
 pub use self::{
     inspect::{
-        SessionInfo, TableState, Verified, VerifyError, denied_logins, grants_are_as_issued,
-        is_refused, may_create_users, sessions_of, verify,
+        SessionInfo, Sessions, TableState, Verified, VerifyError, denied_logins,
+        grants_are_as_issued, is_refused, may_create_users, sessions_of, verify,
     },
     name::{AccountName, NameError, SchemaName, Slot},
     password::Password,

@@ -9,6 +9,7 @@ use operator::rotation::mysql::{
     ensure_migration_account, grants_are_as_issued, is_refused, lock_account, login,
     may_create_users, sessions_of, verify,
 };
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::support::{Portal, candidate, is_alive, quoted};
 
@@ -192,19 +193,22 @@ async fn sessions_are_counted_by_account() {
 
     let asked = [a.as_str(), b.as_str()];
     let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
-    let mut found: Vec<u64> = sessions[a.as_str()].iter().map(|session| session.id).collect();
+    let mut found: Vec<u64> =
+        sessions.by_user[a.as_str()].iter().map(|session| session.id).collect();
     let mut expected: Vec<u64> = pods.iter().map(|pod| u64::from(pod.id())).collect();
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
-    assert!(sessions[a.as_str()][0].host.contains(':'), "{sessions:?}");
-    assert!(sessions[b.as_str()].is_empty());
+    assert!(sessions.by_user[a.as_str()][0].host.contains(':'), "{sessions:?}");
+    assert!(sessions.by_user[b.as_str()].is_empty());
 
     for pod in pods {
         pod.disconnect().await.expect("disconnected");
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !sessions_of(&mut portal.root, &asked).await.expect("a list")[a.as_str()].is_empty() {
+    while !sessions_of(&mut portal.root, &asked).await.expect("a list").by_user[a.as_str()]
+        .is_empty()
+    {
         assert!(tokio::time::Instant::now() < deadline, "sessions that ended are still listed");
     }
 }
@@ -220,9 +224,35 @@ async fn sessions_are_counted_whatever_characters_somebody_uses() {
     let asked = [name.as_str()];
     while !saying.is_finished() {
         let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
-        assert!(saying.is_finished() || sessions[name.as_str()].len() == 1, "{sessions:?}");
+        assert!(saying.is_finished() || sessions.by_user[name.as_str()].len() == 1, "{sessions:?}");
     }
     saying.await.expect("no panic").expect("said");
+}
+
+/// A connection that has not said who it is may be a pod's login under way.
+#[tokio::test]
+async fn a_connection_that_has_not_said_who_it_is_is_listed_apart() {
+    let mut portal = Portal::new().await;
+    let mut silent = TcpStream::connect((portal.server.host.as_str(), portal.server.port))
+        .await
+        .expect("connected");
+    // The server has greeted, and waits for a name and a password.
+    silent.read_u8().await.expect("a greeting");
+    let host = silent.local_addr().expect("its address").to_string();
+    let asked = [portal.a.as_str()];
+    let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
+    assert!(sessions.unauthenticated.iter().any(|one| one.host == host), "{host}: {sessions:?}");
+    assert_eq!(sessions.by_user.keys().map(String::as_str).collect::<Vec<_>>(), asked);
+
+    drop(silent);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let sessions = sessions_of(&mut portal.root, &[]).await.expect("a process list");
+        if sessions.unauthenticated.iter().all(|one| one.host != host) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is still listed: {sessions:?}");
+    }
 }
 
 #[tokio::test]

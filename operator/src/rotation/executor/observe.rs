@@ -189,7 +189,7 @@ impl Observer<'_> {
         users.extend(old.map(|old| old.username.as_str()).filter(|old| !users.contains(old)));
         let found = mysql::sessions_of(root.session().await?, &users).await;
         let found = found.map_err(|error| of_sql(&error))?;
-        let sessions = found.into_iter().flat_map(|(user, sessions)| {
+        let sessions = found.by_user.into_iter().flat_map(|(user, sessions)| {
             sessions.into_iter().map(move |session| ObservedSession {
                 user: user.clone(),
                 id: session.id,

@@ -16,6 +16,9 @@ const NO_SUCH_TABLE: u16 = 1146;
 /// The server's numbers for a table, a column or a routine that an account may not use.
 const NO_RIGHT_ON_TABLE: [u16; 3] = [1142, 1143, 1370];
 
+/// Whom both servers list for a connection that has not said yet who it is.
+const UNAUTHENTICATED: &str = "unauthenticated user";
+
 /// What a verified account could read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
@@ -134,6 +137,15 @@ pub async fn may_create_users(session: &mut Session) -> Result<bool, SqlError> {
     Ok(rights::has_global("CREATE USER", &own_grants(session).await?))
 }
 
+/// Who is logged in, and who is about to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// With an entry for each account that was asked for.
+    pub by_user: BTreeMap<String, Vec<SessionInfo>>,
+    /// Connections that have not said yet who they are: each may become a session of any account.
+    pub unauthenticated: Vec<SessionInfo>,
+}
+
 /// A session of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -143,23 +155,20 @@ pub struct SessionInfo {
     pub host: String,
 }
 
-/// The sessions of accounts, with an entry for each that was asked for. Sessions on read replicas
-/// or behind a proxy are invisible.
-pub async fn sessions_of(
-    root: &mut Session,
-    users: &[&str],
-) -> Result<BTreeMap<String, Vec<SessionInfo>>, SqlError> {
+/// The sessions of accounts. Those on read replicas or behind a proxy are invisible.
+pub async fn sessions_of(root: &mut Session, users: &[&str]) -> Result<Sessions, SqlError> {
     let work = async {
         if !rights::has_global("PROCESS", &own_grants(root).await?) {
             return Err(SqlError::SessionsHidden);
         }
-        let mut sessions: BTreeMap<String, Vec<SessionInfo>> =
-            users.iter().map(|user| ((*user).to_owned(), Vec::new())).collect();
-        if users.is_empty() {
-            return Ok(sessions);
-        }
-        for (user, session) in list_sessions(root, users).await? {
-            sessions.entry(user).or_default().push(session);
+        let by_user = users.iter().map(|user| ((*user).to_owned(), Vec::new())).collect();
+        let mut sessions = Sessions { by_user, unauthenticated: Vec::new() };
+        let wanted: Vec<&str> = users.iter().copied().chain([UNAUTHENTICATED]).collect();
+        for (user, session) in list_sessions(root, &wanted).await? {
+            match sessions.by_user.get_mut(&user) {
+                Some(of_user) => of_user.push(session),
+                None => sessions.unauthenticated.push(session),
+            }
         }
         Ok(sessions)
     };
