@@ -40,6 +40,7 @@
 //! | `SHOW GRANTS FOR` an account | leaves out mandatory roles, unless they were granted to it; `REVOKE` of those is error 3628 |
 //! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`mysql_login::find_denial`]) |
 
+mod authorities;
 mod inspect;
 mod name;
 mod password;
@@ -51,6 +52,7 @@ mod session;
 mod statement;
 
 pub use self::{
+    authorities::Authorities,
     inspect::{
         SessionInfo, Sessions, TableState, Verified, VerifyError, denied_logins,
         grants_are_as_issued, is_refused, may_create_users, sessions_of, verify,

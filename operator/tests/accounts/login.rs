@@ -1,8 +1,8 @@
 //! How logins succeed and fail.
 
 use operator::rotation::mysql::{
-    LoginError, Server, Tls, ensure_application_account, is_refused, lock_account, login,
-    login_as_root,
+    Authorities, LoginError, Server, Tls, ensure_application_account, is_refused, lock_account,
+    login, login_as_root,
 };
 use service_kit::credentials::Candidate;
 use tokio::net::TcpListener;
@@ -69,8 +69,9 @@ async fn a_certificate_of_another_authority_is_refused_before_the_password_is_se
     let other = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_pem = parameters.self_signed(&other).expect("a certificate").pem().into_bytes();
-    let server = Server { tls: Tls::Required { ca_pem }, ..environment.server("any") };
+    let pem = parameters.self_signed(&other).expect("a certificate").pem();
+    let tls = Tls::Required(Authorities::from_pem(pem.as_bytes()));
+    let server = Server { tls, ..environment.server("any") };
     let error = login_as_root(&server, &environment.admin).await.expect_err("an unknown authority");
     assert!(matches!(error, LoginError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("certificate"), "{error}");
@@ -79,7 +80,7 @@ async fn a_certificate_of_another_authority_is_refused_before_the_password_is_se
 #[tokio::test]
 async fn no_roots_mean_no_login() {
     let environment = Environment::read();
-    let tls = Tls::Required { ca_pem: Vec::new() };
+    let tls = Tls::Required(Authorities::from_pem(b""));
     let server = Server { tls, ..environment.server("any") };
     login_as_root(&server, &environment.admin).await.expect_err("nobody to trust");
 }

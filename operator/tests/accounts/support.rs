@@ -8,7 +8,7 @@ use std::{
 
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
 use operator::rotation::mysql::{
-    AccountName, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
+    AccountName, Authorities, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use service_kit::credentials::Candidate;
@@ -58,7 +58,9 @@ impl Environment {
             host: self.host.clone(),
             port: self.port,
             schema: SchemaName::new(schema).expect("a name"),
-            tls: Tls::Required { ca_pem: std::fs::read(&self.ca_file).expect("the server's root") },
+            tls: Tls::Required(Authorities::from_pem(
+                &std::fs::read(&self.ca_file).expect("the server's root"),
+            )),
         }
     }
 

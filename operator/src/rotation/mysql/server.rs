@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
+use mysql_async::{Conn, DriverError, OptsBuilder};
 use mysql_login::{
     ACCOUNT_BLOCKED_MARIADB, ACCOUNT_BLOCKED_MYSQL, ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL,
     NO_RIGHT_ON_SCHEMA, PASSWORD_EXPIRED, PASSWORD_MUST_BE_SET, PLUGIN_CANNOT_LOAD, find_denial,
@@ -11,7 +11,7 @@ use mysql_login::{
 use secrecy::ExposeSecret;
 use service_kit::credentials::Candidate;
 
-use super::SchemaName;
+use super::{Authorities, SchemaName};
 
 /// Time in which a login is over: connection, TLS, password and the session's settings.
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -20,10 +20,7 @@ pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// The server's certificate must be for its host and come from one of these roots, and no others.
-    Required {
-        /// Certificates in PEM form.
-        ca_pem: Vec<u8>,
-    },
+    Required(Authorities),
     /// Passwords and data may be read and changed on the way.
     Disabled,
 }
@@ -185,22 +182,17 @@ pub(super) async fn connect(
     candidate: &Candidate,
     start: Start,
 ) -> Result<Conn, mysql_async::Error> {
-    let tls = match &server.tls {
-        Tls::Required { ca_pem } => Some(
-            SslOpts::default()
-                .with_root_certs(vec![ca_pem.clone().into()])
-                .with_disable_built_in_roots(true),
-        ),
-        Tls::Disabled => None,
+    let options = match &server.tls {
+        Tls::Required(authorities) => authorities.options(),
+        Tls::Disabled => OptsBuilder::default(),
     };
     let schema = (start == Start::InSchema).then(|| server.schema.as_str());
-    let options = OptsBuilder::default()
+    let options = options
         .ip_or_hostname(server.host.clone())
         .tcp_port(server.port)
         .db_name(schema)
         .user(Some(candidate.username.clone()))
         .pass(Some(candidate.password.expose_secret()))
-        .ssl_opts(tls)
         // A Unix socket would go round TLS and round the host that was asked for.
         .prefer_socket(false)
         .stmt_cache_size(0);

@@ -58,7 +58,7 @@ pub(super) fn ensure_account(
     tls: &Tls,
 ) -> Vec<Statement> {
     let requirement = match tls {
-        Tls::Required { .. } => "SSL",
+        Tls::Required(_) => "SSL",
         Tls::Disabled => "NONE",
     };
     let policies = match flavour {
@@ -189,7 +189,7 @@ mod tests {
         Statement, discard_old_password, drop_account, ensure_account, find_account, grant,
         lock_account, retain_password, revoke, show_grants,
     };
-    use crate::rotation::mysql::{AccountName, Flavour, Password, Slot, server::Tls};
+    use crate::rotation::mysql::{AccountName, Authorities, Flavour, Password, Slot, server::Tls};
 
     fn name() -> AccountName {
         AccountName::for_portal("0a1b2c3d-4e5f-4607-8899-aabbccddeeff", Slot::A).expect("a uid")
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_account_is_made_alike_on_both_servers_but_for_the_policies_of_mysql() {
-        let tls = Tls::Required { ca_pem: Vec::new() };
+        let tls = Tls::Required(Authorities::from_pem(b""));
         let of = |flavour| -> Vec<String> {
             ensure_account(flavour, &name(), &password("p"), &tls)
                 .iter()
