@@ -76,6 +76,7 @@ impl Operator {
         };
         let equipment = Equipment {
             client,
+            fence: Fence::always_open(),
             settings,
             pod_reports: PodReports::new().context("failed to prepare a client for pods")?,
             instance: "in-process".to_owned(),

@@ -26,6 +26,7 @@ use crate::{
     cluster::{
         Guarded,
         cache::{Cache, PAGE},
+        client::Fence,
         events::Events,
         leader::LeaderElector,
         retry::Retries,
@@ -60,6 +61,8 @@ const FILLED_AT_THE_LATEST: Duration = Duration::from_secs(20);
 pub struct Equipment {
     /// The API server; writes pass the leader's fence.
     pub client: Client,
+    /// The leader's fence, for what is changed elsewhere than through `client`.
+    pub fence: Fence,
     /// The administrator's decisions.
     pub settings: Settings,
     /// Asks pods.
@@ -195,7 +198,8 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
 }
 
 async fn control_scope(equipment: Equipment, followed: Followed, closing: CancellationToken) {
-    let Equipment { client, settings, pod_reports, instance, gauges, status_pause } = equipment;
+    let Equipment { client, fence, settings, pod_reports, instance, gauges, status_pause } =
+        equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
@@ -214,7 +218,7 @@ async fn control_scope(equipment: Equipment, followed: Followed, closing: Cancel
     let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
-        executor: Executor::new(client.clone(), pod_reports),
+        executor: Executor::new(client.clone(), pod_reports, fence),
         applier: Applier::new(client.clone()),
         publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),
         contents: SecretContents::default(),

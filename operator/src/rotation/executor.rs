@@ -26,7 +26,7 @@ use super::{
     source::SourceError,
     store::{StoreError, StoredState},
 };
-use crate::cluster::{retry::Retry, secrets::OwnSecrets};
+use crate::cluster::{client::Fence, retry::Retry, secrets::OwnSecrets};
 
 /// Steps of one pass. A rotation has nine, and may look twice at the same one.
 const MOST_STEPS: usize = 24;
@@ -67,6 +67,8 @@ impl RotationError {
 pub struct Executor {
     client: Client,
     pod_reports: PodReports,
+    /// Passed by what changes accounts, as every write to the API server does.
+    fence: Fence,
     /// The last try of each portal's login, by the portal's uid.
     tried: Mutex<HashMap<String, Tried>>,
     /// What the accounts of portals that want that can be dropped with, by the portal's uid.
@@ -89,14 +91,14 @@ struct Tried {
 }
 
 impl Executor {
-    /// A rotator that writes through `client`.
+    /// A rotator that writes through `client`, and changes accounts while `fence` is open.
     #[must_use]
-    pub fn new(client: Client, pod_reports: PodReports) -> Self {
+    pub fn new(client: Client, pod_reports: PodReports, fence: Fence) -> Self {
         // From 0 on: a counter that begins with 1 has not increased, and no alert would notice.
         for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
             counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
         }
-        Self { client, pod_reports, tried: Mutex::default(), kept: Mutex::default() }
+        Self { client, pod_reports, fence, tried: Mutex::default(), kept: Mutex::default() }
     }
 
     /// Forgets portals that are gone.
@@ -131,7 +133,7 @@ impl Executor {
             metadata,
             pods: Api::namespaced(self.client.clone(), &request.portal.namespace),
             published: published.map_or(0, |set| set.generation),
-            root: Root::new(request, state.root.clone()),
+            root: Root::new(request, state.root.clone(), &self.fence),
             state,
             memory: stored,
             trouble: source_error.map(of_source),
@@ -148,7 +150,7 @@ impl Executor {
         mysql: &Request,
         last_root: Option<Candidate>,
     ) -> Result<(), Trouble> {
-        let mut root = Root::new(mysql, last_root);
+        let mut root = Root::new(mysql, last_root, &self.fence);
         for slot in [Slot::A, Slot::B, Slot::Migration] {
             let name = mysql.plan.account.in_slot(slot);
             let dropped = mysql::drop_account(root.session().await?, &name).await;

@@ -71,13 +71,20 @@ pub use self::{
 use service_kit::credentials::Candidate;
 
 use self::server::Start;
+use crate::cluster::client::Fence;
 
 /// Logs in as the pods do: into the portal's schema.
 pub async fn login(server: &Server, candidate: &Candidate) -> Result<Session, LoginError> {
-    Session::open(server, candidate, Start::InSchema).await
+    // Pods change no accounts, and neither does whoever tries their login.
+    Session::open(server, candidate, Start::InSchema, &Fence::default()).await
 }
 
-/// Logs in as the root, into no schema: its accounts can be removed when the schema is gone.
-pub async fn login_as_root(server: &Server, candidate: &Candidate) -> Result<Session, LoginError> {
-    Session::open(server, candidate, Start::Anywhere).await
+/// Logs in as the root, into no schema: its accounts can be removed when the schema is gone. Whatever the
+/// session changes passes `fence`.
+pub async fn login_as_root(
+    server: &Server,
+    candidate: &Candidate,
+    fence: &Fence,
+) -> Result<Session, LoginError> {
+    Session::open(server, candidate, Start::Anywhere, fence).await
 }

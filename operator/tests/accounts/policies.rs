@@ -93,7 +93,7 @@ async fn a_root_that_is_blocked_says_how_to_lift_that() {
         .administer(&format!("CREATE USER '{}'@'%' IDENTIFIED BY '{password}'", root.username))
         .await;
     let _limit = block(&portal, &root).await;
-    let error = login_as_root(&portal.server, &root).await.expect_err("blocked");
+    let error = login_as_root(&portal.server, &root, &portal.fence).await.expect_err("blocked");
     assert!(matches!(error, LoginError::Denied { .. }), "{error:?}");
     let advice = error.advice().expect("advice");
     let lift = match portal.root.flavour() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use operator::rotation::mysql::{
-    Flavour, Rights, SqlError, denied_logins, drop_account, ensure_application_account,
-    ensure_migration_account, grants_are_as_issued, is_refused, lock_account, login,
-    may_create_users, sessions_of, verify,
+    Flavour, Password, Rights, SqlError, denied_logins, discard_old_password, drop_account,
+    ensure_application_account, ensure_migration_account, grants_are_as_issued, is_refused,
+    lock_account, login, login_as_root, may_create_users, retain_password, sessions_of, verify,
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -256,6 +256,30 @@ async fn a_connection_that_has_not_said_who_it_is_is_listed_apart() {
 }
 
 #[tokio::test]
+async fn no_account_is_changed_by_an_operator_that_is_no_longer_the_leader() {
+    let mut portal = Portal::new().await;
+    let (a, b, password) = (portal.a.clone(), portal.b.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &a, &password).await.expect("made");
+    portal.fence.close();
+    let (root, another) = (&mut portal.root, Password::from_secret("another".into()));
+    for outcome in [
+        ensure_application_account(root, &b, &password).await,
+        ensure_migration_account(root, &b, &password).await,
+        ensure_application_account(root, &a, &another).await,
+        retain_password(root, &a, &another, &password).await,
+        discard_old_password(root, &a, &another).await,
+        lock_account(root, &a).await,
+        drop_account(root, &a).await,
+    ] {
+        assert!(matches!(outcome, Err(SqlError::NotLeader)), "{outcome:?}");
+    }
+    verify(&portal.server, &candidate(&a, &password), Some(Rights::Application))
+        .await
+        .expect("it is as it was");
+    assert!(is_refused(&portal.server, &candidate(&b, &password)).await.expect("an answer"));
+}
+
+#[tokio::test]
 async fn a_root_that_sees_only_itself_lists_no_sessions() {
     let mut portal = Portal::new().await;
     let (name, password) = (portal.a.clone(), portal.password());
@@ -272,7 +296,8 @@ async fn an_account_that_may_not_make_accounts_says_so_without_a_password() {
     let mut portal = Portal::new().await;
     let (name, password) = (portal.a.clone(), portal.password());
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
-    let mut weak = login(&portal.server, &candidate(&name, &password)).await.expect("let in");
+    let login = candidate(&name, &password);
+    let mut weak = login_as_root(&portal.server, &login, &portal.fence).await.expect("let in");
     let new = portal.password();
     let error = ensure_application_account(&mut weak, &portal.b, &new).await.expect_err("no right");
     assert!(matches!(error, SqlError::Refused { .. }), "{error:?}");

@@ -7,8 +7,11 @@ use std::{
 };
 
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
-use operator::rotation::mysql::{
-    AccountName, Authorities, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
+use operator::{
+    cluster::client::Fence,
+    rotation::mysql::{
+        AccountName, Authorities, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
+    },
 };
 use rand::{SeedableRng, rngs::StdRng};
 use service_kit::credentials::Candidate;
@@ -108,6 +111,8 @@ pub(crate) struct Portal {
     pub(crate) environment: Environment,
     pub(crate) server: Server,
     pub(crate) root: Session,
+    /// Of the root's sessions.
+    pub(crate) fence: Fence,
     /// The two accounts of pods, and that of migrations.
     pub(crate) a: AccountName,
     pub(crate) b: AccountName,
@@ -134,12 +139,14 @@ impl Portal {
                 format!("CREATE DATABASE {schema}"),
             ])
             .await;
-        let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
+        let fence = Fence::always_open();
+        let root =
+            login_as_root(&server, &environment.admin, &fence).await.expect("the administrator");
         let uid = number.repeat(2);
         let [a, b, migration] = [Slot::A, Slot::B, Slot::Migration]
             .map(|slot| AccountName::for_portal(&uid, slot).expect("hexadecimal digits"));
         let random = StdRng::from_rng(&mut rand::rng());
-        Self { environment, server, root, a, b, migration, random }
+        Self { environment, server, root, fence, a, b, migration, random }
     }
 
     pub(crate) fn password(&mut self) -> Password {
@@ -188,7 +195,9 @@ impl Portal {
 
     /// Another login as the administrator, as another operator would have.
     pub(crate) async fn another_root(&self) -> Session {
-        login_as_root(&self.server, &self.environment.admin).await.expect("the administrator")
+        login_as_root(&self.server, &self.environment.admin, &self.fence)
+            .await
+            .expect("the administrator")
     }
 
     /// A session that goes on, as a pod would have.

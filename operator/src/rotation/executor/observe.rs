@@ -8,6 +8,7 @@ use service_kit::credentials::Candidate;
 use super::{failed, of_api, of_sql};
 use crate::{
     cluster::{
+        client::Fence,
         labels::{self, Component},
         names,
     },
@@ -27,12 +28,14 @@ pub(super) struct Root<'a> {
     request: &'a Request,
     /// The login that worked last, which goes on working for a while after the source was changed.
     last: Option<Candidate>,
+    /// Passed by what it changes.
+    fence: Fence,
     session: Option<(Session, Candidate)>,
 }
 
 impl<'a> Root<'a> {
-    pub(super) fn new(request: &'a Request, last: Option<Candidate>) -> Self {
-        Self { request, last, session: None }
+    pub(super) fn new(request: &'a Request, last: Option<Candidate>, fence: &Fence) -> Self {
+        Self { request, last, fence: fence.clone(), session: None }
     }
 
     /// The session, as the first login that is let in: the source's in their order, then the one
@@ -60,7 +63,7 @@ impl<'a> Root<'a> {
         };
         let mut refusals = Vec::new();
         for login in logins {
-            match mysql::login_as_root(&self.request.server, &login).await {
+            match mysql::login_as_root(&self.request.server, &login, &self.fence).await {
                 Ok(session) => {
                     self.session = Some((session, login.clone()));
                     return ObservedRoot::Works(login);

@@ -20,6 +20,7 @@ use super::{
     server::{LOGIN_DEADLINE, LoginError, Server, Start, connect},
     statement::Statement,
 };
+use crate::cluster::client::Fence;
 
 /// Seconds to wait for another operator that works on the same portal's accounts.
 const LOCK_WAIT_S: u32 = 10;
@@ -79,6 +80,9 @@ pub enum SqlError {
         /// What was to be done.
         purpose: String,
     },
+    /// Another operator may lead by now, and change the same accounts.
+    #[error("this operator is no longer the leader, so it changes no account")]
+    NotLeader,
     /// The connection broke, or was given up earlier.
     #[error("failed to {purpose}: {reason}")]
     Connection {
@@ -134,6 +138,8 @@ pub struct Session {
     pub(super) server: Server,
     pub(super) dialect: Dialect,
     username: String,
+    /// Passed by every statement that changes something.
+    fence: Fence,
     /// None once an answer was not read to its end: the next statement would read it.
     connection: Option<Conn>,
 }
@@ -155,6 +161,7 @@ impl Session {
         server: &Server,
         candidate: &Candidate,
         start: Start,
+        fence: &Fence,
     ) -> Result<Self, LoginError> {
         let opened = async {
             let mut connection = connect(server, candidate, start).await?;
@@ -169,6 +176,7 @@ impl Session {
             server: server.clone(),
             dialect,
             username: candidate.username.clone(),
+            fence: fence.clone(),
             connection: Some(connection),
         })
     }
@@ -195,9 +203,13 @@ impl Session {
         }
     }
 
-    /// Carries out statements, one after the other.
+    /// Carries out statements that change something, one after the other. Each passes the leader's fence,
+    /// as the lead can be lost between two of them.
     pub(super) async fn execute(&mut self, statements: &[Statement]) -> Result<(), SqlError> {
         for statement in statements {
+            if !self.fence.is_open() {
+                return Err(SqlError::NotLeader);
+            }
             let mut connection = self.take(&statement.purpose)?;
             let done = connection.query_drop(statement.sql.expose_secret()).await;
             self.keep(connection, &done);
@@ -362,9 +374,49 @@ pub(super) async fn bounded<F: Future>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use mysql_async::{Error, ServerError};
 
-    use super::failure;
+    use super::{Dialect, Fence, Flavour, Session, SqlError, failure};
+    use crate::rotation::mysql::{
+        AccountName, SchemaName, Server, Slot, Tls, statement::lock_account,
+    };
+
+    /// A session whose connection is gone: whatever is sent fails.
+    fn session(fence: &Fence) -> Session {
+        Session {
+            server: Server {
+                host: "db.example".to_owned(),
+                port: 3306,
+                schema: SchemaName::new("hardware").expect("a name"),
+                tls: Tls::Disabled,
+            },
+            dialect: Dialect {
+                flavour: Flavour::MySql,
+                folds_schema_names: false,
+                partial_revokes: false,
+                mandatory_roles: BTreeSet::new(),
+            },
+            username: "admin".to_owned(),
+            fence: fence.clone(),
+            connection: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_sent_only_while_the_fence_is_open() {
+        let name = AccountName::for_portal("0a1b2c3d-4e5f-4607-8899-aabbccddeeff", Slot::A);
+        let lock = [lock_account(Flavour::MySql, &name.expect("a uid"))];
+        let fence = Fence::always_open();
+        let mut session = session(&fence);
+        let sent = session.execute(&lock).await;
+        assert!(matches!(sent, Err(SqlError::Connection { .. })), "{sent:?}");
+        fence.close();
+        let refused = session.execute(&lock).await.expect_err("another one may lead");
+        assert!(matches!(refused, SqlError::NotLeader), "{refused:?}");
+        assert!(refused.to_string().contains("no longer the leader"), "{refused}");
+    }
 
     #[test]
     fn a_password_that_the_policy_refuses_is_told_from_other_errors_and_not_shown() {
