@@ -2,9 +2,9 @@
 //!
 //! The operator logs in as the *root* of a portal's source and makes accounts for the pods, with
 //! rights from a constant list, on one schema. The root needs CREATE USER, PROCESS, SELECT on the
-//! schema `mysql` (for `SHOW GRANTS FOR`) and, with GRANT OPTION, the rights that it passes on; the
-//! master user of RDS has them all. Every change may be repeated, and is made under a lock of the
-//! portal's accounts, so that two operators never interleave.
+//! schema `mysql` (for `SHOW GRANTS FOR`, and to look for an account) and, with GRANT OPTION, the rights
+//! that it passes on; the master user of RDS has them all. Every change passes the leader's fence, may be
+//! repeated, and is made under a lock of the portal's accounts, so that two operators never interleave.
 //!
 //! # Where passwords can be seen
 //! A password is part of a statement, so the server's own records may hold it. MySQL writes hashes
