@@ -72,6 +72,7 @@ e2e: ## Run the end-to-end tests on the cluster of `make up`, or those whose nam
 .PHONY: e2e-mysql
 e2e-mysql: ## Run the tests of accounts and store on MySQL, that of MYSQL_URL=mysql://USER:PASSWORD@HOST if set
 	@e2e/with-mysql cargo test --release --workspace --test accounts --test suite
+	@$(if $(MYSQL_URL),,e2e/with-mysql --strict cargo test --release --workspace --test accounts)
 
 .PHONY: bench
 bench: ## Measure, side by side, and print one line per figure (also target/bench.json)

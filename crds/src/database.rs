@@ -363,7 +363,7 @@ impl KeyReference {
 pub struct Rotation {
     /// AlternatingUsers: the operator makes two accounts that take turns; the source's account must
     /// have CREATE USER. DualPassword: the operator makes one account that has two passwords while it
-    /// changes; MySQL 8.0.14 or MariaDB 10.4 and later. Follow: the pods use the source's account
+    /// changes; MySQL 8.0.19 or MariaDB 10.4 and later. Follow: the pods use the source's account
     /// itself, and follow when somebody else changes it. No mode restarts a pod. Default:
     /// AlternatingUsers.
     #[serde(default)]

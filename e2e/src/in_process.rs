@@ -77,6 +77,7 @@ impl Operator {
         let equipment = Equipment {
             sources: Sources::new(client.clone(), None),
             client,
+            fence: Fence::always_open(),
             settings,
             pod_reports: PodReports::new().context("failed to prepare a client for pods")?,
             instance: "in-process".to_owned(),

@@ -185,10 +185,12 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     info!(version = env!("CARGO_PKG_VERSION"), ?scopes, "starting");
     gauge!("build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     let leases: Api<Lease> = Api::namespaced(leases, &args.scope.pod_namespace);
-    let elector = LeaderElector::new(leases, identity(&args.pod_name), fence, Times::default());
+    let elector =
+        LeaderElector::new(leases, identity(&args.pod_name), fence.clone(), Times::default());
     let equipment = Equipment {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
         client,
+        fence,
         settings,
         pod_reports,
         instance: args.pod_name.clone(),

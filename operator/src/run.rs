@@ -29,6 +29,7 @@ use crate::{
     cluster::{
         Guarded,
         cache::{Cache, PAGE},
+        client::Fence,
         events::Events,
         leader::LeaderElector,
         retry::Retries,
@@ -69,6 +70,8 @@ const FILLED_AT_THE_LATEST: Duration = Duration::from_secs(20);
 pub struct Equipment {
     /// The API server; writes pass the leader's fence.
     pub client: Client,
+    /// The leader's fence, for what is changed elsewhere than through `client`.
+    pub fence: Fence,
     /// The administrator's decisions.
     pub settings: Settings,
     /// Where root credentials come from.
@@ -226,11 +229,16 @@ struct Shared {
 
 impl Shared {
     fn new(equipment: &Equipment, scopes: usize) -> Self {
-        let Equipment { client, settings, pod_reports, sources, .. } = equipment;
+        let Equipment { client, fence, settings, pod_reports, sources, .. } = equipment;
         let store = StateStore::new(client.clone(), &settings.namespace);
         Self {
             sources: sources.clone(),
-            executor: Arc::new(Executor::new(client.clone(), pod_reports.clone(), store)),
+            executor: Arc::new(Executor::new(
+                client.clone(),
+                pod_reports.clone(),
+                store,
+                fence.clone(),
+            )),
             passes: Arc::new(Semaphore::new(PASSES)),
             known: KnownPortals::new(scopes),
         }

@@ -15,12 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     cluster::scope::Scope,
-    rotation::{
-        executor::Executor,
-        request::PortalKey,
-        retirement,
-        store::{Record, Store},
-    },
+    rotation::{executor::Executor, request::PortalKey, retirement, store::Record},
     settings::Settings,
 };
 
@@ -97,7 +92,7 @@ pub async fn retire_orphans(
             if failures.get(&uid).is_some_and(|failed| now < failed.next) {
                 continue;
             }
-            let Err(why) = retire(&record, &client, executor.store(), &settings).await else {
+            let Err(why) = retire(&record, &client, &executor, &settings).await else {
                 failures.remove(&uid);
                 continue;
             };
@@ -122,7 +117,7 @@ pub async fn retire_orphans(
 async fn retire(
     record: &Record,
     client: &Client,
-    store: &Store,
+    executor: &Executor,
     settings: &Settings,
 ) -> Result<(), String> {
     let PortalKey { namespace, name, uid } = &record.portal;
@@ -132,9 +127,8 @@ async fn retire(
     if found.is_some_and(|found| found.uid().as_deref() == Some(uid)) {
         return Err("the portal exists in a namespace that is not watched".to_owned());
     }
-    let retired = retirement::retire_stored(record, &settings.rds_authorities, &[]).await;
+    let retired = executor.retire_stored(record, &settings.rds_authorities).await;
     retired.map_err(|trouble| trouble.message)?;
-    store.delete(uid).await.map_err(|error| error.to_string())?;
     info!(namespace, name, policy = ?record.deletion_policy, "the accounts of a deleted portal are retired");
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::{
     rotation::{
         Trouble,
         machine::{ObservedSource, Place, Plan},
-        mysql::{AccountName, SchemaName, Server, Slot, Tls as ServerTls},
+        mysql::{AccountName, Authorities, SchemaName, Server, Slot, Tls as ServerTls},
         request::{PortalKey, Request},
         source::Reading,
     },
@@ -387,12 +387,9 @@ fn resolve_database(
                 })?,
                 tls: match tls.mode {
                     TlsMode::Disabled => ServerTls::Disabled,
-                    TlsMode::Required => ServerTls::Required {
-                        ca_pem: read
-                            .authorities
-                            .clone()
-                            .unwrap_or_else(|| settings.rds_authorities.to_vec()),
-                    },
+                    TlsMode::Required => ServerTls::Required(Authorities::from_pem(
+                        read.authorities.as_deref().unwrap_or(&settings.rds_authorities),
+                    )),
                 },
             },
             plan: Plan {

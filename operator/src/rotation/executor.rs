@@ -2,6 +2,7 @@
 //! until there is nothing to do but wait.
 
 mod live;
+mod login;
 mod observe;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use metrics::counter;
 use service_kit::credentials::{Candidate, CredentialSet};
 use tracing::{debug, info, warn};
 
-pub use self::world::{AccountChange, World};
+pub use self::world::{AccountChange, ChangeFailed, World};
 use self::{
     live::LiveWorld,
     observe::{Observed, observe, open_root, root_rejected},
@@ -35,9 +36,9 @@ use super::{
     pod_reports::PodReports,
     request::Request,
     retirement,
-    store::{Store, StoreError},
+    store::{Record, Store, StoreError},
 };
-use crate::cluster::retry::Retry;
+use crate::cluster::{client::Fence, retry::Retry};
 
 /// Steps of one pass. A rotation has nine, and may observe twice in the same phase.
 const MOST_STEPS: usize = 24;
@@ -90,15 +91,18 @@ pub struct Executor {
     client: Client,
     pod_reports: PodReports,
     store: Store,
+    /// Passed by what changes accounts, as every write to the API server does.
+    fence: Fence,
     gate: LoginGate,
     /// By the portal's uid.
     last_tries: Mutex<HashMap<String, LastTry>>,
 }
 
 impl Executor {
-    /// An executor that writes through `client` and keeps states in `store`.
+    /// An executor that writes through `client`, changes accounts while `fence` is open, and keeps states in
+    /// `store`.
     #[must_use]
-    pub fn new(client: Client, pod_reports: PodReports, store: Store) -> Self {
+    pub fn new(client: Client, pod_reports: PodReports, store: Store, fence: Fence) -> Self {
         // From 0 on: a counter that begins with 1 has not increased, and no alert would notice.
         for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
             counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
@@ -107,9 +111,21 @@ impl Executor {
             client,
             pod_reports,
             store,
+            fence,
             gate: LoginGate::default(),
             last_tries: Mutex::default(),
         }
+    }
+
+    /// Locks or drops what is stored of a portal that is gone, and forgets it.
+    pub async fn retire_stored(
+        &self,
+        record: &Record,
+        shipped_authorities: &[u8],
+    ) -> Result<(), Trouble> {
+        retirement::retire_stored(record, shipped_authorities, &[], &self.fence).await?;
+        let deleted = self.store.delete(&record.portal.uid).await;
+        deleted.map_err(|error| Trouble::new(error.reason(), error.to_string()))
     }
 
     /// Where the states are.
@@ -137,8 +153,7 @@ impl Executor {
         let server = server.map_err(|error| {
             RotationError::Trouble(Trouble::new(Reason::StateRefused, error.to_string()))
         })?;
-        let Self { client, gate, pod_reports, store, .. } = self;
-        let mut world = LiveWorld::new(request, server, client, gate, pod_reports, store);
+        let mut world = LiveWorld::new(request, server, self);
         let mut execution = Execution::new(request, state, last_try, &mut world);
         let outcome = execution.run().await;
         let last_try = execution.last_try.clone();
@@ -169,11 +184,13 @@ impl Executor {
             (Some(record), _) => {
                 let mut record = record.clone();
                 record.deletion_policy = crds::DeletionPolicy::DropAccounts;
-                retirement::retire_stored(&record, shipped_authorities, &of_source).await?;
+                let fence = &self.fence;
+                retirement::retire_stored(&record, shipped_authorities, &of_source, fence).await?;
             }
             (None, Some(request)) => {
                 let account = &request.plan.account;
-                retirement::retire_accounts(&request.server, account, &of_source, true).await?;
+                let server = &request.server;
+                retirement::retire_accounts(server, account, &of_source, true, &self.fence).await?;
             }
             (None, None) => {
                 return Err(Trouble::new(
@@ -309,8 +326,12 @@ impl<'a, W: World> Execution<'a, W> {
     async fn carry_out(&mut self, step: Step) -> Result<Stepped, RotationError> {
         let Step { state, effects, obstacle } = step;
         for effect in &effects {
-            if let Err(trouble) = self.act(effect).await {
-                self.trouble = Some(trouble);
+            if let Err(failed) = self.act(effect).await {
+                let goes_on = failed.is_password_refused && self.discard_staged_password().await?;
+                if goes_on {
+                    return Ok(Stepped { effects, obstacle: None, goes_on });
+                }
+                self.trouble = Some(failed.trouble);
                 let obstacle = Some(Obstacle::Unreachable("an effect failed".to_owned()));
                 return Ok(Stepped { effects, obstacle, goes_on: false });
             }
@@ -333,6 +354,19 @@ impl<'a, W: World> Execution<'a, W> {
         Ok(Stepped { effects, obstacle, goes_on })
     }
 
+    /// The server's policy refuses the password that was staged: another one is staged, if none was
+    /// published yet. No generated password passes every dictionary.
+    async fn discard_staged_password(&mut self) -> Result<bool, RotationError> {
+        let Some(change) = &mut self.state.change else { return Ok(false) };
+        if change.phase != Phase::Staged {
+            return Ok(false);
+        }
+        change.phase = Phase::RootVerified;
+        change.next.clear();
+        self.world.store(&self.state).await?;
+        Ok(true)
+    }
+
     fn log_transition(&self, before: Option<Phase>, state: &State) {
         let portal = &self.request.portal;
         let (namespace, name, generation) = (&portal.namespace, &portal.name, state.generation);
@@ -346,7 +380,7 @@ impl<'a, W: World> Execution<'a, W> {
         }
     }
 
-    async fn act(&mut self, effect: &Effect) -> Result<(), Trouble> {
+    async fn act(&mut self, effect: &Effect) -> Result<(), ChangeFailed> {
         if let Effect::Nudge(pods) = effect {
             for pod in pods {
                 self.world.nudge(pod, self.state.generation).await?;
@@ -400,7 +434,7 @@ impl<'a, W: World> Execution<'a, W> {
         if !is_wanted && !may_exist {
             return Ok(());
         }
-        let name = self.request.plan.account.in_slot(Slot::Owner);
+        let name = self.request.plan.account.in_slot(Slot::Migration);
         if is_wanted && self.state.owner.is_none() {
             let password = self.world.new_password();
             self.state.owner = Some(Candidate { username: name.to_string(), password });
@@ -414,9 +448,13 @@ impl<'a, W: World> Execution<'a, W> {
         let opened = open_root(self.request, &self.state, self.world).await;
         let changed = match opened {
             Ok(()) => self.world.change_account(change).await,
-            Err(trouble) => Err(trouble),
+            Err(trouble) => Err(trouble.into()),
         };
-        match changed {
+        if changed.as_ref().is_err_and(|failed| failed.is_password_refused) {
+            self.state.owner = None;
+            self.world.store(&self.state).await?;
+        }
+        match changed.map_err(|failed| failed.trouble) {
             Ok(()) if is_wanted => Ok(()),
             Ok(()) => {
                 self.state.owner = None;
@@ -488,7 +526,7 @@ impl<'a, W: World> Execution<'a, W> {
 
     fn describe(&self, obstacle: &Obstacle) -> Trouble {
         match obstacle {
-            Obstacle::RootRejected => root_rejected(self.request),
+            Obstacle::RootRejected(why) => root_rejected(self.request, why.clone()),
             Obstacle::Unreachable(why) => Trouble::new(Reason::RootUnreachable, why.clone()),
             Obstacle::NotVerified(why) => Trouble::new(
                 Reason::AccountsFailed,

@@ -26,16 +26,19 @@ const MOST_DENIED: usize = 4;
 pub struct LoginGate {
     /// Distinguishes passwords without keeping them.
     salt: [u8; 32],
-    denied: Mutex<HashMap<Account, VecDeque<Denial>>>,
+    denied: Mutex<HashMap<Account, VecDeque<Refusal>>>,
 }
 
 /// Host, port and user name.
 type Account = (String, u16, String);
 
-#[derive(Debug)]
-struct Denial {
+/// A login that the server refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
     at: Instant,
     password: [u8; 32],
+    /// What is to be done about it on the server, if that is where it is put right.
+    pub advice: Option<String>,
 }
 
 impl Default for LoginGate {
@@ -45,25 +48,31 @@ impl Default for LoginGate {
 }
 
 impl LoginGate {
-    /// Whether this login may be tried now. One that was not denied lately may; one that was may be repeated
-    /// after `poll_interval`, and not at all while its account has been denied too often.
+    /// The refusal that keeps this login from being tried now; none if it may be. A login that was not
+    /// refused lately may; one that was may be repeated after `poll_interval`, and not at all while its
+    /// account has been refused too often.
     #[must_use]
-    pub fn may_try(&self, server: &Server, login: &Candidate, poll_interval: Duration) -> bool {
+    pub fn refusal(
+        &self,
+        server: &Server,
+        login: &Candidate,
+        poll_interval: Duration,
+    ) -> Option<Refusal> {
         let (password, now) = (self.digest(login), Instant::now());
-        self.with(server, login, |denials| {
-            denials.retain(|denial| now.duration_since(denial.at) < WINDOW.max(poll_interval));
-            let last = denials.iter().rfind(|denial| denial.password == password);
-            let Some(last) = last else { return true };
+        self.with(server, login, |refusals| {
+            refusals.retain(|refusal| now.duration_since(refusal.at) < WINDOW.max(poll_interval));
+            let last = refusals.iter().rfind(|refusal| refusal.password == password)?;
             let in_window =
-                denials.iter().filter(|denial| now.duration_since(denial.at) < WINDOW).count();
-            now.duration_since(last.at) >= poll_interval && in_window < MOST_DENIED
+                refusals.iter().filter(|refusal| now.duration_since(refusal.at) < WINDOW).count();
+            let may_try = now.duration_since(last.at) >= poll_interval && in_window < MOST_DENIED;
+            (!may_try).then(|| last.clone())
         })
     }
 
-    /// Records that the server denied a login.
-    pub fn note_denied(&self, server: &Server, login: &Candidate) {
-        let denial = Denial { at: Instant::now(), password: self.digest(login) };
-        self.with(server, login, |denials| denials.push_back(denial));
+    /// Records that the server refused a login, and what is to be done about it on the server.
+    pub fn note_refused(&self, server: &Server, login: &Candidate, advice: Option<String>) {
+        let refusal = Refusal { at: Instant::now(), password: self.digest(login), advice };
+        self.with(server, login, |refusals| refusals.push_back(refusal));
     }
 
     /// Records that the server accepted a login, after which it counts anew.
@@ -76,7 +85,7 @@ impl LoginGate {
         &self,
         server: &Server,
         login: &Candidate,
-        act: impl FnOnce(&mut VecDeque<Denial>) -> T,
+        act: impl FnOnce(&mut VecDeque<Refusal>) -> T,
     ) -> T {
         let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         let account = account(server, login);
@@ -128,8 +137,8 @@ mod tests {
             let mut tried = 0;
             for _ in 0..1200 {
                 for password in ["current", "pending", "previous"] {
-                    if gate.may_try(&server(), &root(password), poll) {
-                        gate.note_denied(&server(), &root(password));
+                    if gate.refusal(&server(), &root(password), poll).is_none() {
+                        gate.note_refused(&server(), &root(password), None);
                         tried += 1;
                     }
                 }
@@ -143,12 +152,12 @@ mod tests {
     async fn another_password_is_tried_at_once_and_an_accepted_login_clears_the_account() {
         let (gate, poll) = (LoginGate::default(), Duration::from_secs(1));
         for _ in 0..4 {
-            gate.note_denied(&server(), &root("wrong"));
+            gate.note_refused(&server(), &root("wrong"), None);
         }
         advance(poll).await;
-        assert!(!gate.may_try(&server(), &root("wrong"), poll));
-        assert!(gate.may_try(&server(), &root("right"), poll));
+        assert!(gate.refusal(&server(), &root("wrong"), poll).is_some());
+        assert!(gate.refusal(&server(), &root("right"), poll).is_none());
         gate.note_accepted(&server(), &root("right"));
-        assert!(gate.may_try(&server(), &root("wrong"), poll));
+        assert!(gate.refusal(&server(), &root("wrong"), poll).is_none());
     }
 }

@@ -73,8 +73,8 @@ pub enum Effect {
 /// Why a rotation does not go on. The reasons of conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// None of the source's logins is let in.
-    RootRejected,
+    /// None of the source's logins is let in, as said here.
+    RootRejected(String),
     /// The server cannot be reached, or not asked.
     Unreachable(String),
     /// The new login is not let in, or its rights are not what was issued.
@@ -182,7 +182,7 @@ fn is_overtaken(state: &State, change: &Change, plan: &Plan) -> bool {
 }
 
 fn is_published(state: &State, change: &Change) -> bool {
-    change.next.first().is_some_and(|next| state.publishes(next))
+    state.is_at(&change.place) && change.next.first().is_some_and(|next| state.publishes(next))
 }
 
 /// Where a pass works: at the place of the plan, unless a rotation at another schema has to be finished.

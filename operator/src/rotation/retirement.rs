@@ -9,6 +9,7 @@ use super::{
     mysql::{self, AccountName, LoginError, Server, Slot},
     store::Record,
 };
+use crate::cluster::client::Fence;
 
 /// Locks or drops every account of a portal on one server, logged in as the first of `roots` that is
 /// accepted. The account of a migration is dropped in any case.
@@ -17,12 +18,13 @@ pub async fn retire_accounts(
     account: &AccountName,
     roots: &[Candidate],
     is_dropped: bool,
+    fence: &Fence,
 ) -> Result<(), Trouble> {
     let mut denied = false;
     for root in roots {
-        let mut session = match mysql::login_as_root(server, root).await {
+        let mut session = match mysql::login_as_root(server, root, fence).await {
             Ok(session) => session,
-            Err(LoginError::Denied { .. }) => {
+            Err(LoginError::Denied { .. } | LoginError::Restricted { .. }) => {
                 denied = true;
                 continue;
             }
@@ -53,7 +55,7 @@ async fn retire_as(
             mysql::lock_account(session, &name).await?;
         }
     }
-    mysql::drop_account(session, &account.in_slot(Slot::Owner)).await
+    mysql::drop_account(session, &account.in_slot(Slot::Migration)).await
 }
 
 /// Does so with what is stored of a portal, for one of which nothing else is left. `further_roots` are
@@ -62,6 +64,7 @@ pub async fn retire_stored(
     record: &Record,
     shipped_authorities: &[u8],
     further_roots: &[Candidate],
+    fence: &Fence,
 ) -> Result<(), Trouble> {
     let Some(place) = record.state.place.as_ref() else { return Ok(()) };
     let account = AccountName::for_portal(&record.portal.uid, Slot::A)
@@ -81,14 +84,14 @@ pub async fn retire_stored(
     };
     for left in &record.state.left {
         let roots: Vec<Candidate> = left.root.iter().cloned().collect();
-        retire_accounts(&server(&left.place)?, &account, &roots, is_dropped).await?;
+        retire_accounts(&server(&left.place)?, &account, &roots, is_dropped, fence).await?;
     }
-    retire_accounts(&server(place)?, &account, &roots, is_dropped).await
+    retire_accounts(&server(place)?, &account, &roots, is_dropped, fence).await
 }
 
 /// The accounts that a portal may have.
 #[must_use]
 pub fn accounts_of(uid: &str) -> Vec<String> {
-    let names = [Slot::A, Slot::B, Slot::Owner].map(|slot| AccountName::for_portal(uid, slot));
+    let names = [Slot::A, Slot::B, Slot::Migration].map(|slot| AccountName::for_portal(uid, slot));
     names.into_iter().flatten().map(|name| name.to_string()).collect()
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{
     machine::{Place, State},
-    mysql::{AccountName, NameError, SchemaName, Server, Slot, Tls},
+    mysql::{AccountName, Authorities, NameError, SchemaName, Server, Slot, Tls},
     request::{PortalKey, Request},
 };
 use crate::cluster::{api_error, names, retry::Retry, secrets::OwnSecrets};
@@ -118,8 +118,8 @@ impl Record {
     pub fn new(request: &Request, state: State) -> Self {
         let encryption = match (&request.server.tls, &request.own_authorities) {
             (Tls::Disabled, _) => Encryption::Disabled,
-            (Tls::Required { .. }, None) => Encryption::Shipped,
-            (Tls::Required { .. }, Some(pem)) => Encryption::Own(pem.clone()),
+            (Tls::Required(_), None) => Encryption::Shipped,
+            (Tls::Required(_), Some(pem)) => Encryption::Own(pem.clone()),
         };
         let deletion_policy = request.deletion_policy;
         Self { portal: request.portal.clone(), deletion_policy, encryption, state }
@@ -137,8 +137,8 @@ impl Record {
     pub fn server(&self, place: &Place, shipped_authorities: &[u8]) -> Result<Server, NameError> {
         let tls = match &self.encryption {
             Encryption::Disabled => Tls::Disabled,
-            Encryption::Shipped => Tls::Required { ca_pem: shipped_authorities.to_vec() },
-            Encryption::Own(pem) => Tls::Required { ca_pem: pem.clone().into_bytes() },
+            Encryption::Shipped => Tls::Required(Authorities::from_pem(shipped_authorities)),
+            Encryption::Own(pem) => Tls::Required(Authorities::from_pem(pem.as_bytes())),
         };
         let schema = SchemaName::new(&place.database)?;
         Ok(Server { host: place.host.clone(), port: place.port, schema, tls })

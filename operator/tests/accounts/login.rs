@@ -1,8 +1,11 @@
 //! How logins succeed and fail.
 
-use operator::rotation::mysql::{
-    LoginError, Server, Tls, ensure_application_account, is_refused, lock_account, login,
-    login_as_root,
+use operator::{
+    cluster::client::Fence,
+    rotation::mysql::{
+        Authorities, LoginError, Server, Tls, ensure_application_account, is_refused, lock_account,
+        login, login_as_root,
+    },
 };
 use service_kit::credentials::Candidate;
 use tokio::net::TcpListener;
@@ -13,7 +16,9 @@ use crate::support::{Environment, Portal, candidate};
 async fn a_wrong_password_is_denied_and_not_shown() {
     let environment = Environment::read();
     let wrong = Candidate { password: "s3cret-and-wrong".into(), ..environment.admin.clone() };
-    let error = login_as_root(&environment.server("any"), &wrong).await.expect_err("denied");
+    let error = login_as_root(&environment.server("any"), &wrong, &Fence::default())
+        .await
+        .expect_err("denied");
     assert!(matches!(error, LoginError::Denied { code: 1045, .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
 }
@@ -69,9 +74,12 @@ async fn a_certificate_of_another_authority_is_refused_before_the_password_is_se
     let other = rcgen::KeyPair::generate().expect("a key");
     let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_pem = parameters.self_signed(&other).expect("a certificate").pem().into_bytes();
-    let server = Server { tls: Tls::Required { ca_pem }, ..environment.server("any") };
-    let error = login_as_root(&server, &environment.admin).await.expect_err("an unknown authority");
+    let pem = parameters.self_signed(&other).expect("a certificate").pem();
+    let tls = Tls::Required(Authorities::from_pem(pem.as_bytes()));
+    let server = Server { tls, ..environment.server("any") };
+    let error = login_as_root(&server, &environment.admin, &Fence::default())
+        .await
+        .expect_err("an unknown authority");
     assert!(matches!(error, LoginError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -79,9 +87,11 @@ async fn a_certificate_of_another_authority_is_refused_before_the_password_is_se
 #[tokio::test]
 async fn no_roots_mean_no_login() {
     let environment = Environment::read();
-    let tls = Tls::Required { ca_pem: Vec::new() };
+    let tls = Tls::Required(Authorities::from_pem(b""));
     let server = Server { tls, ..environment.server("any") };
-    login_as_root(&server, &environment.admin).await.expect_err("nobody to trust");
+    login_as_root(&server, &environment.admin, &Fence::default())
+        .await
+        .expect_err("nobody to trust");
 }
 
 /// So a negative test without TLS proves nothing of an account that must use it.
@@ -104,7 +114,9 @@ async fn a_schema_that_is_missing_is_named_and_keeps_out_pods_but_not_the_root()
     let error = login(&server, &environment.admin).await.expect_err("no schema");
     assert!(matches!(error, LoginError::Other { .. }), "{error:?}");
     assert!(error.to_string().contains("no_such_schema"), "{error}");
-    let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
+    let root = login_as_root(&server, &environment.admin, &Fence::default())
+        .await
+        .expect("the administrator");
     root.close().await;
 }
 

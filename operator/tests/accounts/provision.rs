@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use mysql_async::prelude::Queryable;
 use operator::rotation::mysql::{
-    Flavour, Rights, SqlError, denied_logins, drop_account, ensure_application_account,
-    ensure_owner_account, grants_are_as_issued, is_refused, lock_account, login, may_create_users,
-    sessions_of, verify,
+    Flavour, Password, Rights, SqlError, denied_logins, discard_old_password, drop_account,
+    ensure_application_account, ensure_migration_account, grants_are_as_issued, is_refused,
+    lock_account, login, login_as_root, may_create_users, retain_password, sessions_of, verify,
 };
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use crate::support::{Portal, candidate, is_alive, quoted};
 
@@ -61,8 +62,8 @@ async fn an_account_that_does_not_exist_can_be_locked_and_dropped() {
 #[tokio::test]
 async fn a_dropped_account_is_refused() {
     let mut portal = Portal::new().await;
-    let (name, password) = (portal.owner.clone(), portal.password());
-    ensure_owner_account(&mut portal.root, &name, &password).await.expect("made");
+    let (name, password) = (portal.migration.clone(), portal.password());
+    ensure_migration_account(&mut portal.root, &name, &password).await.expect("made");
     drop_account(&mut portal.root, &name).await.expect("dropped");
     assert!(is_refused(&portal.server, &candidate(&name, &password)).await.expect("an answer"));
 }
@@ -73,7 +74,7 @@ async fn drifted_rights_are_named_and_put_right() {
     let (name, password) = (portal.a.clone(), portal.password());
     let other = format!("{}_other", portal.server.schema.as_str());
     let schema = portal.server.schema.as_str();
-    let pattern = quoted(&schema.replace('_', "\\_"));
+    let pattern = portal.schema_in_grants().await;
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
     for statement in [
         format!("REVOKE DELETE ON {pattern}.* FROM '{name}'@'%'"),
@@ -107,17 +108,17 @@ async fn drifted_rights_are_named_and_put_right() {
 }
 
 #[tokio::test]
-async fn the_owner_can_migrate_and_the_application_cannot() {
+async fn the_migration_account_changes_tables_and_that_of_the_application_does_not() {
     let mut portal = Portal::new().await;
-    let (owner, application) = (portal.owner.clone(), portal.a.clone());
-    let (of_owner, of_application) = (portal.password(), portal.password());
-    ensure_owner_account(&mut portal.root, &owner, &of_owner).await.expect("made");
+    let (migration, application) = (portal.migration.clone(), portal.a.clone());
+    let (of_migration, of_application) = (portal.password(), portal.password());
+    ensure_migration_account(&mut portal.root, &migration, &of_migration).await.expect("made");
     ensure_application_account(&mut portal.root, &application, &of_application)
         .await
         .expect("made");
     let schema = quoted(portal.server.schema.as_str());
 
-    let mut migration = portal.pod(&owner, &of_owner).await;
+    let mut job = portal.pod(&migration, &of_migration).await;
     for statement in [
         "CREATE TABLE IF NOT EXISTS t (id INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY, a INTEGER)",
         "ALTER TABLE t ADD COLUMN b INTEGER",
@@ -127,8 +128,8 @@ async fn the_owner_can_migrate_and_the_application_cannot() {
         "UPDATE t SET b = 2",
         "DROP TABLE u",
     ] {
-        migration.query_drop(format!("USE {schema}")).await.expect("its schema");
-        let done = migration.query_drop(statement).await;
+        job.query_drop(format!("USE {schema}")).await.expect("its schema");
+        let done = job.query_drop(statement).await;
         done.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
@@ -159,8 +160,7 @@ async fn rights_in_use_are_there_while_others_are_taken_back() {
     portal.migrate().await;
     let (name, password) = (portal.a.clone(), portal.password());
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
-    let schema = portal.server.schema.as_str().to_owned();
-    let pattern = quoted(&schema.replace('_', "\\_"));
+    let pattern = portal.schema_in_grants().await;
 
     let (server, login_as) = (portal.server.clone(), candidate(&name, &password));
     let stop = tokio_util::sync::CancellationToken::new();
@@ -193,19 +193,22 @@ async fn sessions_are_counted_by_account() {
 
     let asked = [a.as_str(), b.as_str()];
     let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
-    let mut found: Vec<u64> = sessions[a.as_str()].iter().map(|session| session.id).collect();
+    let mut found: Vec<u64> =
+        sessions.by_user[a.as_str()].iter().map(|session| session.id).collect();
     let mut expected: Vec<u64> = pods.iter().map(|pod| u64::from(pod.id())).collect();
     found.sort_unstable();
     expected.sort_unstable();
     assert_eq!(found, expected);
-    assert!(sessions[a.as_str()][0].host.contains(':'), "{sessions:?}");
-    assert!(sessions[b.as_str()].is_empty());
+    assert!(sessions.by_user[a.as_str()][0].host.contains(':'), "{sessions:?}");
+    assert!(sessions.by_user[b.as_str()].is_empty());
 
     for pod in pods {
         pod.disconnect().await.expect("disconnected");
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while !sessions_of(&mut portal.root, &asked).await.expect("a list")[a.as_str()].is_empty() {
+    while !sessions_of(&mut portal.root, &asked).await.expect("a list").by_user[a.as_str()]
+        .is_empty()
+    {
         assert!(tokio::time::Instant::now() < deadline, "sessions that ended are still listed");
     }
 }
@@ -221,9 +224,59 @@ async fn sessions_are_counted_whatever_characters_somebody_uses() {
     let asked = [name.as_str()];
     while !saying.is_finished() {
         let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
-        assert!(saying.is_finished() || sessions[name.as_str()].len() == 1, "{sessions:?}");
+        assert!(saying.is_finished() || sessions.by_user[name.as_str()].len() == 1, "{sessions:?}");
     }
     saying.await.expect("no panic").expect("said");
+}
+
+/// A connection that has not said who it is may be a pod's login under way.
+#[tokio::test]
+async fn a_connection_that_has_not_said_who_it_is_is_listed_apart() {
+    let mut portal = Portal::new().await;
+    let mut silent = TcpStream::connect((portal.server.host.as_str(), portal.server.port))
+        .await
+        .expect("connected");
+    // The server has greeted, and waits for a name and a password.
+    silent.read_u8().await.expect("a greeting");
+    let host = silent.local_addr().expect("its address").to_string();
+    let asked = [portal.a.as_str()];
+    let sessions = sessions_of(&mut portal.root, &asked).await.expect("a process list");
+    assert!(sessions.unauthenticated.iter().any(|one| one.host == host), "{host}: {sessions:?}");
+    assert_eq!(sessions.by_user.keys().map(String::as_str).collect::<Vec<_>>(), asked);
+
+    drop(silent);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let sessions = sessions_of(&mut portal.root, &[]).await.expect("a process list");
+        if sessions.unauthenticated.iter().all(|one| one.host != host) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is still listed: {sessions:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_account_is_changed_by_an_operator_that_is_no_longer_the_leader() {
+    let mut portal = Portal::new().await;
+    let (a, b, password) = (portal.a.clone(), portal.b.clone(), portal.password());
+    ensure_application_account(&mut portal.root, &a, &password).await.expect("made");
+    portal.fence.close();
+    let (root, another) = (&mut portal.root, Password::from_secret("another".into()));
+    for outcome in [
+        ensure_application_account(root, &b, &password).await,
+        ensure_migration_account(root, &b, &password).await,
+        ensure_application_account(root, &a, &another).await,
+        retain_password(root, &a, &another, &password).await,
+        discard_old_password(root, &a, &another).await,
+        lock_account(root, &a).await,
+        drop_account(root, &a).await,
+    ] {
+        assert!(matches!(outcome, Err(SqlError::NotLeader)), "{outcome:?}");
+    }
+    verify(&portal.server, &candidate(&a, &password), Some(Rights::Application))
+        .await
+        .expect("it is as it was");
+    assert!(is_refused(&portal.server, &candidate(&b, &password)).await.expect("an answer"));
 }
 
 #[tokio::test]
@@ -243,7 +296,8 @@ async fn an_account_that_may_not_make_accounts_says_so_without_a_password() {
     let mut portal = Portal::new().await;
     let (name, password) = (portal.a.clone(), portal.password());
     ensure_application_account(&mut portal.root, &name, &password).await.expect("made");
-    let mut weak = login(&portal.server, &candidate(&name, &password)).await.expect("let in");
+    let login = candidate(&name, &password);
+    let mut weak = login_as_root(&portal.server, &login, &portal.fence).await.expect("let in");
     let new = portal.password();
     let error = ensure_application_account(&mut weak, &portal.b, &new).await.expect_err("no right");
     assert!(matches!(error, SqlError::Refused { .. }), "{error:?}");

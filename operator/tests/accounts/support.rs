@@ -7,8 +7,11 @@ use std::{
 };
 
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
-use operator::rotation::mysql::{
-    AccountName, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
+use operator::{
+    cluster::client::Fence,
+    rotation::mysql::{
+        AccountName, Authorities, Password, SchemaName, Server, Session, Slot, Tls, login_as_root,
+    },
 };
 use rand::{SeedableRng, rngs::StdRng};
 use service_kit::credentials::Candidate;
@@ -20,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) port: u16,
     pub(crate) ca_file: PathBuf,
     pub(crate) admin: Candidate,
+    /// Where MariaDB's own root is let in, who may set what an administrator of RDS sets elsewhere.
+    root_socket: Option<String>,
 }
 
 impl Environment {
@@ -47,6 +52,7 @@ impl Environment {
                 username: setting("MARIADB_ADMIN_USER"),
                 password: setting("MARIADB_ADMIN_PASSWORD").into(),
             },
+            root_socket: settings.get("MARIADB_ROOT_SOCKET").map(|path| (*path).to_owned()),
         }
     }
 
@@ -55,7 +61,9 @@ impl Environment {
             host: self.host.clone(),
             port: self.port,
             schema: SchemaName::new(schema).expect("a name"),
-            tls: Tls::Required { ca_pem: std::fs::read(&self.ca_file).expect("the server's root") },
+            tls: Tls::Required(Authorities::from_pem(
+                &std::fs::read(&self.ca_file).expect("the server's root"),
+            )),
         }
     }
 
@@ -72,6 +80,17 @@ impl Environment {
             .prefer_socket(false)
             .ssl_opts(tls);
         Conn::new(options).await.unwrap_or_else(|error| panic!("login as {username}: {error}"))
+    }
+
+    /// Runs a statement as MariaDB's own root.
+    pub(crate) fn administer_as_root(&self, statement: &str) {
+        let socket = self.root_socket.as_ref().expect("MARIADB_ROOT_SOCKET is in the file");
+        let socket = format!("--socket={socket}");
+        let done = std::process::Command::new("mariadb")
+            .args(["--no-defaults", &socket, "--user=root", "--execute", statement])
+            .output()
+            .expect("the program mariadb");
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Runs statements as the administrator, one after the other.
@@ -92,10 +111,12 @@ pub(crate) struct Portal {
     pub(crate) environment: Environment,
     pub(crate) server: Server,
     pub(crate) root: Session,
-    /// The two accounts of pods, and the owner.
+    /// Of the root's sessions.
+    pub(crate) fence: Fence,
+    /// The two accounts of pods, and that of migrations.
     pub(crate) a: AccountName,
     pub(crate) b: AccountName,
-    pub(crate) owner: AccountName,
+    pub(crate) migration: AccountName,
     random: StdRng,
 }
 
@@ -118,12 +139,14 @@ impl Portal {
                 format!("CREATE DATABASE {schema}"),
             ])
             .await;
-        let root = login_as_root(&server, &environment.admin).await.expect("the administrator");
+        let fence = Fence::always_open();
+        let root =
+            login_as_root(&server, &environment.admin, &fence).await.expect("the administrator");
         let uid = number.repeat(2);
-        let [a, b, owner] = [Slot::A, Slot::B, Slot::Owner]
+        let [a, b, migration] = [Slot::A, Slot::B, Slot::Migration]
             .map(|slot| AccountName::for_portal(&uid, slot).expect("hexadecimal digits"));
         let random = StdRng::from_rng(&mut rand::rng());
-        Self { environment, server, root, a, b, owner, random }
+        Self { environment, server, root, fence, a, b, migration, random }
     }
 
     pub(crate) fn password(&mut self) -> Password {
@@ -133,6 +156,27 @@ impl Portal {
     /// Runs a statement as the administrator.
     pub(crate) async fn administer(&self, statement: &str) {
         self.environment.administer(&[statement.to_owned()]).await;
+    }
+
+    /// A variable of the server, none if it has none of that name.
+    pub(crate) async fn variable(&self, name: &str) -> Option<String> {
+        use secrecy::ExposeSecret;
+        let admin = &self.environment.admin;
+        let password = admin.password.expose_secret();
+        let mut connection = self.environment.connect(&admin.username, password).await;
+        let sql = format!("SHOW GLOBAL VARIABLES LIKE '{name}'");
+        let row: Option<(String, String)> = connection.query_first(sql).await.expect("an answer");
+        connection.disconnect().await.expect("disconnected");
+        row.map(|(_, value)| value)
+    }
+
+    /// The schema as `GRANT` names it: a pattern, but on MySQL with `partial_revokes`.
+    pub(crate) async fn schema_in_grants(&self) -> String {
+        let schema = self.server.schema.as_str();
+        if self.variable("partial_revokes").await.is_some_and(|value| value == "ON") {
+            return quoted(schema);
+        }
+        quoted(&schema.replace('_', "\\_"))
     }
 
     /// Makes the table of the first migration, with a row.
@@ -151,7 +195,9 @@ impl Portal {
 
     /// Another login as the administrator, as another operator would have.
     pub(crate) async fn another_root(&self) -> Session {
-        login_as_root(&self.server, &self.environment.admin).await.expect("the administrator")
+        login_as_root(&self.server, &self.environment.admin, &self.fence)
+            .await
+            .expect("the administrator")
     }
 
     /// A session that goes on, as a pod would have.
@@ -167,7 +213,10 @@ impl Drop for Portal {
         let environment = self.environment.clone();
         let statements = [
             format!("DROP DATABASE IF EXISTS {}", quoted(self.server.schema.as_str())),
-            format!("DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'", self.a, self.b, self.owner),
+            format!(
+                "DROP USER IF EXISTS '{}'@'%', '{}'@'%', '{}'@'%'",
+                self.a, self.b, self.migration
+            ),
         ];
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

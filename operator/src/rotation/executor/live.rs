@@ -3,11 +3,15 @@
 use crds::{DeletionPolicy, Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use kube::Api;
 use secrecy::SecretString;
 use service_kit::credentials::Candidate;
 
-use super::{AccountChange, World, failed, of_api, of_sql};
+use super::{
+    AccountChange, ChangeFailed, Executor, World, failed,
+    login::{describe_rejection, observed_login},
+    of_api, of_sql,
+};
 use crate::{
     cluster::{
         labels::{self, Component},
@@ -15,43 +19,63 @@ use crate::{
     },
     rotation::{
         Trouble,
-        login_gate::LoginGate,
         machine::{
             LeftPlace, ObservedLogin, ObservedRoot, ObservedSession, ObservedSessions, PodReport,
             State,
         },
         mysql::{self, LoginError, Password, Rights, Server, Session, VerifyError},
-        pod_reports::{self, ADMIN_PORT, PodReports},
+        pod_reports::{self, ADMIN_PORT},
         request::Request,
         retirement,
-        store::{Record, Store, StoreError},
+        store::{Record, StoreError},
     },
 };
 
 /// The world of one portal, for one pass.
 pub(super) struct LiveWorld<'a> {
-    pub(super) request: &'a Request,
+    request: &'a Request,
     /// The server, with the schema of the place where this pass works.
     server: Server,
-    pub(super) gate: &'a LoginGate,
-    pub(super) pod_reports: &'a PodReports,
-    pub(super) store: &'a Store,
-    pub(super) pods: Api<Pod>,
+    executor: &'a Executor,
+    pods: Api<Pod>,
     /// Opened when it is first needed and kept for the pass.
     root: Option<(Session, Candidate)>,
 }
 
 impl<'a> LiveWorld<'a> {
-    pub(super) fn new(
-        request: &'a Request,
-        server: Server,
-        client: &Client,
-        gate: &'a LoginGate,
-        pod_reports: &'a PodReports,
-        store: &'a Store,
-    ) -> Self {
-        let pods = Api::namespaced(client.clone(), &request.portal.namespace);
-        Self { request, server, gate, pod_reports, store, pods, root: None }
+    pub(super) fn new(request: &'a Request, server: Server, executor: &'a Executor) -> Self {
+        let pods = Api::namespaced(executor.client.clone(), &request.portal.namespace);
+        Self { request, server, executor, pods, root: None }
+    }
+
+    /// Whether a login was refused so lately that it is not repeated now.
+    fn is_refused(&self, login: &Candidate, advice: &mut Vec<String>) -> bool {
+        let poll_interval = self.request.poll_interval;
+        let refusal = self.executor.gate.refusal(&self.server, login, poll_interval);
+        advice.extend(refusal.as_ref().and_then(|refusal| refusal.advice.clone()));
+        refusal.is_some()
+    }
+
+    /// Records what the server answered to a login; none if it refused it, so that another may be tried.
+    fn record<T>(
+        &self,
+        login: &Candidate,
+        answer: Result<T, LoginError>,
+        advice: &mut Vec<String>,
+    ) -> Option<Result<T, LoginError>> {
+        let gate = &self.executor.gate;
+        match answer {
+            Ok(accepted) => {
+                gate.note_accepted(&self.server, login);
+                Some(Ok(accepted))
+            }
+            Err(error @ (LoginError::Denied { .. } | LoginError::Restricted { .. })) => {
+                gate.note_refused(&self.server, login, error.advice());
+                advice.extend(error.advice());
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     fn session(&mut self) -> Result<&mut Session, Trouble> {
@@ -74,67 +98,70 @@ impl World for LiveWorld<'_> {
         if let Some((_, login)) = &self.root {
             return ObservedRoot::Works(login.clone());
         }
-        let server = &self.server;
+        let mut advice = Vec::new();
         for login in logins {
-            if !self.gate.may_try(server, login, self.request.poll_interval) {
+            if self.is_refused(login, &mut advice) {
                 continue;
             }
-            match mysql::login_as_root(server, login).await {
-                Ok(session) => {
-                    self.gate.note_accepted(server, login);
+            let answer = mysql::login_as_root(&self.server, login, &self.executor.fence).await;
+            match self.record(login, answer, &mut advice) {
+                Some(Ok(session)) => {
                     self.root = Some((session, login.clone()));
                     return ObservedRoot::Works(login.clone());
                 }
-                Err(LoginError::Denied { .. }) => self.gate.note_denied(server, login),
-                Err(error) => return ObservedRoot::Unreachable(error.to_string()),
+                Some(Err(error)) => return ObservedRoot::Unreachable(error.to_string()),
+                None => {}
             }
         }
-        ObservedRoot::Rejected
+        ObservedRoot::Rejected(describe_rejection(advice))
     }
 
     async fn try_login(&mut self, login: &Candidate, is_own: bool) -> ObservedLogin {
+        // Accounts of ours must have exactly the rights that were issued; others only have to work.
         let issued = is_own.then_some(Rights::Application);
-        match mysql::verify(&self.server, login, issued).await {
-            Ok(verified) => ObservedLogin::Accepted { is_privileged: verified.may_create_users },
-            Err(VerifyError::Login(LoginError::Denied { .. })) => ObservedLogin::Denied,
-            Err(VerifyError::Login(error)) => ObservedLogin::Unreachable(error.to_string()),
-            Err(error @ (VerifyError::NotEncrypted { .. } | VerifyError::Rights { .. })) => {
-                ObservedLogin::Differs(error.to_string())
-            }
-            Err(VerifyError::Sql(error)) => ObservedLogin::Unreachable(error.to_string()),
-        }
+        observed_login(mysql::verify(&self.server, login, issued).await, is_own)
     }
 
-    async fn try_source_login(&mut self, login: &Candidate) -> ObservedLogin {
-        if !self.gate.may_try(&self.server, login, self.request.poll_interval) {
-            return ObservedLogin::Denied;
-        }
-        let observed = self.try_login(login, false).await;
-        match observed {
-            ObservedLogin::Denied => self.gate.note_denied(&self.server, login),
-            ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_) => {
-                self.gate.note_accepted(&self.server, login);
+    async fn find_source_login(&mut self, logins: &[Candidate]) -> ObservedRoot {
+        let mut advice = Vec::new();
+        for login in logins {
+            if self.is_refused(login, &mut advice) {
+                continue;
             }
-            ObservedLogin::Unreachable(_) => {}
+            let answer = match mysql::verify(&self.server, login, None).await {
+                Err(VerifyError::Login(error)) => Err(error),
+                Err(VerifyError::Sql(error)) => {
+                    return ObservedRoot::Unreachable(error.to_string());
+                }
+                Ok(_) | Err(VerifyError::NotEncrypted { .. } | VerifyError::Rights { .. }) => {
+                    Ok(())
+                }
+            };
+            match self.record(login, answer, &mut advice) {
+                Some(Ok(())) => return ObservedRoot::Works(login.clone()),
+                Some(Err(error)) => return ObservedRoot::Unreachable(error.to_string()),
+                None => {}
+            }
         }
-        observed
+        ObservedRoot::Rejected(describe_rejection(advice))
     }
 
     async fn list_sessions(&mut self, users: &[String]) -> Result<ObservedSessions, Trouble> {
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
         let found = mysql::sessions_of(self.session()?, &users).await;
         let found = found.map_err(|error| of_sql(&error))?;
-        let of_accounts = found.into_iter().flat_map(|(user, sessions)| {
+        let of_accounts = found.by_user.into_iter().flat_map(|(user, sessions)| {
             sessions.into_iter().map(move |session| ObservedSession {
                 user: user.clone(),
                 id: session.id,
                 host: session.host,
             })
         });
-        Ok(ObservedSessions { of_accounts: of_accounts.collect(), ..ObservedSessions::default() })
+        let unauthenticated = found.unauthenticated.iter().map(|session| session.id).collect();
+        Ok(ObservedSessions { of_accounts: of_accounts.collect(), unauthenticated })
     }
 
-    async fn change_account(&mut self, change: AccountChange<'_>) -> Result<(), Trouble> {
+    async fn change_account(&mut self, change: AccountChange<'_>) -> Result<(), ChangeFailed> {
         let password = |login: &Candidate| Password::from_secret(login.password.clone());
         let root = self.session()?;
         let changed = match change {
@@ -142,7 +169,7 @@ impl World for LiveWorld<'_> {
                 mysql::ensure_application_account(root, name, &password(login)).await
             }
             AccountChange::EnsureMigration(name, login) => {
-                mysql::ensure_owner_account(root, name, &password(login)).await
+                mysql::ensure_migration_account(root, name, &password(login)).await
             }
             AccountChange::AddPassword { account, next, old } => {
                 mysql::retain_password(root, account, &password(next), &password(old)).await
@@ -153,7 +180,10 @@ impl World for LiveWorld<'_> {
             AccountChange::Lock(name) => mysql::lock_account(root, name).await,
             AccountChange::Drop(name) => mysql::drop_account(root, name).await,
         };
-        changed.map_err(|error| of_sql(&error))
+        changed.map_err(|error| ChangeFailed {
+            is_password_refused: error.refuses_password(),
+            trouble: of_sql(&error),
+        })
     }
 
     async fn retire_left(&mut self, left: &LeftPlace) -> Result<(), Trouble> {
@@ -165,7 +195,9 @@ impl World for LiveWorld<'_> {
         let is_dropped = self.request.deletion_policy == DeletionPolicy::DropAccounts;
         // Not those of the source, which are for another server now.
         let logins: Vec<Candidate> = left.root.iter().cloned().collect();
-        retirement::retire_accounts(&server, &self.request.plan.account, &logins, is_dropped).await
+        let account = &self.request.plan.account;
+        let fence = &self.executor.fence;
+        retirement::retire_accounts(&server, account, &logins, is_dropped, fence).await
     }
 
     async fn list_pods(&mut self) -> Result<Vec<PodReport>, Trouble> {
@@ -175,8 +207,11 @@ impl World for LiveWorld<'_> {
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         let deployment = names::hardware(portal);
-        let asked =
-            self.pod_reports.ask(&self.pods, &selector.join(","), &deployment, ADMIN_PORT).await;
+        let asked = self
+            .executor
+            .pod_reports
+            .ask(&self.pods, &selector.join(","), &deployment, ADMIN_PORT)
+            .await;
         asked.map_err(|error| of_api("list the pods of hardware", &error))
     }
 
@@ -186,6 +221,6 @@ impl World for LiveWorld<'_> {
     }
 
     async fn store(&mut self, state: &State) -> Result<(), StoreError> {
-        self.store.write(Record::new(self.request, state.clone())).await
+        self.executor.store.write(Record::new(self.request, state.clone())).await
     }
 }

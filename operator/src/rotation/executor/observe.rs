@@ -4,6 +4,7 @@ use crds::{Reason, RotationMode};
 use service_kit::credentials::Candidate;
 
 use super::World;
+use crate::cluster::retry::Retry;
 use crate::rotation::{
     Trouble,
     machine::{Needs, Observation, ObservedLogin, ObservedRoot, ObservedSessions, State, is_ours},
@@ -91,20 +92,15 @@ pub(super) async fn open_root<W: World>(
 ) -> Result<(), Trouble> {
     match world.open_root(&root_logins(request, state)).await {
         ObservedRoot::Works(_) => Ok(()),
-        ObservedRoot::Rejected => Err(root_rejected(request)),
+        ObservedRoot::Rejected(why) => Err(root_rejected(request, why)),
         ObservedRoot::Unreachable(why) => Err(Trouble::new(Reason::RootUnreachable, why)),
     }
 }
 
 /// A denied login is repeated no earlier than after the poll interval.
-pub(super) fn root_rejected(request: &Request) -> Trouble {
-    Trouble {
-        retry: crate::cluster::retry::Retry::After(request.poll_interval),
-        ..Trouble::new(
-            Reason::RootRejected,
-            "the database refuses every login of the source; correct the source",
-        )
-    }
+pub(super) fn root_rejected(request: &Request, why: String) -> Trouble {
+    let retry = Retry::After(request.poll_interval);
+    Trouble { retry, ..Trouble::new(Reason::RootRejected, why) }
 }
 
 /// In mode Follow the source's logins are the pods' own, and are tried as those.
@@ -112,16 +108,9 @@ async fn find_root<W: World>(request: &Request, state: &State, world: &mut W) ->
     if state.change.as_ref().is_none_or(|change| change.mode != RotationMode::Follow) {
         return world.open_root(&root_logins(request, state)).await;
     }
-    for login in request.source.iter().flat_map(|source| &source.candidates) {
-        match world.try_source_login(login).await {
-            ObservedLogin::Denied => {}
-            ObservedLogin::Unreachable(why) => return ObservedRoot::Unreachable(why),
-            ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_) => {
-                return ObservedRoot::Works(login.clone());
-            }
-        }
-    }
-    ObservedRoot::Rejected
+    let of_source = request.source.iter().flat_map(|source| &source.candidates);
+    let logins: Vec<Candidate> = of_source.cloned().collect();
+    world.find_source_login(&logins).await
 }
 
 /// Accounts of ours must have exactly the rights that were issued; others only have to work.

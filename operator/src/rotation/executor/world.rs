@@ -36,6 +36,21 @@ pub enum AccountChange<'a> {
     Drop(&'a AccountName),
 }
 
+/// Why an account was not changed.
+#[derive(Clone, Debug)]
+pub struct ChangeFailed {
+    /// What is in the way.
+    pub trouble: Trouble,
+    /// Whether a policy of the server refuses the password, so that another one may be taken.
+    pub is_password_refused: bool,
+}
+
+impl From<Trouble> for ChangeFailed {
+    fn from(trouble: Trouble) -> Self {
+        Self { trouble, is_password_refused: false }
+    }
+}
+
 /// The world of one portal's rotation, for one pass.
 pub trait World: Send {
     /// The time.
@@ -56,10 +71,12 @@ pub trait World: Send {
         is_own: bool,
     ) -> impl Future<Output = ObservedLogin> + Send;
 
-    /// The same for a login of the source, which is not repeated before the poll interval is over if the
-    /// server denied it.
-    fn try_source_login(&mut self, login: &Candidate)
-    -> impl Future<Output = ObservedLogin> + Send;
+    /// The first of the source's logins that pods could use. One that the server denied is not repeated
+    /// before the poll interval is over.
+    fn find_source_login(
+        &mut self,
+        logins: &[Candidate],
+    ) -> impl Future<Output = ObservedRoot> + Send;
 
     /// The sessions of these accounts, and those that have not authenticated yet.
     fn list_sessions(
@@ -71,7 +88,7 @@ pub trait World: Send {
     fn change_account(
         &mut self,
         change: AccountChange<'_>,
-    ) -> impl Future<Output = Result<(), Trouble>> + Send;
+    ) -> impl Future<Output = Result<(), ChangeFailed>> + Send;
 
     /// Locks or drops the accounts on a server that the portal has left.
     fn retire_left(&mut self, left: &LeftPlace)

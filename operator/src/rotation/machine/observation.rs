@@ -60,8 +60,8 @@ pub struct ObservedSource {
 pub enum ObservedRoot {
     /// This one.
     Works(Candidate),
-    /// None of them.
-    Rejected,
+    /// None of them, with what is known of them and what to do.
+    Rejected(String),
     /// Nobody could be asked.
     Unreachable(String),
 }

@@ -90,8 +90,8 @@ impl Transition<'_> {
     fn find_root(&self, next: &mut Step) -> Option<&Candidate> {
         match self.seen.root.as_ref()? {
             ObservedRoot::Works(login) => Some(login),
-            ObservedRoot::Rejected => {
-                next.obstacle = Some(Obstacle::RootRejected);
+            ObservedRoot::Rejected(why) => {
+                next.obstacle = Some(Obstacle::RootRejected(why.clone()));
                 None
             }
             ObservedRoot::Unreachable(why) => {

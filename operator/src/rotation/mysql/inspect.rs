@@ -13,6 +13,12 @@ use super::{
 /// The server's number for a table that does not exist.
 const NO_SUCH_TABLE: u16 = 1146;
 
+/// The server's numbers for a table, a column or a routine that an account may not use.
+const NO_RIGHT_ON_TABLE: [u16; 3] = [1142, 1143, 1370];
+
+/// Whom both servers list for a connection that has not said yet who it is.
+const UNAUTHENTICATED: &str = "unauthenticated user";
+
 /// What a verified account could read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
@@ -34,7 +40,7 @@ pub struct Verified {
 /// Why pods should not be given a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It is not let in, or nobody could be asked.
+    /// It is not let in, or may not be used, or nobody could be asked.
     #[error(transparent)]
     Login(#[from] LoginError),
     /// TLS is required, and the server says that this session has none.
@@ -90,13 +96,17 @@ async fn verify_session(
     let contents = match read {
         Ok(_) => TableState::Readable,
         Err(SqlError::Refused { code: NO_SUCH_TABLE, .. }) => TableState::NotMigrated,
+        Err(SqlError::Refused { code, .. }) if NO_RIGHT_ON_TABLE.contains(&code) => {
+            return Err(LoginError::Restricted { username, code }.into());
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Verified { contents, may_create_users })
 }
 
 /// The negative test: whether the server *refuses* a credential. A server that does not answer, or
-/// answers something else, is an error and no proof. A login without TLS to an account that must use
+/// answers something else, is an error and no proof; nor is an account that is blocked for a while after
+/// too many wrong passwords, since the server then looks at no password. A login without TLS to an account that must use
 /// it is refused like a wrong password (measured, on MariaDB), so `server` must have the TLS setting
 /// under which the credential once worked.
 pub async fn is_refused(server: &Server, candidate: &Candidate) -> Result<bool, LoginError> {
@@ -105,25 +115,35 @@ pub async fn is_refused(server: &Server, candidate: &Candidate) -> Result<bool, 
             session.close().await;
             Ok(false)
         }
-        Err(LoginError::Denied { .. }) => Ok(true),
+        Err(LoginError::Restricted { .. }) => Ok(false),
+        Err(error @ LoginError::Denied { .. }) if !error.is_blocked() => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-/// Compares the session's own rights with a constant list; none if they are the same.
+/// Compares what was granted to the session's account with a constant list; none if it is the same.
 pub async fn grants_are_as_issued(
     session: &mut Session,
     issued: Rights,
 ) -> Result<Option<Difference>, SqlError> {
-    let lines = own_grants(session).await?;
+    let lines = issued_grants(session).await?;
     let schema = session.server.schema.as_str();
-    Ok(rights::compare(issued, schema, session.dialect, &lines).difference())
+    Ok(rights::compare(issued, schema, &session.dialect, &lines).difference())
 }
 
 /// Whether a session may create accounts: the root must, in every mode but `Follow`, and no account
 /// of pods should.
 pub async fn may_create_users(session: &mut Session) -> Result<bool, SqlError> {
     Ok(rights::has_global("CREATE USER", &own_grants(session).await?))
+}
+
+/// Who is logged in, and who is about to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// With an entry for each account that was asked for.
+    pub by_user: BTreeMap<String, Vec<SessionInfo>>,
+    /// Connections that have not said yet who they are: each may become a session of any account.
+    pub unauthenticated: Vec<SessionInfo>,
 }
 
 /// A session of somebody else.
@@ -135,23 +155,20 @@ pub struct SessionInfo {
     pub host: String,
 }
 
-/// The sessions of accounts, with an entry for each that was asked for. Sessions on read replicas
-/// or behind a proxy are invisible.
-pub async fn sessions_of(
-    root: &mut Session,
-    users: &[&str],
-) -> Result<BTreeMap<String, Vec<SessionInfo>>, SqlError> {
+/// The sessions of accounts. Those on read replicas or behind a proxy are invisible.
+pub async fn sessions_of(root: &mut Session, users: &[&str]) -> Result<Sessions, SqlError> {
     let work = async {
         if !rights::has_global("PROCESS", &own_grants(root).await?) {
             return Err(SqlError::SessionsHidden);
         }
-        let mut sessions: BTreeMap<String, Vec<SessionInfo>> =
-            users.iter().map(|user| ((*user).to_owned(), Vec::new())).collect();
-        if users.is_empty() {
-            return Ok(sessions);
-        }
-        for (user, session) in list_sessions(root, users).await? {
-            sessions.entry(user).or_default().push(session);
+        let by_user = users.iter().map(|user| ((*user).to_owned(), Vec::new())).collect();
+        let mut sessions = Sessions { by_user, unauthenticated: Vec::new() };
+        let wanted: Vec<&str> = users.iter().copied().chain([UNAUTHENTICATED]).collect();
+        for (user, session) in list_sessions(root, &wanted).await? {
+            match sessions.by_user.get_mut(&user) {
+                Some(of_user) => of_user.push(session),
+                None => sessions.unauthenticated.push(session),
+            }
         }
         Ok(sessions)
     };
@@ -197,6 +214,20 @@ pub async fn denied_logins(session: &mut Session) -> Result<Option<u64>, SqlErro
     Ok(rows.first().map(|(_, count)| *count))
 }
 
+/// What was granted to the session's account. MySQL's plain `SHOW GRANTS` adds the roles that every account
+/// has (`mandatory_roles`), and the rights of those that are active (`activate_all_roles_on_login`).
+async fn issued_grants(session: &mut Session) -> Result<Vec<String>, SqlError> {
+    if session.flavour() == Flavour::MariaDb {
+        return own_grants(session).await;
+    }
+    let own: Vec<String> =
+        session.rows("ask for the session's account", "SELECT CURRENT_USER()").await?;
+    let (user, host) = own.first().and_then(|own| own.rsplit_once('@')).unwrap_or_default();
+    let sql = format!("SHOW GRANTS FOR {}@{}", literal(user), literal(host));
+    session.rows("read what was granted to the session's account", &sql).await
+}
+
+/// What the session may do, with its roles.
 async fn own_grants(session: &mut Session) -> Result<Vec<String>, SqlError> {
     session.rows("read the session's own rights", "SHOW GRANTS").await
 }

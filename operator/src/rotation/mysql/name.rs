@@ -19,17 +19,17 @@ pub enum Slot {
     /// The second of them.
     B,
     /// The one that changes the schema, and exists only while a migration runs.
-    Owner,
+    Migration,
 }
 
 impl Slot {
-    /// The account that takes over from this one; the owner has no other.
+    /// The account that takes over from this one; that of migrations has no other.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
-            Self::Owner => Self::Owner,
+            Self::Migration => Self::Migration,
         }
     }
 
@@ -37,7 +37,7 @@ impl Slot {
         match self {
             Self::A => "_a",
             Self::B => "_b",
-            Self::Owner => "_o",
+            Self::Migration => "_o",
         }
     }
 }
@@ -81,7 +81,7 @@ impl AccountName {
 
     /// Reads a name back, as from the operator's own Secret.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        for slot in [Slot::A, Slot::B, Slot::Owner] {
+        for slot in [Slot::A, Slot::B, Slot::Migration] {
             let digits =
                 text.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(slot.suffix()));
             if digits.is_some_and(|digits| digits.len() == UID_DIGITS && is_lower_hex(digits)) {
@@ -187,13 +187,13 @@ mod tests {
     fn an_account_is_named_after_its_portal_and_slot() {
         assert_eq!(name(Slot::A).as_str(), "hw_0a1b2c3d4e5f46078899_a");
         assert_eq!(name(Slot::B).as_str(), "hw_0a1b2c3d4e5f46078899_b");
-        assert_eq!(name(Slot::Owner).as_str(), "hw_0a1b2c3d4e5f46078899_o");
+        assert_eq!(name(Slot::Migration).as_str(), "hw_0a1b2c3d4e5f46078899_o");
         assert_eq!(name(Slot::A).in_slot(Slot::A.other()), name(Slot::B));
     }
 
     #[test]
     fn a_name_is_read_back_with_its_slot() {
-        for slot in [Slot::A, Slot::B, Slot::Owner] {
+        for slot in [Slot::A, Slot::B, Slot::Migration] {
             let name = name(slot);
             assert_eq!(AccountName::parse(name.as_str()), Ok(name.clone()));
             assert_eq!(name.slot(), slot);
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn all_accounts_of_a_portal_share_its_lock() {
         assert_eq!(name(Slot::A).lock_name(), "gill-hicks.accounts.0a1b2c3d4e5f46078899");
-        assert_eq!(name(Slot::A).lock_name(), name(Slot::Owner).lock_name());
+        assert_eq!(name(Slot::A).lock_name(), name(Slot::Migration).lock_name());
     }
 
     #[test]

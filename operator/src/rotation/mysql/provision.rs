@@ -18,13 +18,13 @@ pub async fn ensure_application_account(
     ensure_account(root, name, password, Rights::Application).await
 }
 
-/// Makes the account of a migration, with the rights of [`Rights::Owner`].
-pub async fn ensure_owner_account(
+/// Makes the account of a migration, with the rights of [`Rights::Migration`].
+pub async fn ensure_migration_account(
     root: &mut Session,
     name: &AccountName,
     password: &Password,
 ) -> Result<(), SqlError> {
-    ensure_account(root, name, password, Rights::Owner).await
+    ensure_account(root, name, password, Rights::Migration).await
 }
 
 /// Removes an account, if it is there. Sessions of it go on until they end.
@@ -32,9 +32,16 @@ pub async fn drop_account(root: &mut Session, name: &AccountName) -> Result<(), 
     root.execute_locked(name, &[statement::drop_account(name)]).await
 }
 
-/// Refuses further logins of an account. Sessions of it go on until they end.
+/// Refuses further logins of an account, if it is there. Sessions of it go on until they end.
 pub async fn lock_account(root: &mut Session, name: &AccountName) -> Result<(), SqlError> {
-    root.execute_locked(name, &[statement::lock_account(name)]).await
+    let work = async {
+        root.lock(name).await?;
+        let done = refuse_logins(root, name).await;
+        root.unlock(name).await;
+        done
+    };
+    let done = bounded(work).await;
+    root.finish("lock the account", done)
 }
 
 /// Gives an account the password `new` beside `old`, the one it has. Both are let in afterwards.
@@ -65,6 +72,17 @@ pub async fn discard_old_password(
     root.execute_locked(name, &[discard]).await
 }
 
+async fn refuse_logins(root: &mut Session, name: &AccountName) -> Result<(), SqlError> {
+    // With validate_password, MySQL answers 1819 to ALTER USER IF EXISTS where there is no such account.
+    let found: Vec<String> =
+        root.rows(&format!("look for the account {name}"), &statement::find_account(name)).await?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let lock = statement::lock_account(root.flavour(), name);
+    root.execute(&[lock]).await
+}
+
 async fn is_let_in(
     server: &Server,
     name: &AccountName,
@@ -77,8 +95,11 @@ async fn is_let_in(
             session.close().await;
             Ok(true)
         }
-        // A lock says nothing about the password.
-        Err(error @ LoginError::Denied { .. }) if !error.is_locked() => Ok(false),
+        Err(LoginError::Restricted { .. }) => Ok(true),
+        // Neither is known to be about the password.
+        Err(error @ LoginError::Denied { .. }) if !error.is_locked() && !error.is_blocked() => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -113,7 +134,7 @@ async fn ensure_account_locked(
     if repair.difference().is_none() {
         return Ok(());
     }
-    let object = rights::object(root.server.schema.as_str(), root.dialect);
+    let object = rights::object(root.server.schema.as_str(), &root.dialect);
     let grant = (!repair.grant.is_empty()).then(|| statement::grant(&repair.grant, &object, name));
     let revoke = repair.revoke.iter().map(|what| statement::revoke(what, name));
     let statements: Vec<_> = grant.into_iter().chain(revoke).collect();
@@ -131,5 +152,5 @@ async fn compare_rights(
 ) -> Result<rights::Repair, SqlError> {
     let purpose = format!("read the rights of {name}");
     let lines: Vec<String> = root.rows(&purpose, &statement::show_grants(name)).await?;
-    Ok(rights::compare(issued, root.server.schema.as_str(), root.dialect, &lines))
+    Ok(rights::compare(issued, root.server.schema.as_str(), &root.dialect, &lines))
 }

@@ -16,7 +16,7 @@ pub enum Rights {
     /// Reads and writes rows: what the pods need.
     Application,
     /// Changes tables as well: what a migration needs.
-    Owner,
+    Migration,
 }
 
 impl Rights {
@@ -25,7 +25,7 @@ impl Rights {
     pub fn list(self) -> &'static [&'static str] {
         match self {
             Self::Application => &["SELECT", "INSERT", "UPDATE", "DELETE"],
-            Self::Owner => &[
+            Self::Migration => &[
                 "SELECT",
                 "INSERT",
                 "UPDATE",
@@ -68,13 +68,13 @@ impl Repair {
 }
 
 /// The schema in `GRANT … ON`, where it is a pattern unless the server says otherwise.
-pub(super) fn object(schema: &str, dialect: Dialect) -> String {
+pub(super) fn object(schema: &str, dialect: &Dialect) -> String {
     let name = if dialect.partial_revokes { identifier(schema) } else { schema_pattern(schema) };
     format!("{name}.*")
 }
 
 /// Compares the lines of `SHOW GRANTS` with what was issued on `schema`.
-pub(super) fn compare(issued: Rights, schema: &str, dialect: Dialect, lines: &[String]) -> Repair {
+pub(super) fn compare(issued: Rights, schema: &str, dialect: &Dialect, lines: &[String]) -> Repair {
     let own = object(schema, dialect);
     let is_own = |object: &str| {
         object == own || (dialect.folds_schema_names && object.to_lowercase() == own.to_lowercase())
@@ -102,9 +102,13 @@ pub(super) fn compare(issued: Rights, schema: &str, dialect: Dialect, lines: &[S
                     repair.revoke.push(format!("GRANT OPTION ON {object}"));
                 }
             }
-            Line::Role(role) => {
-                repair.words.push(format!("has the role {role}"));
-                repair.revoke.push(role);
+            Line::Roles(roles) => {
+                for role in roles {
+                    if !dialect.mandatory_roles.contains(&role) {
+                        repair.words.push(format!("has the role {role}"));
+                        repair.revoke.push(role);
+                    }
+                }
             }
             Line::DefaultRole => {}
             Line::Other => repair.words.push("has a restriction that was not issued".to_owned()),
@@ -137,7 +141,8 @@ enum Line {
         object: String,
         is_grantable: bool,
     },
-    Role(String),
+    /// MySQL names them all in one line, MariaDB one.
+    Roles(Vec<String>),
     /// MariaDB tells which role a session begins with; the role has a line of its own.
     DefaultRole,
     /// `REVOKE …`, a partial revoke of MySQL, or nothing that we know.
@@ -155,7 +160,7 @@ impl Line {
             return Self::Other;
         };
         let Some((rights, object)) = split_outside(what, " ON ") else {
-            return Self::Role(what.to_owned());
+            return Self::Roles(split_list(what));
         };
         Self::Rights {
             rights: split_list(rights),
@@ -165,14 +170,39 @@ impl Line {
     }
 }
 
+/// The roles in MySQL's variable `mandatory_roles`, such as ``reader,`all users`@`%`,'ops'@'localhost'``, as
+/// `SHOW GRANTS` writes them.
+pub(super) fn parse_roles(variable: &str) -> BTreeSet<String> {
+    let roles = split_list(variable).into_iter().filter(|role| !role.is_empty());
+    let canonical = |role: String| {
+        let (name, host) = split_outside(&role, "@").unwrap_or((&role, "%"));
+        let host = unquote(host).to_lowercase();
+        format!("{}@{}", identifier(&unquote(name)), identifier(&host))
+    };
+    roles.map(canonical).collect()
+}
+
+/// What is in quotes of any kind, or the text itself.
+fn unquote(text: &str) -> String {
+    let text = text.trim();
+    let Some(quote) = text.chars().next().filter(|first| matches!(first, '\'' | '`' | '"')) else {
+        return text.to_owned();
+    };
+    let inner = &text[1..];
+    inner
+        .strip_suffix(quote)
+        .unwrap_or(inner)
+        .replace(&format!("{quote}{quote}"), &quote.to_string())
+}
+
 /// Splits at commas that are in no quotes and no parentheses (lists of columns).
 fn split_list(mut list: &str) -> Vec<String> {
     let mut entries = Vec::new();
-    while let Some((entry, rest)) = split_outside(list, ", ") {
-        entries.push(entry.to_owned());
+    while let Some((entry, rest)) = split_outside(list, ",") {
+        entries.push(entry.trim().to_owned());
         list = rest;
     }
-    entries.push(list.to_owned());
+    entries.push(list.trim().to_owned());
     entries
 }
 
@@ -207,11 +237,17 @@ fn find_outside(text: &str, wanted: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialect, Repair, Rights, compare, has_global};
+    use std::collections::BTreeSet;
+
+    use super::{Dialect, Repair, Rights, compare, has_global, parse_roles};
     use crate::rotation::mysql::Flavour;
 
-    const MARIADB: Dialect =
-        Dialect { flavour: Flavour::MariaDb, folds_schema_names: false, partial_revokes: false };
+    const MARIADB: Dialect = Dialect {
+        flavour: Flavour::MariaDb,
+        folds_schema_names: false,
+        partial_revokes: false,
+        mandatory_roles: BTreeSet::new(),
+    };
 
     /// MariaDB 10.11 shows the hash of the password; MySQL 8.4 does not.
     const USAGE_ON_MARIADB: &str = "GRANT USAGE ON *.* TO `hw_0a1b2c3d4e5f46078899_a`@`%` IDENTIFIED BY PASSWORD \
@@ -221,10 +257,10 @@ mod tests {
         r"GRANT SELECT, INSERT, UPDATE, DELETE ON `team\_a`.* TO `hw_0a1b2c3d4e5f46078899_a`@`%`";
 
     fn repair(lines: &[&str]) -> Repair {
-        repair_on(MARIADB, lines)
+        repair_on(&MARIADB, lines)
     }
 
-    fn repair_on(dialect: Dialect, lines: &[&str]) -> Repair {
+    fn repair_on(dialect: &Dialect, lines: &[&str]) -> Repair {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         compare(Rights::Application, "team_a", dialect, &lines)
     }
@@ -294,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn roles_that_every_account_has_are_neither_a_difference_nor_revoked() {
+        let mandatory_roles = parse_roles("everyone,`all users`@`%`");
+        let mysql = Dialect { flavour: Flavour::MySql, mandatory_roles, ..MARIADB };
+        let both = "GRANT `all users`@`%`,`everyone`@`%` TO `x`@`%`";
+        assert_eq!(repair_on(&mysql, &[USAGE_ON_MYSQL, ISSUED, both]), Repair::default());
+        let three = "GRANT `all users`@`%`,`everyone`@`%`,`reader`@`%` TO `x`@`%`";
+        let repair = repair_on(&mysql, &[USAGE_ON_MYSQL, ISSUED, three]);
+        assert_eq!(words(&repair), "has the role `reader`@`%`");
+        assert_eq!(repair.revoke, ["`reader`@`%`"]);
+    }
+
+    #[test]
+    fn mandatory_roles_are_read_as_administrators_write_them() {
+        let roles = |variable: &str| parse_roles(variable).into_iter().collect::<Vec<_>>();
+        assert_eq!(roles(""), [""; 0]);
+        assert_eq!(roles("reader"), ["`reader`@`%`"]);
+        assert_eq!(
+            roles("`a,b`@`%`, 'it''s'@'LocalHost',\"c@d\", reader@localhost"),
+            ["`a,b`@`%`", "`c@d`@`%`", "`it's`@`localhost`", "`reader`@`localhost`"]
+        );
+    }
+
+    #[test]
     fn a_partial_revoke_is_a_difference_without_a_repair() {
         let repair = repair(&[ISSUED, "REVOKE SELECT ON `team_a`.* FROM `x`@`%`"]);
         assert_eq!(words(&repair), "has a restriction that was not issued");
@@ -311,19 +370,18 @@ mod tests {
 
     #[test]
     fn a_schema_is_no_pattern_under_partial_revokes() {
-        let dialect =
-            Dialect { flavour: Flavour::MySql, partial_revokes: true, folds_schema_names: false };
+        let dialect = Dialect { flavour: Flavour::MySql, partial_revokes: true, ..MARIADB };
         let plain = ISSUED.replace(r"team\_a", "team_a");
-        assert_eq!(repair_on(dialect, &[&plain]), Repair::default());
-        assert!(repair_on(MARIADB, &[&plain]).difference().is_some());
+        assert_eq!(repair_on(&dialect, &[&plain]), Repair::default());
+        assert!(repair_on(&MARIADB, &[&plain]).difference().is_some());
     }
 
     #[test]
     fn the_case_of_a_schema_counts_unless_the_server_folds_it() {
         let line = ISSUED.replace("team", "Team");
         let folding = Dialect { folds_schema_names: true, ..MARIADB };
-        assert_eq!(repair_on(folding, &[&line]), Repair::default());
-        assert!(repair_on(MARIADB, &[&line]).difference().is_some());
+        assert_eq!(repair_on(&folding, &[&line]), Repair::default());
+        assert!(repair_on(&MARIADB, &[&line]).difference().is_some());
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts};
-use mysql_login::{ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL, PLUGIN_CANNOT_LOAD, find_denial};
+use mysql_async::{Conn, DriverError, OptsBuilder};
+use mysql_login::{
+    ACCOUNT_BLOCKED_MARIADB, ACCOUNT_BLOCKED_MYSQL, ACCOUNT_LOCKED_MARIADB, ACCOUNT_LOCKED_MYSQL,
+    NO_RIGHT_ON_SCHEMA, PASSWORD_EXPIRED, PASSWORD_MUST_BE_SET, PLUGIN_CANNOT_LOAD, find_denial,
+    find_restriction,
+};
 use secrecy::ExposeSecret;
 use service_kit::credentials::Candidate;
 
-use super::{NameError, SchemaName};
+use super::{Authorities, NameError, SchemaName};
 use crate::rotation::place::Place;
 
 /// Time in which a login is over: connection, TLS, password and the session's settings.
@@ -17,10 +21,7 @@ pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// The server's certificate must be for its host and come from one of these roots, and no others.
-    Required {
-        /// Certificates in PEM form.
-        ca_pem: Vec<u8>,
-    },
+    Required(Authorities),
     /// Passwords and data may be read and changed on the way.
     Disabled,
 }
@@ -50,11 +51,20 @@ impl Server {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The server refuses this credential; or, in the same words, a login without TLS.
-    #[error("the server refuses {username} (error {code}{})", describe(*.code))]
+    #[error("the server refuses {username} (error {code}{})", describe_denial(*.code))]
     Denied {
         /// As whom.
         username: String,
         /// The server's number of the error, or the client's.
+        code: u16,
+    },
+    /// The server accepts this credential, and the account may still not be used as pods use it. An
+    /// account of ours is put right by making it again.
+    #[error("{} (error {code})", describe_restriction(.username, *.code))]
+    Restricted {
+        /// As whom.
+        username: String,
+        /// The server's number of the error.
         code: u16,
     },
     /// Nothing is known about the credential: no connection, no valid certificate, no answer in time.
@@ -88,9 +98,27 @@ impl LoginError {
         matches!(self, Self::Denied { code: ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB, .. })
     }
 
+    /// Whether the server refuses every password of this account, after too many wrong ones.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        matches!(self, Self::Denied { code: ACCOUNT_BLOCKED_MYSQL | ACCOUNT_BLOCKED_MARIADB, .. })
+    }
+
+    /// What somebody has to do about the account on the server, where that is known: the credential
+    /// itself need not be wrong.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        let is_known = self.is_locked() || self.is_blocked();
+        (is_known || matches!(self, Self::Restricted { .. })).then(|| self.to_string())
+    }
+
     pub(super) fn new(server: &Server, candidate: &Candidate, error: &mysql_async::Error) -> Self {
+        let username = candidate.username.clone();
         if let Some(code) = find_denial(error) {
-            return Self::Denied { username: candidate.username.clone(), code };
+            return Self::Denied { username, code };
+        }
+        if let Some(code) = find_restriction(error) {
+            return Self::Restricted { username, code };
         }
         match error {
             mysql_async::Error::Io(_)
@@ -100,7 +128,7 @@ impl LoginError {
             error => Self::Other {
                 host: server.host.clone(),
                 port: server.port,
-                username: candidate.username.clone(),
+                username,
                 reason: error.to_string(),
             },
         }
@@ -115,14 +143,37 @@ impl LoginError {
     }
 }
 
-fn describe(code: u16) -> &'static str {
+fn describe_denial(code: u16) -> &'static str {
     match code {
-        ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB => ", the account is locked",
+        ACCOUNT_LOCKED_MYSQL | ACCOUNT_LOCKED_MARIADB => {
+            ", the account is locked; ALTER USER … ACCOUNT UNLOCK lifts that"
+        }
+        ACCOUNT_BLOCKED_MYSQL => {
+            ", the account is blocked after too many wrong passwords; ALTER USER … ACCOUNT UNLOCK \
+             lifts that"
+        }
+        ACCOUNT_BLOCKED_MARIADB => {
+            ", the account is blocked after too many wrong passwords; FLUSH PRIVILEGES or \
+             mariadb-admin flush-privileges lifts that"
+        }
         PLUGIN_CANNOT_LOAD => {
             ", there is no such account, or it has an authentication plugin other than \
              caching_sha2_password and mysql_native_password"
         }
         _ => "",
+    }
+}
+
+fn describe_restriction(username: &str, code: u16) -> String {
+    match code {
+        NO_RIGHT_ON_SCHEMA => format!(
+            "the account {username} has no right on its schema; grant what it needs on that schema"
+        ),
+        PASSWORD_EXPIRED | PASSWORD_MUST_BE_SET => format!(
+            "the password of {username} has expired; set another one, and ALTER USER … PASSWORD \
+             EXPIRE NEVER keeps that from happening again"
+        ),
+        _ => format!("the account {username} may not read the table hardware; grant SELECT on it"),
     }
 }
 
@@ -140,22 +191,17 @@ pub(super) async fn connect(
     candidate: &Candidate,
     start: Start,
 ) -> Result<Conn, mysql_async::Error> {
-    let tls = match &server.tls {
-        Tls::Required { ca_pem } => Some(
-            SslOpts::default()
-                .with_root_certs(vec![ca_pem.clone().into()])
-                .with_disable_built_in_roots(true),
-        ),
-        Tls::Disabled => None,
+    let options = match &server.tls {
+        Tls::Required(authorities) => authorities.options(),
+        Tls::Disabled => OptsBuilder::default(),
     };
     let schema = (start == Start::InSchema).then(|| server.schema.as_str());
-    let options = OptsBuilder::default()
+    let options = options
         .ip_or_hostname(server.host.clone())
         .tcp_port(server.port)
         .db_name(schema)
         .user(Some(candidate.username.clone()))
         .pass(Some(candidate.password.expose_secret()))
-        .ssl_opts(tls)
         // A Unix socket would go round TLS and round the host that was asked for.
         .prefer_socket(false)
         .stmt_cache_size(0);
@@ -195,8 +241,34 @@ mod tests {
         }
         assert_eq!(
             login_error(4151, "").to_string(),
-            "the server refuses app (error 4151, the account is locked)"
+            "the server refuses app (error 4151, the account is locked; ALTER USER … ACCOUNT UNLOCK \
+             lifts that)"
         );
+    }
+
+    #[test]
+    fn an_account_that_is_blocked_says_nothing_of_its_password_and_who_lifts_it() {
+        for (code, lift) in [(3955, "ACCOUNT UNLOCK"), (4150, "FLUSH PRIVILEGES")] {
+            let error = login_error(code, "blocked");
+            assert!(matches!(error, LoginError::Denied { code: denied, .. } if denied == code));
+            assert!(error.is_blocked() && !error.is_locked());
+            let advice = error.advice().expect("advice");
+            assert!(advice.contains("too many wrong passwords") && advice.contains(lift));
+        }
+        assert_eq!(login_error(1045, "Access denied").advice(), None, "correct the source");
+    }
+
+    #[test]
+    fn an_account_that_may_not_be_used_is_told_from_a_wrong_password_and_a_dead_server() {
+        for (code, advice) in
+            [(1044, "grant what it needs"), (1862, "set another one"), (1820, "EXPIRE NEVER")]
+        {
+            let error =
+                login_error(code, "Access denied for user 'app'@'%' to database 'hardware'");
+            assert!(matches!(error, LoginError::Restricted { code: found, .. } if found == code));
+            assert!(error.advice().expect("advice").contains(advice), "{error}");
+            assert!(error.to_string().contains(&format!("(error {code})")), "{error}");
+        }
     }
 
     /// MySQL asks so for accounts that do not exist, too: no pod can use such a login.

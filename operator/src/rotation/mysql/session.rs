@@ -1,6 +1,10 @@
 //! One connection: it is thrown away unless each answer was read to its end.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    time::Duration,
+};
 
 use mysql_async::{
     Conn, Row,
@@ -12,9 +16,11 @@ use service_kit::credentials::Candidate;
 use super::{
     AccountName, Difference,
     quote::literal,
+    rights::parse_roles,
     server::{LOGIN_DEADLINE, LoginError, Server, Start, connect},
     statement::Statement,
 };
+use crate::cluster::client::Fence;
 
 /// Seconds to wait for another operator that works on the same portal's accounts.
 const LOCK_WAIT_S: u32 = 10;
@@ -29,21 +35,27 @@ const IDLE_S: u32 = 60;
 /// Whose SQL the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// MySQL, 8.0.14 or later for `DualPassword` mode.
+    /// MySQL, 8.0.19 or later.
     MySql,
     /// MariaDB, 10.4 or later.
     MariaDb,
 }
 
 /// What differs from server to server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) flavour: Flavour,
     /// `lower_case_table_names`: schemas are shown in lower case, however they were written.
     pub(super) folds_schema_names: bool,
     /// Under MySQL's `partial_revokes`, `GRANT` reads the name of a schema as it stands.
     pub(super) partial_revokes: bool,
+    /// MySQL's `mandatory_roles`, as `SHOW GRANTS` writes them: every account has them, and from one that
+    /// was granted them besides they cannot be revoked (error 3628).
+    pub(super) mandatory_roles: BTreeSet<String>,
 }
+
+/// The servers' number for a password that their policy refuses.
+const PASSWORD_REFUSED: u16 = 1819;
 
 /// Why a statement was not carried out. Never shows a password.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +70,19 @@ pub enum SqlError {
         /// The server's message, unless the statement holds a password: messages quote statements.
         detail: String,
     },
+    /// The server's own policy refuses the password, as MySQL's `validate_password` does. It may take
+    /// another one: a dictionary refuses words that a random text holds by chance.
+    #[error(
+        "failed to {purpose}: the server's password policy refuses the password (error \
+         {PASSWORD_REFUSED}); it has to accept 32 characters with 4 of each class (validate_password.*)"
+    )]
+    PasswordRefused {
+        /// What was to be done.
+        purpose: String,
+    },
+    /// Another operator may lead by now, and change the same accounts.
+    #[error("this operator is no longer the leader, so it changes no account")]
+    NotLeader,
     /// The connection broke, or was given up earlier.
     #[error("failed to {purpose}: {reason}")]
     Connection {
@@ -100,11 +125,21 @@ pub enum SqlError {
     Login(#[from] LoginError),
 }
 
+impl SqlError {
+    /// Whether the same operation may succeed with another password.
+    #[must_use]
+    pub fn refuses_password(&self) -> bool {
+        matches!(self, Self::PasswordRefused { .. })
+    }
+}
+
 /// Somebody who is logged in.
 pub struct Session {
     pub(super) server: Server,
     pub(super) dialect: Dialect,
     username: String,
+    /// Passed by every statement that changes something.
+    fence: Fence,
     /// None once an answer was not read to its end: the next statement would read it.
     connection: Option<Conn>,
 }
@@ -126,6 +161,7 @@ impl Session {
         server: &Server,
         candidate: &Candidate,
         start: Start,
+        fence: &Fence,
     ) -> Result<Self, LoginError> {
         let opened = async {
             let mut connection = connect(server, candidate, start).await?;
@@ -140,6 +176,7 @@ impl Session {
             server: server.clone(),
             dialect,
             username: candidate.username.clone(),
+            fence: fence.clone(),
             connection: Some(connection),
         })
     }
@@ -166,9 +203,13 @@ impl Session {
         }
     }
 
-    /// Carries out statements, one after the other.
+    /// Carries out statements that change something, one after the other. Each passes the leader's fence,
+    /// as the lead can be lost between two of them.
     pub(super) async fn execute(&mut self, statements: &[Statement]) -> Result<(), SqlError> {
         for statement in statements {
+            if !self.fence.is_open() {
+                return Err(SqlError::NotLeader);
+            }
             let mut connection = self.take(&statement.purpose)?;
             let done = connection.query_drop(statement.sql.expose_secret()).await;
             self.keep(connection, &done);
@@ -272,6 +313,16 @@ async fn prepare(connection: &mut Conn) -> Result<Dialect, mysql_async::Error> {
         // neither that behaviour nor the mode any more.
         Flavour::MariaDb => "STRICT_ALL_TABLES,NO_AUTO_CREATE_USER",
     };
+    let mandatory_roles = match flavour {
+        // SHOW VARIABLES cuts what is long.
+        Flavour::MySql => connection
+            .query_first::<Option<String>, _>("SELECT @@GLOBAL.mandatory_roles")
+            .await?
+            .flatten()
+            .map(|roles| parse_roles(&roles))
+            .unwrap_or_default(),
+        Flavour::MariaDb => BTreeSet::new(),
+    };
     connection
         .query_drop(format!(
             "SET SESSION sql_mode = '{mode}', SESSION sql_quote_show_create = 1, \
@@ -283,6 +334,7 @@ async fn prepare(connection: &mut Conn) -> Result<Dialect, mysql_async::Error> {
         folds_schema_names: !is("lower_case_table_names", "0"),
         // MariaDB has no such variable.
         partial_revokes: is("partial_revokes", "ON"),
+        mandatory_roles,
     })
 }
 
@@ -301,6 +353,9 @@ async fn read_variables(
 fn failure(purpose: &str, error: &mysql_async::Error, has_secret: bool) -> SqlError {
     let purpose = purpose.to_owned();
     match error {
+        mysql_async::Error::Server(error) if has_secret && error.code == PASSWORD_REFUSED => {
+            SqlError::PasswordRefused { purpose }
+        }
         mysql_async::Error::Server(error) => SqlError::Refused {
             purpose,
             code: error.code,
@@ -319,9 +374,63 @@ pub(super) async fn bounded<F: Future>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use mysql_async::{Error, ServerError};
 
-    use super::failure;
+    use super::{Dialect, Fence, Flavour, Session, SqlError, failure};
+    use crate::rotation::mysql::{
+        AccountName, SchemaName, Server, Slot, Tls, statement::lock_account,
+    };
+
+    /// A session whose connection is gone: whatever is sent fails.
+    fn session(fence: &Fence) -> Session {
+        Session {
+            server: Server {
+                host: "db.example".to_owned(),
+                port: 3306,
+                schema: SchemaName::new("hardware").expect("a name"),
+                tls: Tls::Disabled,
+            },
+            dialect: Dialect {
+                flavour: Flavour::MySql,
+                folds_schema_names: false,
+                partial_revokes: false,
+                mandatory_roles: BTreeSet::new(),
+            },
+            username: "admin".to_owned(),
+            fence: fence.clone(),
+            connection: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_sent_only_while_the_fence_is_open() {
+        let name = AccountName::for_portal("0a1b2c3d-4e5f-4607-8899-aabbccddeeff", Slot::A);
+        let lock = [lock_account(Flavour::MySql, &name.expect("a uid"))];
+        let fence = Fence::always_open();
+        let mut session = session(&fence);
+        let sent = session.execute(&lock).await;
+        assert!(matches!(sent, Err(SqlError::Connection { .. })), "{sent:?}");
+        fence.close();
+        let refused = session.execute(&lock).await.expect_err("another one may lead");
+        assert!(matches!(refused, SqlError::NotLeader), "{refused:?}");
+        assert!(refused.to_string().contains("no longer the leader"), "{refused}");
+    }
+
+    #[test]
+    fn a_password_that_the_policy_refuses_is_told_from_other_errors_and_not_shown() {
+        let refused = Error::Server(ServerError {
+            code: 1819,
+            message: "Your password 's3cret' does not satisfy the policy".to_owned(),
+            state: "HY000".to_owned(),
+        });
+        let error = failure("set the password of x", &refused, true);
+        assert!(error.refuses_password(), "{error:?}");
+        assert!(error.to_string().contains("password policy"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        assert!(!failure("set the password of x", &syntax_error(), true).refuses_password());
+    }
 
     fn syntax_error() -> Error {
         Error::Server(ServerError {

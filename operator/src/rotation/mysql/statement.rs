@@ -1,7 +1,7 @@
 //! The statements that change accounts, as data.
 //!
-//! All but two are the same for MySQL and MariaDB: how a second password is kept beside
-//! the first, and how it is given up.
+//! MySQL and MariaDB differ in how a second password is kept beside the first and how it is given up, and
+//! in what an account can say against the server's policies.
 
 use std::fmt;
 
@@ -38,6 +38,15 @@ impl Statement {
     }
 }
 
+/// What has MySQL forget earlier passwords: `EnsureAccount` may set one that was in use before, which
+/// `password_history` and `password_reuse_interval` refuse with error 3638.
+const NO_HISTORY: &str = "PASSWORD HISTORY 0 PASSWORD REUSE INTERVAL 0 DAY";
+
+/// What lifts MySQL's block after too many wrong passwords, which answers 3955 to every login, also where
+/// the account is locked. None of the servers sets such a limit by itself. MariaDB lifts its own with any
+/// `ALTER USER`.
+const NO_BLOCK: &str = "FAILED_LOGIN_ATTEMPTS 0 PASSWORD_LOCK_TIME 0";
+
 /// Makes an account usable with one password, whether it exists or not and whatever it was.
 ///
 /// `ALTER` comes first: the other way round a new account's password would be set twice, which
@@ -49,11 +58,16 @@ pub(super) fn ensure_account(
     tls: &Tls,
 ) -> Vec<Statement> {
     let requirement = match tls {
-        Tls::Required { .. } => "SSL",
+        Tls::Required(_) => "SSL",
         Tls::Disabled => "NONE",
     };
+    let policies = match flavour {
+        Flavour::MySql => format!("PASSWORD EXPIRE NEVER {NO_HISTORY} {NO_BLOCK}"),
+        // It has no clauses against the others.
+        Flavour::MariaDb => "PASSWORD EXPIRE NEVER".to_owned(),
+    };
     let options = format!(
-        "{} IDENTIFIED BY {} REQUIRE {requirement} PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
+        "{} IDENTIFIED BY {} REQUIRE {requirement} {policies} ACCOUNT UNLOCK",
         account(name),
         literal(password.expose()),
     );
@@ -115,15 +129,19 @@ pub(super) fn discard_old_password(
 
 fn discard_on_mysql(name: &AccountName) -> Statement {
     Statement::open(
-        format!("ALTER USER {} DISCARD OLD PASSWORD", account(name)),
+        format!("ALTER USER {} DISCARD OLD PASSWORD {NO_BLOCK}", account(name)),
         format!("discard the old password of {name}"),
     )
 }
 
 /// Refuses further logins; an account that is gone refuses them too.
-pub(super) fn lock_account(name: &AccountName) -> Statement {
+pub(super) fn lock_account(flavour: Flavour, name: &AccountName) -> Statement {
+    let block = match flavour {
+        Flavour::MySql => format!(" {NO_BLOCK}"),
+        Flavour::MariaDb => String::new(),
+    };
     Statement::open(
-        format!("ALTER USER IF EXISTS {} ACCOUNT LOCK", account(name)),
+        format!("ALTER USER IF EXISTS {}{block} ACCOUNT LOCK", account(name)),
         format!("lock the account {name}"),
     )
 }
@@ -153,6 +171,11 @@ pub(super) fn revoke(what: &str, name: &AccountName) -> Statement {
     )
 }
 
+/// Asks for an account: a row if it is there.
+pub(super) fn find_account(name: &AccountName) -> String {
+    format!("SELECT user FROM mysql.user WHERE user = {} AND host = '%'", literal(name.as_str()))
+}
+
 /// Asks what another account may do.
 pub(super) fn show_grants(name: &AccountName) -> String {
     format!("SHOW GRANTS FOR {}", account(name))
@@ -163,10 +186,10 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::{
-        Statement, discard_old_password, drop_account, ensure_account, grant, lock_account,
-        retain_password, revoke, show_grants,
+        Statement, discard_old_password, drop_account, ensure_account, find_account, grant,
+        lock_account, retain_password, revoke, show_grants,
     };
-    use crate::rotation::mysql::{AccountName, Flavour, Password, Slot, server::Tls};
+    use crate::rotation::mysql::{AccountName, Authorities, Flavour, Password, Slot, server::Tls};
 
     fn name() -> AccountName {
         AccountName::for_portal("0a1b2c3d-4e5f-4607-8899-aabbccddeeff", Slot::A).expect("a uid")
@@ -190,7 +213,8 @@ mod tests {
         let discard = discard_old_password(Flavour::MySql, &name(), &password("new"));
         assert_eq!(
             sql(&discard),
-            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD FAILED_LOGIN_ATTEMPTS 0 \
+             PASSWORD_LOCK_TIME 0"
         );
     }
 
@@ -211,25 +235,30 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_made_alike_on_both_servers() {
-        let tls = Tls::Required { ca_pem: Vec::new() };
+    fn an_account_is_made_alike_on_both_servers_but_for_the_policies_of_mysql() {
+        let tls = Tls::Required(Authorities::from_pem(b""));
         let of = |flavour| -> Vec<String> {
             ensure_account(flavour, &name(), &password("p"), &tls)
                 .iter()
                 .map(|statement| sql(statement).to_owned())
                 .collect()
         };
-        let shared = [
-            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
-             PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
-            "CREATE USER IF NOT EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL \
-             PASSWORD EXPIRE NEVER ACCOUNT UNLOCK",
-        ];
-        assert_eq!(of(Flavour::MariaDb), shared);
-        assert_eq!(of(Flavour::MySql)[..2], shared);
+        let with = |policies: &str| {
+            ["ALTER USER IF EXISTS", "CREATE USER IF NOT EXISTS"].map(|verb| {
+                format!(
+                    "{verb} 'hw_0a1b2c3d4e5f46078899_a'@'%' IDENTIFIED BY 'p' REQUIRE SSL PASSWORD \
+                     EXPIRE NEVER {policies}ACCOUNT UNLOCK"
+                )
+            })
+        };
+        assert_eq!(of(Flavour::MariaDb), with(""));
+        let policies = "PASSWORD HISTORY 0 PASSWORD REUSE INTERVAL 0 DAY FAILED_LOGIN_ATTEMPTS 0 \
+                        PASSWORD_LOCK_TIME 0 ";
+        assert_eq!(of(Flavour::MySql)[..2], with(policies));
         assert_eq!(
             of(Flavour::MySql)[2],
-            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD"
+            "ALTER USER 'hw_0a1b2c3d4e5f46078899_a'@'%' DISCARD OLD PASSWORD FAILED_LOGIN_ATTEMPTS 0 \
+             PASSWORD_LOCK_TIME 0"
         );
     }
 
@@ -240,11 +269,20 @@ mod tests {
     }
 
     #[test]
-    fn the_other_statements_are_the_same_for_both() {
+    fn a_lock_is_a_lock_on_mysql_too_where_the_account_is_blocked() {
         assert_eq!(
-            sql(&lock_account(&name())),
+            sql(&lock_account(Flavour::MariaDb, &name())),
             "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' ACCOUNT LOCK"
         );
+        assert_eq!(
+            sql(&lock_account(Flavour::MySql, &name())),
+            "ALTER USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%' FAILED_LOGIN_ATTEMPTS 0 \
+             PASSWORD_LOCK_TIME 0 ACCOUNT LOCK"
+        );
+    }
+
+    #[test]
+    fn the_other_statements_are_the_same_for_both() {
         assert_eq!(
             sql(&drop_account(&name())),
             "DROP USER IF EXISTS 'hw_0a1b2c3d4e5f46078899_a'@'%'"
@@ -256,6 +294,10 @@ mod tests {
         assert_eq!(
             sql(&revoke("GRANT OPTION ON *.*", &name())),
             "REVOKE GRANT OPTION ON *.* FROM 'hw_0a1b2c3d4e5f46078899_a'@'%'"
+        );
+        assert_eq!(
+            find_account(&name()),
+            "SELECT user FROM mysql.user WHERE user = 'hw_0a1b2c3d4e5f46078899_a' AND host = '%'"
         );
         assert_eq!(show_grants(&name()), "SHOW GRANTS FOR 'hw_0a1b2c3d4e5f46078899_a'@'%'");
     }

@@ -585,7 +585,10 @@ fn the_account_of_somebody_else_is_never_locked() {
 fn a_root_that_changes_in_the_middle_is_found_again() {
     let mut world = in_phase(AlternatingUsers, Phase::Staged);
     world.happen(Event::ChangeRoot);
-    assert_eq!(world.turn(Faults::default()).obstacle, Some(Obstacle::RootRejected));
+    assert_eq!(
+        world.turn(Faults::default()).obstacle,
+        Some(Obstacle::RootRejected("refused".to_owned()))
+    );
     assert!(is_in(&world));
     world.happen(Event::Source(SourceEvent::TellTruth));
     finish(&mut world);
@@ -684,7 +687,10 @@ fn a_wrong_password_of_the_source_leaves_the_pods_alone() {
     world.happen(Event::ChangeRoot);
     world.happen(Event::Source(SourceEvent::TellWrong));
     world.run_until_blocked();
-    assert_eq!(world.turn(Faults::default()).obstacle, Some(Obstacle::RootRejected));
+    assert_eq!(
+        world.turn(Faults::default()).obstacle,
+        Some(Obstacle::RootRejected("refused".to_owned()))
+    );
     assert_eq!(world.remember().generation, before);
     assert!(is_in(&world));
 }

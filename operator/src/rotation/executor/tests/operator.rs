@@ -8,7 +8,8 @@ use service_kit::credentials::{Candidate, CredentialSet};
 
 use super::{
     super::{
-        AccountChange, Execution, LastTry, Stepped, World as ExecutorWorld, initial_state, restore,
+        AccountChange, ChangeFailed, Execution, LastTry, Stepped, World as ExecutorWorld,
+        initial_state, restore,
     },
     pods::{File, server_of},
     world::{Actor, World, show},
@@ -286,7 +287,7 @@ impl ExecutorWorld for Seen<'_> {
         }
         let works = logins.iter().find(|login| server.accepts(login)).cloned();
         self.is_root_open = works.is_some();
-        works.map_or(ObservedRoot::Rejected, ObservedRoot::Works)
+        works.map_or(ObservedRoot::Rejected("refused".to_owned()), ObservedRoot::Works)
     }
 
     async fn try_login(&mut self, login: &Candidate, is_own: bool) -> ObservedLogin {
@@ -302,11 +303,20 @@ impl ExecutorWorld for Seen<'_> {
         }
     }
 
-    async fn try_source_login(&mut self, login: &Candidate) -> ObservedLogin {
+    async fn find_source_login(&mut self, logins: &[Candidate]) -> ObservedRoot {
         if !self.can_see(Blind::Root) {
-            return ObservedLogin::Unreachable("out of sight".to_owned());
+            return ObservedRoot::Unreachable("out of sight".to_owned());
         }
-        self.try_login(login, false).await
+        for login in logins {
+            match self.try_login(login, false).await {
+                ObservedLogin::Denied => {}
+                ObservedLogin::Unreachable(why) => return ObservedRoot::Unreachable(why),
+                ObservedLogin::Accepted { .. } | ObservedLogin::Differs(_) => {
+                    return ObservedRoot::Works(login.clone());
+                }
+            }
+        }
+        ObservedRoot::Rejected("refused".to_owned())
     }
 
     async fn list_sessions(&mut self, users: &[String]) -> Result<ObservedSessions, Trouble> {
@@ -328,17 +338,17 @@ impl ExecutorWorld for Seen<'_> {
         })
     }
 
-    async fn change_account(&mut self, change: AccountChange<'_>) -> Result<(), Trouble> {
+    async fn change_account(&mut self, change: AccountChange<'_>) -> Result<(), ChangeFailed> {
         assert!(self.is_root_open, "{change:?} without a session of the root");
         if self.is_crashed(&[CrashBefore::Effects]) {
-            return Err(trouble("crashed"));
+            return Err(trouble("crashed").into());
         }
         let number = self.changes;
         self.changes += 1;
         let fault =
             self.faults.effect.filter(|(at, _)| *at == number).map(|(_, happened)| happened);
         if fault == Some(Happened::No) {
-            return Err(trouble("the database failed"));
+            return Err(trouble("the database failed").into());
         }
         let (place, before) = (self.place(), self.before.clone());
         let done = self.world.act(Actor::Operator, |world| {
@@ -360,7 +370,7 @@ impl ExecutorWorld for Seen<'_> {
             Ok::<(), String>(())
         });
         done.map_err(|why| trouble(&why))?;
-        if fault.is_some() { Err(trouble("the database failed afterwards")) } else { Ok(()) }
+        if fault.is_some() { Err(trouble("the database failed afterwards").into()) } else { Ok(()) }
     }
 
     async fn retire_left(&mut self, left: &LeftPlace) -> Result<(), Trouble> {
