@@ -41,6 +41,7 @@
 //! | login to an account that does not exist | error 1045, or a request for `sha256_password`, by its name; a driver that lacks that gives up ([`mysql_login::find_denial`]) |
 
 mod authorities;
+mod dialect;
 mod inspect;
 mod name;
 mod password;
@@ -53,6 +54,7 @@ mod statement;
 
 pub use self::{
     authorities::Authorities,
+    dialect::Flavour,
     inspect::{
         SessionInfo, Sessions, TableState, Verified, VerifyError, denied_logins,
         grants_are_as_issued, is_refused, may_create_users, sessions_of, verify,
@@ -65,7 +67,7 @@ pub use self::{
     },
     rights::{Difference, Rights},
     server::{LoginError, Server, Tls},
-    session::{Flavour, Session, SqlError},
+    session::{Session, SqlError},
 };
 
 use service_kit::credentials::Candidate;

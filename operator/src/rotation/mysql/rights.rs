@@ -6,8 +6,8 @@
 use std::{collections::BTreeSet, fmt};
 
 use super::{
+    dialect::Dialect,
     quote::{identifier, schema_pattern},
-    session::Dialect,
 };
 
 /// Which of the two constant lists an account has on its schema.

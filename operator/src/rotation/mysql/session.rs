@@ -14,7 +14,8 @@ use secrecy::ExposeSecret;
 use service_kit::credentials::Candidate;
 
 use super::{
-    AccountName, Difference,
+    AccountName, Difference, Flavour,
+    dialect::Dialect,
     quote::literal,
     rights::parse_roles,
     server::{LOGIN_DEADLINE, LoginError, Server, Start, connect},
@@ -31,28 +32,6 @@ const OPERATION_DEADLINE: Duration = Duration::from_secs(20);
 /// Seconds after which the server ends a session that says nothing, and gives its lock back. A machine
 /// that loses its power closes no connection, and by default the server would wait for eight hours.
 const IDLE_S: u32 = 60;
-
-/// Whose SQL the server speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// MySQL, 8.0.19 or later.
-    MySql,
-    /// MariaDB, 10.4 or later.
-    MariaDb,
-}
-
-/// What differs from server to server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Dialect {
-    pub(super) flavour: Flavour,
-    /// `lower_case_table_names`: schemas are shown in lower case, however they were written.
-    pub(super) folds_schema_names: bool,
-    /// Under MySQL's `partial_revokes`, `GRANT` reads the name of a schema as it stands.
-    pub(super) partial_revokes: bool,
-    /// MySQL's `mandatory_roles`, as `SHOW GRANTS` writes them: every account has them, and from one that
-    /// was granted them besides they cannot be revoked (error 3628).
-    pub(super) mandatory_roles: BTreeSet<String>,
-}
 
 /// The servers' number for a password that their policy refuses.
 const PASSWORD_REFUSED: u16 = 1819;
