@@ -593,10 +593,23 @@ fn for_migration(
     Some(CredentialSet { generation: for_pods.generation, host, port, database, candidates })
 }
 
-/// The state to go on from: what is stored, or what can be known without it.
+/// The state to go on from: what is stored, or what can be known without it. Generations only grow, so a
+/// state of a lower one than the pods hold is older than they are.
 pub(super) fn initial_state(request: &Request, stored: Option<State>) -> State {
     let published = request.published.as_ref();
-    let mut state = stored.unwrap_or_else(|| restore(published, request.last_generation));
+    let restored = || restore(published, request.last_generation);
+    let mut state = match stored {
+        // An earlier version of the operator, which keeps its state elsewhere, has rotated since.
+        Some(stale) if published.is_some_and(|set| set.generation > stale.generation) => State {
+            root: stale.root,
+            root_place: stale.root_place,
+            left: stale.left,
+            history: stale.history,
+            ..restored()
+        },
+        Some(stored) => stored,
+        None => restored(),
+    };
     // So that an older state of terraform is noticed later.
     if let Some(version) = &request.terraform {
         state.terraform = Some(version.clone());

@@ -112,7 +112,7 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
         Phase::RootVerified => Needs {
             root: rotates,
             sessions: rotates,
-            pods: rotates && change.old.is_some(),
+            pods: rotates && (change.old.is_some() || comes_back(state, change)),
             next: !rotates,
             old: rotates && change.old.is_some(),
         },
@@ -168,6 +168,11 @@ fn ends_account(change: &Change, account: &AccountName) -> bool {
     let has_own = change.old.as_ref().is_some_and(|old| is_ours(account, old));
     leaves_account(change, account)
         || (change.mode != RotationMode::Follow && has_own && !keeps_account(change))
+}
+
+/// Whether the pods return to a server that they have left, where some of them may still be.
+fn comes_back(state: &State, change: &Change) -> bool {
+    state.left.iter().any(|left| left.place.is_on_server_of(&change.place))
 }
 
 /// Whether the spec asks for something else, and the change can still be given up. One that is

@@ -292,7 +292,7 @@ impl State {
 
     /// Puts logins into the pods' file, as a new generation.
     pub(super) fn publish(&mut self, logins: Vec<Candidate>, place: &Place) {
-        self.generation += 1;
+        self.generation = self.generation.saturating_add(1);
         self.published = logins;
         self.place = Some(place.clone());
     }

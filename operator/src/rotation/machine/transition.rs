@@ -9,7 +9,8 @@ use service_kit::credentials::Candidate;
 use super::{
     Cause, Change, Effect, HistoryEntry, LeftPlace, Observation, ObservedLogin, ObservedRoot,
     ObservedSession, ObservedSessions, Obstacle, Outcome, Phase, Place, Plan, PodReport,
-    STALL_AFTER, State, Step, differs_from, ends_account, has_slots, is_ours, leaves_account,
+    STALL_AFTER, State, Step, comes_back, differs_from, ends_account, has_slots, is_ours,
+    leaves_account,
 };
 use crate::rotation::mysql::Slot;
 
@@ -117,7 +118,8 @@ impl Transition<'_> {
             next.effects.push(Effect::EnsureAccount(old.clone()));
         }
         // A pod that lags may hold nothing but what the standby has now.
-        if self.change.old.is_some() && !self.has_every_pod(next) {
+        let comes_back = comes_back(&next.state, self.change);
+        if (self.change.old.is_some() || comes_back) && !self.has_every_pod(next) {
             return;
         }
         let Some(sessions) = &self.seen.sessions else { return };
@@ -132,7 +134,7 @@ impl Transition<'_> {
             }
             _ => self.standby(&next.state, sessions),
         };
-        if self.change.old.as_ref().is_some_and(|old| old.username != username) {
+        if comes_back || self.change.old.as_ref().is_some_and(|old| old.username != username) {
             // After a rotation that was given up or forgotten, logins of this account may be under way.
             let generation = next.state.generation;
             let pods = self.seen.pods.iter().flatten();
