@@ -30,6 +30,8 @@ use crate::cluster::retry::Retry;
 
 /// Time until the next transition is looked for while pods take over a new login.
 const IN_MOTION: Duration = Duration::from_millis(250);
+/// Time until a login that the database did not answer is tried again.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// What a portal's pods should hold now, and how far its rotation is.
 #[derive(Clone, Debug)]
@@ -92,6 +94,8 @@ impl Trouble {
 pub struct DatabaseProblem {
     /// What the network or the server says.
     pub message: String,
+    /// Whether it has been so for some seconds. Until then it may be a connection that was lost.
+    pub is_confirmed: bool,
 }
 
 impl Credentials {
@@ -107,6 +111,9 @@ impl Credentials {
     pub fn next_pass(&self, poll_interval: Duration, plan: &Plan, now: Timestamp) -> Duration {
         if self.state.change.is_some() {
             return IN_MOTION;
+        }
+        if self.database.is_some() {
+            return poll_interval.min(UNANSWERED);
         }
         let PlannedRotations { by_interval, requested } = self.planned(plan);
         // A request in the past that is not met yet waits for something else than time.

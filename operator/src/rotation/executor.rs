@@ -552,15 +552,16 @@ impl<'a, W: World> Execution<'a, W> {
             });
             return Err(RotationError::Trouble(trouble));
         };
-        let database = last_try
-            .unreachable
-            .filter(|(since, _)| now.duration_since(*since) >= UNREACHABLE_AFTER);
+        let database = last_try.unreachable.map(|(since, message)| DatabaseProblem {
+            message,
+            is_confirmed: now.duration_since(since) >= UNREACHABLE_AFTER,
+        });
         Ok(Credentials {
             for_migration: for_migration(request, &state, &for_pods),
             for_pods,
             mode: request.plan.mode,
             trouble,
-            database: database.map(|(_, message)| DatabaseProblem { message }),
+            database,
             is_privileged: last_try.is_privileged,
             state,
         })

@@ -31,6 +31,7 @@ pub(super) fn ready(
         }
         ResolvedDatabase::Mysql(_) => {
             let problem = credentials.and_then(|credentials| credentials.database.as_ref());
+            let problem = problem.filter(|problem| problem.is_confirmed);
             if let Some(problem) = problem {
                 return judgement(false, Reason::DatabaseUnreachable, problem.message.clone());
             }

@@ -196,7 +196,8 @@ fn a_problem_of_a_rotation_stalls_a_portal_only_where_it_keeps_pods_from_serving
 fn a_database_that_is_away_stalls_nothing_as_it_heals_by_itself() {
     let mut world = mysql(Some(&serving()));
     let message = "the database db.example:3306 does not answer".to_owned();
-    world.credentials.as_mut().expect("set").database = Some(DatabaseProblem { message });
+    world.credentials.as_mut().expect("set").database =
+        Some(DatabaseProblem { message, is_confirmed: true });
     world.apply();
     expect(&world, "InProgress", false, "away");
     assert_eq!(world.condition("DatabaseReady"), ("False", "DatabaseUnreachable", Some(1)));
