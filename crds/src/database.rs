@@ -90,9 +90,10 @@ pub struct MysqlDatabase {
     /// that take turns, every 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// What happens to the accounts that the operator made when the portal is deleted. Retain: they
-    /// stay on the server. DropAccounts: they are dropped, and the portal's deletion waits for that
-    /// for a few minutes. Schema and data stay in both cases. Default: Retain.
+    /// What happens to the accounts that the operator made, when the portal is deleted and on a server
+    /// that it leaves. Retain: they stay on the server, locked, so that nobody can log in as them.
+    /// DropAccounts: they are dropped, and the portal's deletion waits for that, at most three minutes.
+    /// Schema and data stay in both cases. Default: Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -373,7 +374,8 @@ pub struct Rotation {
     #[serde(default = "Rotation::default_interval")]
     #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,6}[smh])+$"))]
     pub interval: String,
-    /// How often the source is looked at, as a time such as 30s, 5m or 1h. Default: 60s.
+    /// How often the source is read and the pods' login is tried, as a time such as 30s, 5m or 1h. A
+    /// login of the source that the server refused is not repeated earlier. Default: 60s.
     #[serde(default = "Rotation::default_poll_interval")]
     #[schemars(length(max = 20), regex(pattern = r"^([0-9]{1,6}[smh])+$"))]
     pub poll_interval: String,

@@ -53,7 +53,7 @@ pub const DATABASE_HOST_LABEL: &str = "gill-hicks.dev/database-host";
 /// Annotation that lets a portal leave the data of its embedded database behind; value `"true"`.
 pub const ABANDON_EMBEDDED_DATA_ANNOTATION: &str = "gill-hicks.dev/abandon-embedded-data";
 
-/// Annotation that asks for a new credential now: whenever its value, usually the time, changes.
+/// Annotation that asks for a new credential once, at or after the time that is its value.
 pub const ROTATE_AT_ANNOTATION: &str = "gill-hicks.dev/rotate-at";
 
 /// Annotation that lets a Terraform state of another lineage take the place of the one that was read
