@@ -30,8 +30,13 @@ use crate::cluster::retry::Retry;
 
 /// Time until the next transition is looked for while pods take over a new login.
 const IN_MOTION: Duration = Duration::from_millis(250);
-/// Time until a login that the database did not answer is tried again.
-const UNANSWERED: Duration = Duration::from_secs(5);
+/// The same while it waits for a migration.
+const WAITING: Duration = Duration::from_secs(5);
+
+/// Time until a login that the database did not answer is tried again. It is short until that is confirmed.
+fn unanswered_retry(is_confirmed: bool) -> Duration {
+    Duration::from_secs(if is_confirmed { 30 } else { 5 })
+}
 
 /// What a portal's pods should hold now, and how far its rotation is.
 #[derive(Clone, Debug)]
@@ -109,11 +114,15 @@ impl Credentials {
     /// is to be read, and not later than the next rotation is due.
     #[must_use]
     pub fn next_pass(&self, poll_interval: Duration, plan: &Plan, now: Timestamp) -> Duration {
+        if let Some(problem) = &self.database {
+            return unanswered_retry(problem.is_confirmed).min(poll_interval);
+        }
+        if self.state.change.as_ref().is_some_and(|change| change.phase == Phase::Verified) {
+            // A move that waits for its migration, whose end makes a pass of its own.
+            return WAITING.min(poll_interval);
+        }
         if self.state.change.is_some() {
             return IN_MOTION;
-        }
-        if self.database.is_some() {
-            return poll_interval.min(UNANSWERED);
         }
         let PlannedRotations { by_interval, requested } = self.planned(plan);
         // A request in the past that is not met yet waits for something else than time.

@@ -235,6 +235,19 @@ impl Cache {
         filled.wait_for(is_complete).await.expect("the cache itself holds the sender");
     }
 
+    /// Whether a kind has been listed.
+    #[must_use]
+    pub fn is_listed(&self, kind: &str) -> bool {
+        self.filled.borrow().contains(kind)
+    }
+
+    /// Whether a list fails, and is not merely late.
+    #[must_use]
+    pub fn has_failed_lists(&self) -> bool {
+        let failures = self.failures.read().unwrap_or_else(PoisonError::into_inner);
+        !failures.is_empty()
+    }
+
     /// Which kinds have not been listed, and why, for a person.
     #[must_use]
     pub fn describe_unlisted(&self) -> String {

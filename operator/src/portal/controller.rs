@@ -192,10 +192,9 @@ async fn move_earlier_state(
     };
     let moved = store::move_earlier(context.executor.store(), own, key).await;
     if let Some(refused) = moved.map_err(ReconcileError::MoveState)? {
-        warn!(namespace = own.namespace, name = own.portal, %refused, "refused a state");
-        let note = format!("{refused}; the Secret is deleted");
+        warn!(namespace = own.namespace, name = own.portal, refused, "refused a state");
         let reason = Reason::StateRefused.as_str();
-        context.events.publish(portal.object_ref(&()), false, reason, note).await;
+        context.events.publish(portal.object_ref(&()), false, reason, refused).await;
     }
     Ok(())
 }
@@ -206,7 +205,9 @@ async fn publish_unlisted(
     namespace: &str,
     context: &Context,
 ) -> ReconcileError {
-    let error = ReconcileError::Unlisted(context.cache.describe_unlisted());
+    let message = context.cache.describe_unlisted();
+    let is_refused = context.cache.has_failed_lists();
+    let error = ReconcileError::Unlisted { message, is_refused };
     let portal = &context.publisher.up_to_date(portal);
     let failure = error.failure();
     let outcome = ReconcileOutcome::Failed(&failure);

@@ -18,8 +18,13 @@ pub enum ReconcileError {
     #[error(transparent)]
     MoveState(StoreError),
     /// The children cannot be listed, so that nothing is known of what exists.
-    #[error("{0}")]
-    Unlisted(String),
+    #[error("{message}")]
+    Unlisted {
+        /// Which kinds, and why.
+        message: String,
+        /// Whether the API server refuses a list, and is not merely slow.
+        is_refused: bool,
+    },
     /// The spec contradicts itself, the source or the administrator.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -44,7 +49,7 @@ impl ReconcileError {
         match self {
             Self::Gather(_) => "gather",
             Self::MoveState(_) => "move_state",
-            Self::Unlisted(_) => "list",
+            Self::Unlisted { .. } => "list",
             Self::Resolve(_) => "resolve",
             Self::Rotate(_) => "rotate",
             Self::Apply(_) => "apply",
@@ -62,7 +67,7 @@ impl ReconcileError {
             Self::Gather(GatherError::Api { source, .. }) => Retry::of_api(source),
             Self::Gather(GatherError::Store(error)) | Self::MoveState(error) => error.retry(),
             // What is missing is not watched: it is polled.
-            Self::Gather(_) | Self::Unlisted(_) => Retry::Poll,
+            Self::Gather(_) | Self::Unlisted { .. } => Retry::Poll,
             Self::Apply(error) => Retry::of_api(&error.source),
             Self::Finalizer(error) | Self::Status(error) => Retry::of_api(error),
         }
@@ -104,7 +109,10 @@ impl ReconcileError {
                 }
             },
             Self::MoveState(error) => (ConditionType::CredentialsReady, error.reason()),
-            Self::Unlisted(_) => (ConditionType::Progressing, Reason::ListForbidden),
+            Self::Unlisted { is_refused: true, .. } => {
+                (ConditionType::Progressing, Reason::ListForbidden)
+            }
+            Self::Unlisted { .. } => (ConditionType::Progressing, Reason::ApiError),
             Self::Rotate(error) => (ConditionType::CredentialsReady, error.reason()),
             Self::Apply(error) if Retry::of_api(&error.source) == Retry::Poll => {
                 (ConditionType::Progressing, Reason::Refused)

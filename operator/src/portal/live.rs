@@ -20,6 +20,8 @@ pub struct Live {
     /// Phase of the embedded database's volume claim, such as Pending, Bound or Lost; none if there is
     /// no such claim.
     pub claim: Option<String>,
+    /// Whether the Deployments could not be listed, so that none of them is known.
+    pub is_unlisted: bool,
     /// The migration Jobs by name.
     pub jobs: BTreeMap<String, Migration>,
 }
@@ -37,6 +39,7 @@ impl Live {
         let children = cache.of_portal(namespace, portal);
         let jobs = children.iter().filter(|child| child.kind == "Job");
         Self {
+            is_unlisted: !cache.is_listed("Deployment"),
             hardware: deployment(names::hardware(portal)),
             portal: deployment(names::portal(portal)),
             claim: claim.map(|claim| claim_phase(&claim.read())),

@@ -11,7 +11,7 @@ use crds::HardwarePortal;
 use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     cluster::scope::Scope,
@@ -92,9 +92,24 @@ pub async fn retire_orphans(
             if failures.get(&uid).is_some_and(|failed| now < failed.next) {
                 continue;
             }
-            let Err(why) = retire(&record, &client, &executor, &settings).await else {
-                failures.remove(&uid);
-                continue;
+            let why = match retire(&record, &client, &executor, &settings).await {
+                Retired::Done => {
+                    failures.remove(&uid);
+                    continue;
+                }
+                Retired::Exists => {
+                    // It is asked for again when this process starts anew, or the portal is watched.
+                    let next = now + LONGEST_RETRY;
+                    failures.insert(uid, Failed { since: now, next, delay: LONGEST_RETRY });
+                    continue;
+                }
+                Retired::Unknown(why) => {
+                    debug!(uid, why, "whether a portal exists is not known");
+                    let next = now + FIRST_RETRY;
+                    failures.insert(uid, Failed { since: now, next, delay: FIRST_RETRY });
+                    continue;
+                }
+                Retired::Failed(why) => why,
             };
             let failed =
                 failures.entry(uid).or_insert(Failed { since: now, next: now, delay: FIRST_RETRY });
@@ -113,22 +128,40 @@ pub async fn retire_orphans(
     }
 }
 
-/// A portal may exist in a namespace that the operator no longer watches, so the API server is asked first.
+/// What came of the accounts of a portal that none of the watches shows.
+enum Retired {
+    /// They are locked or dropped.
+    Done,
+    /// The portal exists, in a namespace that is not watched, or it is new.
+    Exists,
+    /// The API server does not say whether it exists.
+    Unknown(String),
+    /// The database server is in the way.
+    Failed(String),
+}
+
 async fn retire(
     record: &Record,
     client: &Client,
     executor: &Executor,
     settings: &Settings,
-) -> Result<(), String> {
+) -> Retired {
     let PortalKey { namespace, name, uid } = &record.portal;
     let portals: Api<HardwarePortal> = Api::namespaced(client.clone(), namespace);
     let found: Option<PartialObjectMeta<HardwarePortal>> =
-        portals.get_metadata_opt(name).await.map_err(|error| error.to_string())?;
+        match portals.get_metadata_opt(name).await {
+            Ok(found) => found,
+            Err(error) => return Retired::Unknown(error.to_string()),
+        };
     if found.is_some_and(|found| found.uid().as_deref() == Some(uid)) {
-        return Err("the portal exists in a namespace that is not watched".to_owned());
+        return Retired::Exists;
     }
-    let retired = executor.retire_stored(record, &settings.rds_authorities).await;
-    retired.map_err(|trouble| trouble.message)?;
-    info!(namespace, name, policy = ?record.deletion_policy, "the accounts of a deleted portal are retired");
-    Ok(())
+    match executor.retire_stored(record, &settings.rds_authorities).await {
+        Ok(()) => {
+            let policy = record.deletion_policy;
+            info!(namespace, name, ?policy, "the accounts of a deleted portal are retired");
+            Retired::Done
+        }
+        Err(trouble) => Retired::Failed(trouble.message),
+    }
 }

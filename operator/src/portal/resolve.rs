@@ -457,7 +457,11 @@ fn decide_place(mysql: &MysqlDatabase, read: &GatheredMysql) -> Result<Place, Re
             Ok(Place { host, port, database })
         }
         Err(error) => {
-            let known = read.state.as_ref().and_then(|state| state.place.clone());
+            // A move that is under way goes on.
+            let known = read.state.as_ref().and_then(|state| {
+                let change = state.change.as_ref().map(|change| &change.place);
+                change.or(state.place.as_ref()).cloned()
+            });
             known.ok_or_else(|| ResolveError::NoSource {
                 reason: error.reason(),
                 message: error.to_string(),

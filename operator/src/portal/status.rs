@@ -135,6 +135,7 @@ fn after_writes(live: &Live, portal: &str, applied: &Applied) -> Live {
         |name: &str| applied.get("Deployment", name).as_ref().and_then(LiveDeployment::read);
     let claim = applied.get("PersistentVolumeClaim", &names::data_claim(portal));
     Live {
+        is_unlisted: live.is_unlisted,
         hardware: deployment(&names::hardware(portal)).or_else(|| live.hardware.clone()),
         portal: deployment(&names::portal(portal)).or_else(|| live.portal.clone()),
         claim: claim.as_ref().map(claim_phase).or_else(|| live.claim.clone()),
@@ -311,11 +312,19 @@ fn last_known(portal: &HardwarePortal, live: &Live, pod_problems: &PodProblems) 
         }
     };
     let (hardware, page) = (live.hardware.as_ref(), live.portal.as_ref());
+    let [of_hardware, of_page] = if live.is_unlisted {
+        [known(ConditionType::HardwareAvailable), known(ConditionType::PortalAvailable)]
+    } else {
+        [
+            availability(Component::Hardware, &names::hardware(&name), hardware, pod_problems),
+            availability(Component::Portal, &names::portal(&name), page, pod_problems),
+        ]
+    };
     let judgements = [
         known(ConditionType::DatabaseReady),
         known(ConditionType::CredentialsReady),
-        availability(Component::Hardware, &names::hardware(&name), hardware, pod_problems),
-        availability(Component::Portal, &names::portal(&name), page, pod_problems),
+        of_hardware,
+        of_page,
         known(ConditionType::AutoscalingActive),
     ];
     judgements.into_iter().map(|one| one.of_last_generation(portal)).collect()

@@ -30,7 +30,8 @@ use super::{
     Credentials, DatabaseProblem, Trouble,
     login_gate::LoginGate,
     machine::{
-        self, Effect, ObservedLogin, Obstacle, Outcome, Phase, Place, PodReport, State, Step,
+        self, Effect, Observation, ObservedLogin, ObservedRoot, Obstacle, Outcome, Phase, Place,
+        PodReport, State, Step,
     },
     mysql::{AccountName, Slot, SqlError},
     pod_reports::PodReports,
@@ -42,8 +43,13 @@ use crate::cluster::{client::Fence, retry::Retry};
 
 /// Steps of one pass. A rotation has nine, and may observe twice in the same phase.
 const MOST_STEPS: usize = 24;
+/// Staged passwords that a server's policy may refuse in one pass.
+const MOST_DISCARDS: usize = 3;
 /// A database that does not answer is reported once it has not answered for this long.
 const UNREACHABLE_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+/// The outcome, in the metric, of a rotation that was given up before the pods got anything of it.
+const ABANDONED: &str = "Abandoned";
 
 /// Why the pods have no credential yet. Once they have one, whatever fails is a [`Trouble`] beside it.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +110,10 @@ impl Executor {
     #[must_use]
     pub fn new(client: Client, pod_reports: PodReports, store: Store, fence: Fence) -> Self {
         // From 0 on: a counter that begins with 1 has not increased, and no alert would notice.
-        for outcome in [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack] {
-            counter!("rotations_total", "outcome" => format!("{outcome:?}")).increment(0);
+        let outcomes = [Outcome::Revoked, Outcome::Adopted, Outcome::RolledBack];
+        let outcomes = outcomes.map(|outcome| format!("{outcome:?}"));
+        for outcome in outcomes.into_iter().chain([ABANDONED.to_owned()]) {
+            counter!("rotations_total", "outcome" => outcome).increment(0);
         }
         Self {
             client,
@@ -123,7 +131,8 @@ impl Executor {
         record: &Record,
         shipped_authorities: &[u8],
     ) -> Result<(), Trouble> {
-        retirement::retire_stored(record, shipped_authorities, &[], &self.fence).await?;
+        let Self { fence, gate, .. } = self;
+        retirement::retire_stored(record, shipped_authorities, &[], fence, gate).await?;
         let deleted = self.store.delete(&record.portal.uid).await;
         deleted.map_err(|error| Trouble::new(error.reason(), error.to_string()))
     }
@@ -160,7 +169,9 @@ impl Executor {
         let concluded = execution.conclude();
         self.note(request, last_try);
         outcome?;
-        concluded
+        let credentials = concluded?;
+        self.store.keep_request(request).await?;
+        Ok(credentials)
     }
 
     /// Drops every account of a portal that is being deleted, and what is stored of it. The source's logins
@@ -180,24 +191,25 @@ impl Executor {
         let request = request.filter(is_for_place);
         let of_source = request.iter().flat_map(|it| &it.source).flat_map(|it| &it.candidates);
         let of_source: Vec<Candidate> = of_source.cloned().collect();
+        let Self { fence, gate, .. } = self;
         match (&record, request) {
             (Some(record), _) => {
-                let mut record = record.clone();
+                let mut record = match request {
+                    // Its encryption is that of today.
+                    Some(request) => Record::new(request, record.state.clone()),
+                    None => record.clone(),
+                };
                 record.deletion_policy = crds::DeletionPolicy::DropAccounts;
-                let fence = &self.fence;
-                retirement::retire_stored(&record, shipped_authorities, &of_source, fence).await?;
+                retirement::retire_stored(&record, shipped_authorities, &of_source, fence, gate)
+                    .await?;
             }
             (None, Some(request)) => {
                 let account = &request.plan.account;
                 let server = &request.server;
-                retirement::retire_accounts(server, account, &of_source, true, &self.fence).await?;
+                retirement::retire_accounts(server, account, &of_source, true, fence, gate).await?;
             }
-            (None, None) => {
-                return Err(Trouble::new(
-                    Reason::AccountsFailed,
-                    "neither a source nor a stored state says where its accounts are",
-                ));
-            }
+            // A state is stored before any account is made.
+            (None, None) => {}
         }
         self.store.delete(uid).await.map_err(failed_to_read)
     }
@@ -224,6 +236,8 @@ struct Execution<'a, W> {
     trouble: Option<Trouble>,
     /// What the last list of pods showed.
     pods: Option<Vec<PodReport>>,
+    /// Staged passwords that the server's policy refused.
+    discards: usize,
 }
 
 /// What one step came to.
@@ -248,6 +262,7 @@ impl<'a, W: World> Execution<'a, W> {
             last_try,
             trouble: request.source.as_ref().err().cloned(),
             pods: None,
+            discards: 0,
         }
     }
 
@@ -287,8 +302,8 @@ impl<'a, W: World> Execution<'a, W> {
         }
         if tries_active {
             self.last_try.at = Some(now);
-            self.note_reachability(observation.active.as_ref(), now);
         }
+        self.note_reachability(&observation, now);
         let logins = [&observation.next, &observation.active].into_iter().flatten();
         for login in logins {
             if let ObservedLogin::Accepted { is_privileged } = login {
@@ -305,29 +320,49 @@ impl<'a, W: World> Execution<'a, W> {
 
     /// A login that somebody else changed is noticed only by trying it.
     fn is_try_due(&self, now: Timestamp) -> bool {
-        let interval = if self.last_try.unreachable.is_some() {
-            self.request.poll_interval.min(UNREACHABLE_AFTER.unsigned_abs())
-        } else {
-            self.request.poll_interval
+        let poll_interval = self.request.poll_interval;
+        let interval = match &self.last_try.unreachable {
+            Some((since, _)) => {
+                super::unanswered_retry(now.duration_since(*since) >= UNREACHABLE_AFTER)
+                    .min(poll_interval)
+            }
+            None => poll_interval,
         };
         self.last_try.at.is_none_or(|last| now.duration_since(last).unsigned_abs() >= interval)
     }
 
-    fn note_reachability(&mut self, active: Option<&ObservedLogin>, now: Timestamp) {
-        self.last_try.unreachable = match active {
-            Some(ObservedLogin::Unreachable(why)) => {
-                let since = self.last_try.unreachable.as_ref().map_or(now, |(since, _)| *since);
-                Some((since, why.clone()))
-            }
-            _ => None,
+    /// Any answer of the server, also a refusal, shows that it is there.
+    fn note_reachability(&mut self, observation: &Observation, now: Timestamp) {
+        let of_login = |login: &ObservedLogin| match login {
+            ObservedLogin::Unreachable(why) => Err(why.clone()),
+            _ => Ok(()),
         };
+        let of_root = observation.root.as_ref().map(|root| match root {
+            ObservedRoot::Unreachable(why) => Err(why.clone()),
+            ObservedRoot::Works(_) | ObservedRoot::Rejected(_) => Ok(()),
+        });
+        let logins = [&observation.active, &observation.next, &observation.old];
+        let mut answers: Vec<Result<(), String>> = of_root.into_iter().collect();
+        answers.extend(logins.into_iter().flatten().map(of_login));
+        // The rotation's own server is another one while the pods are to move.
+        if answers.is_empty()
+            || !self.state.is_at(machine::place_of_pass(&self.state, &self.request.plan))
+        {
+            return;
+        }
+        let unreachable = answers.into_iter().collect::<Result<Vec<()>, String>>().err();
+        self.last_try.unreachable = unreachable.map(|why| {
+            let since = self.last_try.unreachable.as_ref().map_or(now, |(since, _)| *since);
+            (since, why)
+        });
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<Stepped, RotationError> {
         let Step { state, effects, obstacle } = step;
         for effect in &effects {
             if let Err(failed) = self.act(effect).await {
-                let goes_on = failed.is_password_refused && self.discard_staged_password().await?;
+                let is_refused = failed.is_password_refused && self.discards < MOST_DISCARDS;
+                let goes_on = is_refused && self.discard_staged_password().await?;
                 if goes_on {
                     return Ok(Stepped { effects, obstacle: None, goes_on });
                 }
@@ -363,6 +398,7 @@ impl<'a, W: World> Execution<'a, W> {
         }
         change.phase = Phase::RootVerified;
         change.next.clear();
+        self.discards += 1;
         self.world.store(&self.state).await?;
         Ok(true)
     }
@@ -373,8 +409,9 @@ impl<'a, W: World> Execution<'a, W> {
         if let Some(change) = &state.change {
             info!(namespace, name, generation, phase = ?change.phase, "rotating the credential");
         } else if before.is_some() {
-            let outcome = state.history.first().map(|entry| format!("{:?}", entry.outcome));
-            let outcome = outcome.unwrap_or_else(|| "Abandoned".to_owned());
+            let ended = state.history.first().filter(|_| state.history != self.state.history);
+            let outcome = ended.map(|entry| format!("{:?}", entry.outcome));
+            let outcome = outcome.unwrap_or_else(|| ABANDONED.to_owned());
             info!(namespace, name, generation, outcome, "the rotation has ended");
             counter!("rotations_total", "outcome" => outcome).increment(1);
         }
@@ -500,7 +537,7 @@ impl<'a, W: World> Execution<'a, W> {
                 continue;
             }
             let Place { host, port, .. } = &left.place;
-            match self.world.retire_left(&left).await {
+            match self.world.retire_left(&left, self.state.published.first()).await {
                 Ok(()) => info!(host, port, "the accounts on the server that was left are retired"),
                 Err(trouble) if now < left.give_up_at => {
                     let message = format!(
@@ -586,7 +623,12 @@ fn for_migration(
     }
     let candidates = if request.plan.mode == RotationMode::Follow {
         let change = state.change.as_ref().filter(|change| !change.next.is_empty());
-        change.map_or_else(|| state.published.clone(), |change| change.next.clone())
+        match change {
+            Some(change) => change.next.clone(),
+            // Logins are for their own server.
+            None if state.is_at(request.place()) => state.published.clone(),
+            None => return None,
+        }
     } else {
         vec![state.owner.clone()?]
     };
@@ -594,20 +636,32 @@ fn for_migration(
     Some(CredentialSet { generation: for_pods.generation, host, port, database, candidates })
 }
 
+/// Whether a generation is one that another operator may have reached meanwhile. Whoever may write Secrets
+/// in the portal's namespace can write any number.
+fn is_newer(published: u64, stored: u64) -> bool {
+    published > stored && published - stored <= 1_000_000
+}
+
 /// The state to go on from: what is stored, or what can be known without it. Generations only grow, so a
 /// state of a lower one than the pods hold is older than they are.
 pub(super) fn initial_state(request: &Request, stored: Option<State>) -> State {
     let published = request.published.as_ref();
-    let restored = || restore(published, request.last_generation);
+    let restored = || restore(published, &request.plan.account, request.last_generation);
     let mut state = match stored {
         // An earlier version of the operator, which keeps its state elsewhere, has rotated since.
-        Some(stale) if published.is_some_and(|set| set.generation > stale.generation) => State {
-            root: stale.root,
-            root_place: stale.root_place,
-            left: stale.left,
-            history: stale.history,
-            ..restored()
-        },
+        Some(stale) if published.is_some_and(|set| is_newer(set.generation, stale.generation)) => {
+            State {
+                root: stale.root,
+                root_place: stale.root_place,
+                left: stale.left,
+                source_version: stale.source_version,
+                requested: stale.requested,
+                last_rotation: stale.last_rotation,
+                terraform: stale.terraform,
+                history: stale.history,
+                ..restored()
+            }
+        }
         Some(stored) => stored,
         None => restored(),
     };
@@ -618,20 +672,31 @@ pub(super) fn initial_state(request: &Request, stored: Option<State>) -> State {
     state
 }
 
-/// What can be known without a stored state: what the pods hold.
-pub(super) fn restore(published: Option<&CredentialSet>, last_generation: u64) -> State {
+/// What can be known without a stored state: what the pods hold. In a namespace that was restored that may
+/// be accounts of another portal, which are none of this one's to use or to change.
+pub(super) fn restore(
+    published: Option<&CredentialSet>,
+    own: &AccountName,
+    last_generation: u64,
+) -> State {
     let Some(set) = published else {
         return State { generation: last_generation, ..State::default() };
     };
+    let is_usable = |login: &&Candidate| {
+        AccountName::parse(&login.username).is_err() || own.is_of_same_portal(&login.username)
+    };
+    let usable: Vec<Candidate> = set.candidates.iter().filter(is_usable).cloned().collect();
     State {
         generation: set.generation.max(last_generation),
-        published: set.candidates.clone(),
-        place: Some(Place {
+        place: (!usable.is_empty()).then(|| Place {
             host: set.host.clone(),
             port: set.port,
             database: set.database.clone(),
         }),
-        migration_account_may_exist: true,
+        migration_account_may_exist: usable
+            .iter()
+            .any(|login| own.is_of_same_portal(&login.username)),
+        published: usable,
         ..State::default()
     }
 }

@@ -32,6 +32,9 @@ pub use super::place::Place;
 /// Waiting for longer than this is a stall, which is reported. It revokes nothing.
 pub(super) const STALL_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
+/// Time after which the accounts of a server that cannot be reached any more are given up.
+pub(super) const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
 /// What the spec asks for.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -210,13 +213,32 @@ pub fn step(
     let mut next = Step { state: state.clone(), effects: Vec::new(), obstacle: None };
     match &state.change {
         None => begin(&mut next, plan, seen, now),
-        Some(change) if is_overtaken(state, change, plan) => next.state.change = None,
+        Some(change) if is_overtaken(state, change, plan) => {
+            leave_abandoned(&mut next.state, change, plan, now);
+            next.state.change = None;
+        }
         Some(change) => {
             let turn = Transition { plan, seen, now, change };
             turn.take(&mut next, password);
         }
     }
     next
+}
+
+/// A change that is given up may have made an account on a server that the pods do not go to.
+fn leave_abandoned(state: &mut State, change: &Change, plan: &Plan, now: Timestamp) {
+    let is_used = state.is_on_server_of(&change.place) || change.place.is_on_server_of(&plan.place);
+    let Some(root) = state.root_at(&change.place).cloned() else { return };
+    if is_used || change.mode == RotationMode::Follow || change.phase < Phase::Staged {
+        return;
+    }
+    state.left.retain(|left| !left.place.is_on_server_of(&change.place));
+    state.left.push(LeftPlace {
+        place: change.place.clone(),
+        root: Some(root),
+        until_generation: state.generation,
+        give_up_at: now.checked_add(GIVE_UP_AFTER).unwrap_or(now),
+    });
 }
 
 /// Starts a rotation if there is a cause.

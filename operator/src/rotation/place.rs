@@ -17,6 +17,7 @@ impl Place {
     /// Whether both are on one server. Accounts belong to a server, their rights to a schema.
     #[must_use]
     pub fn is_on_server_of(&self, other: &Self) -> bool {
-        self.host == other.host && self.port == other.port
+        let host = |place: &Self| place.host.trim_end_matches('.').to_ascii_lowercase();
+        host(self) == host(other) && self.port == other.port
     }
 }

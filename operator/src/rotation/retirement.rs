@@ -1,15 +1,22 @@
 //! The end of a portal's accounts: they are locked, or dropped, when the portal is deleted or has left
 //! their server.
 
+use std::time::Duration;
+
 use crds::{DeletionPolicy, Reason};
 use service_kit::credentials::Candidate;
 
 use super::{
     Trouble,
+    login_gate::LoginGate,
     mysql::{self, AccountName, LoginError, Server, Slot},
+    place::Place,
     store::Record,
 };
-use crate::cluster::client::Fence;
+use crate::cluster::{client::Fence, retry::Retry};
+
+/// Time after which a login of the root that was refused is repeated.
+const REPEAT_AFTER: Duration = Duration::from_mins(1);
 
 /// Locks or drops every account of a portal on one server, logged in as the first of `roots` that is
 /// accepted. The account of a migration is dropped in any case.
@@ -19,12 +26,18 @@ pub async fn retire_accounts(
     roots: &[Candidate],
     is_dropped: bool,
     fence: &Fence,
+    gate: &LoginGate,
 ) -> Result<(), Trouble> {
     let mut denied = false;
     for root in roots {
+        if gate.refusal(server, root, REPEAT_AFTER).is_some() {
+            denied = true;
+            continue;
+        }
         let mut session = match mysql::login_as_root(server, root, fence).await {
             Ok(session) => session,
-            Err(LoginError::Denied { .. } | LoginError::Restricted { .. }) => {
+            Err(error @ (LoginError::Denied { .. } | LoginError::Restricted { .. })) => {
+                gate.note_refused(server, root, error.advice());
                 denied = true;
                 continue;
             }
@@ -39,7 +52,8 @@ pub async fn retire_accounts(
     } else {
         "no login of the database's root is known"
     };
-    Err(Trouble::new(Reason::RootRejected, message))
+    let retry = Retry::After(REPEAT_AFTER);
+    Err(Trouble { retry, ..Trouble::new(Reason::RootRejected, message) })
 }
 
 async fn retire_as(
@@ -65,28 +79,45 @@ pub async fn retire_stored(
     shipped_authorities: &[u8],
     further_roots: &[Candidate],
     fence: &Fence,
+    gate: &LoginGate,
 ) -> Result<(), Trouble> {
-    let Some(place) = record.state.place.as_ref() else { return Ok(()) };
+    let state = &record.state;
     let account = AccountName::for_portal(&record.portal.uid, Slot::A)
         .map_err(|error| Trouble::new(Reason::AccountsFailed, error.to_string()))?;
     let is_dropped = record.deletion_policy == DeletionPolicy::DropAccounts;
-    // In the middle of a move the latest root is of the next server.
-    let known = record.state.root_at(place).or(record.state.former_root.as_ref());
-    let roots: Vec<Candidate> = known.into_iter().chain(further_roots).cloned().collect();
-    if roots.is_empty() && record.state.left.is_empty() && !record.state.publishes_own(&account) {
-        // Mode Follow from the beginning: no account was ever made.
-        return Ok(());
+    // Where its accounts may be, with the logins of the root that are for that server.
+    let mut places: Vec<(&Place, Vec<Candidate>)> = Vec::new();
+    if let Some(place) = &state.place {
+        // In the middle of a move the latest root is of the next server.
+        let known = state.root_at(place).or(state.former_root.as_ref());
+        let roots: Vec<Candidate> = known.into_iter().chain(further_roots).cloned().collect();
+        if !roots.is_empty() || state.publishes_own(&account) {
+            places.push((place, roots));
+        }
     }
-    let server = |place| {
-        record
-            .server(place, shipped_authorities)
-            .map_err(|error| Trouble::new(Reason::AccountsFailed, error.to_string()))
-    };
-    for left in &record.state.left {
-        let roots: Vec<Candidate> = left.root.iter().cloned().collect();
-        retire_accounts(&server(&left.place)?, &account, &roots, is_dropped, fence).await?;
+    let change = state.change.as_ref().map(|change| &change.place);
+    for place in change.into_iter().chain(&state.root_place) {
+        let is_known = places.iter().any(|(known, _)| known.is_on_server_of(place));
+        if let (false, Some(root)) = (is_known, state.root_at(place)) {
+            places.push((place, vec![root.clone()]));
+        }
     }
-    retire_accounts(&server(place)?, &account, &roots, is_dropped, fence).await
+    places.extend(state.left.iter().map(|left| (&left.place, left.root.iter().cloned().collect())));
+    // One server that is gone keeps no account on another one usable.
+    let mut first_trouble = None;
+    for (place, roots) in places {
+        let server = record.server(place, shipped_authorities);
+        let server =
+            server.map_err(|error| Trouble::new(Reason::AccountsFailed, error.to_string()));
+        let retired = match server {
+            Ok(server) => retire_accounts(&server, &account, &roots, is_dropped, fence, gate).await,
+            Err(trouble) => Err(trouble),
+        };
+        if let Err(trouble) = retired {
+            first_trouble.get_or_insert(trouble);
+        }
+    }
+    first_trouble.map_or(Ok(()), Err)
 }
 
 /// The accounts that a portal may have.

@@ -129,6 +129,9 @@ impl Record {
     /// the next state.
     #[must_use]
     pub fn moved(portal: PortalKey, state: State) -> Self {
+        // Earlier versions stored none of these, so that they can only be forged.
+        let state =
+            State { left: Vec::new(), former_root: None, root_place: state.place.clone(), ..state };
         let deletion_policy = DeletionPolicy::default();
         Self { portal, deletion_policy, encryption: Encryption::Shipped, state }
     }
@@ -231,6 +234,20 @@ impl Store {
         }
     }
 
+    /// Keeps what the spec says of a portal's deletion and encryption, where that changed without a rotation.
+    pub async fn keep_request(&self, request: &Request) -> Result<(), StoreError> {
+        let uid = &request.portal.uid;
+        let Some(known) = self.with(|known| known.get(uid).map(|known| known.record.clone()))
+        else {
+            return Ok(());
+        };
+        let current = Record::new(request, known.state.clone());
+        let is_same = current.deletion_policy == known.deletion_policy
+            && current.encryption == known.encryption
+            && current.portal == known.portal;
+        if is_same { Ok(()) } else { self.write(current).await }
+    }
+
     /// Removes a record, if it is there.
     pub async fn delete(&self, uid: &str) -> Result<(), StoreError> {
         let name = name_of(uid);
@@ -255,7 +272,10 @@ impl Store {
             return Err(StoreError::Foreign { secret: name.to_owned(), account });
         }
         let known = Known { resource_version, record: record.clone() };
-        self.with(|all| all.insert(record.portal.uid.clone(), known));
+        // What was written meanwhile is newer than a list.
+        self.with(|all| {
+            all.entry(record.portal.uid.clone()).or_insert(known);
+        });
         Ok(record)
     }
 
@@ -271,12 +291,12 @@ impl Store {
 /// Moves the state that an earlier version kept in the Secret `NAME-rotation` of the portal's namespace,
 /// and deletes that Secret, which holds the root credential, whatever becomes of the state. Whoever may
 /// write Secrets in that namespace may have forged it, so that it is taken over only if no state is stored
-/// yet and every account in it is this portal's own; otherwise the reason is given.
+/// yet and every account in it is this portal's own. Gives the reason for which it was refused.
 pub async fn move_earlier(
     store: &Store,
     secrets: &OwnSecrets<'_>,
     portal: PortalKey,
-) -> Result<Option<StoreError>, StoreError> {
+) -> Result<Option<String>, StoreError> {
     let name = names::rotation_secret(&portal.name);
     if !secrets.is_seen(&name) {
         return Ok(None);
@@ -286,28 +306,28 @@ pub async fn move_earlier(
     else {
         return Ok(None);
     };
-    let refused = if store.read(&portal.uid).await?.is_some() {
-        None
-    } else {
-        match serde_json::from_slice::<State>(&bytes.0) {
-            Ok(state) => {
-                let record = Record::moved(portal, state);
-                if let Some(account) = record.foreign_account() {
-                    Some(StoreError::Foreign { secret: name.clone(), account })
-                } else {
-                    store.write(record).await?;
-                    None
-                }
+    let is_stored = store.read(&portal.uid).await?.is_some();
+    let refused = match serde_json::from_slice::<State>(&bytes.0) {
+        Ok(state) => {
+            let record = Record::moved(portal, state);
+            let foreign = record.foreign_account();
+            if foreign.is_none() && !is_stored {
+                store.write(record).await?;
             }
-            Err(_) => Some(StoreError::Unreadable(name.clone())),
+            foreign.map(|account| {
+                format!("it names the account {account}, which is not this portal's")
+            })
         }
+        Err(_) => Some("it is none".to_owned()),
     };
     match secrets.api.delete(&name, &DeleteParams::default()).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(failed("delete", &name)(error)),
     }
-    Ok(refused)
+    Ok(refused.map(|why| {
+        format!("the state in the Secret {name} is refused: {why}; the Secret is deleted")
+    }))
 }
 
 /// Name of a portal's Secret.

@@ -186,18 +186,29 @@ impl World for LiveWorld<'_> {
         })
     }
 
-    async fn retire_left(&mut self, left: &LeftPlace) -> Result<(), Trouble> {
+    async fn retire_left(
+        &mut self,
+        left: &LeftPlace,
+        active: Option<&Candidate>,
+    ) -> Result<(), Trouble> {
         let server = self
             .request
             .server
             .at(&left.place)
             .map_err(|error| failed(Reason::AccountsFailed, &error))?;
         let is_dropped = self.request.deletion_policy == DeletionPolicy::DropAccounts;
+        if let Some(active) = active
+            && let Ok(session) = mysql::login(&server, active).await
+        {
+            // It is the server that the pods use, under another name.
+            session.close().await;
+            return Ok(());
+        }
         // Not those of the source, which are for another server now.
         let logins: Vec<Candidate> = left.root.iter().cloned().collect();
         let account = &self.request.plan.account;
-        let fence = &self.executor.fence;
-        retirement::retire_accounts(&server, account, &logins, is_dropped, fence).await
+        let Executor { fence, gate, .. } = self.executor;
+        retirement::retire_accounts(&server, account, &logins, is_dropped, fence, gate).await
     }
 
     async fn list_pods(&mut self) -> Result<Vec<PodReport>, Trouble> {

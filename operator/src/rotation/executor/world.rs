@@ -90,9 +90,13 @@ pub trait World: Send {
         change: AccountChange<'_>,
     ) -> impl Future<Output = Result<(), ChangeFailed>> + Send;
 
-    /// Locks or drops the accounts on a server that the portal has left.
-    fn retire_left(&mut self, left: &LeftPlace)
-    -> impl Future<Output = Result<(), Trouble>> + Send;
+    /// Locks or drops the accounts on a server that the portal has left, unless it accepts the login that the
+    /// pods use: then it is the same server under another name.
+    fn retire_left(
+        &mut self,
+        left: &LeftPlace,
+        active: Option<&Candidate>,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send;
 
     /// Every pod of hardware that is not terminating, ready or not, with what it reports.
     fn list_pods(&mut self) -> impl Future<Output = Result<Vec<PodReport>, Trouble>> + Send;

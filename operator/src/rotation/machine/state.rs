@@ -252,15 +252,11 @@ impl State {
         self.root.as_ref().is_some_and(|root| root.is_same(login))
     }
 
-    /// The root login that worked last on the server of this place. What an earlier version stored names no
-    /// place; it is of the server that the pods use.
+    /// The root login that worked last on the server of this place.
     #[must_use]
     pub fn root_at(&self, place: &Place) -> Option<&Candidate> {
-        let is_there = match &self.root_place {
-            Some(own) => own.is_on_server_of(place),
-            None => self.is_on_server_of(place),
-        };
-        self.root.as_ref().filter(|_| is_there)
+        let own = self.root_place.as_ref();
+        self.root.as_ref().filter(|_| own.is_some_and(|own| own.is_on_server_of(place)))
     }
 
     /// Whether the pods' file holds an account of this portal.

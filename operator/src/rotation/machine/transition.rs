@@ -7,17 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use service_kit::credentials::Candidate;
 
 use super::{
-    Cause, Change, Effect, HistoryEntry, LeftPlace, Observation, ObservedLogin, ObservedRoot,
-    ObservedSession, ObservedSessions, Obstacle, Outcome, Phase, Place, Plan, PodReport,
-    STALL_AFTER, State, Step, comes_back, differs_from, ends_account, has_slots, is_ours,
-    leaves_account,
+    Cause, Change, Effect, GIVE_UP_AFTER, HistoryEntry, LeftPlace, Observation, ObservedLogin,
+    ObservedRoot, ObservedSession, ObservedSessions, ObservedSource, Obstacle, Outcome, Phase,
+    Place, Plan, PodReport, STALL_AFTER, State, Step, comes_back, differs_from, ends_account,
+    has_slots, is_ours, leaves_account,
 };
 use crate::rotation::mysql::Slot;
 
 /// Time for which no session of the old account must be observed before it is locked.
 const UNUSED_FOR: SignedDuration = SignedDuration::from_secs(5);
-/// Time after which the accounts of a server that cannot be reached any more are given up.
-const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// Pods or sessions that a stall names; the others are counted.
 const LISTED: usize = 5;
 /// A kubelet that was told to look may not have seen the new file yet, and is told again.
@@ -45,11 +43,17 @@ impl Transition<'_> {
             Phase::Observed => self.verify_root(next),
             Phase::RootVerified => self.stage(next, password),
             Phase::Staged => self.apply(next),
-            Phase::Applied => self.verify(next),
-            Phase::Verified => self.publish(next),
-            Phase::Published | Phase::Adopted | Phase::Drained if self.has_newer_source(next) => {
+            Phase::Applied
+            | Phase::Verified
+            | Phase::Published
+            | Phase::Adopted
+            | Phase::Drained
+                if self.has_newer_source(next) =>
+            {
                 self.enter(next, Phase::Observed);
             }
+            Phase::Applied => self.verify(next),
+            Phase::Verified => self.publish(next),
             Phase::Published => self.await_adoption(next),
             Phase::Adopted => self.await_drain(next),
             Phase::Drained => self.revoke(next),
@@ -60,7 +64,15 @@ impl Transition<'_> {
     /// Where nothing is revoked there is no reason to wait for the last pod before the next login.
     fn has_newer_source(&self, next: &Step) -> bool {
         let source = self.seen.source.as_ref();
-        !self.rotates() && source.is_some_and(|source| differs_from(&next.state, source))
+        let is_new = |source: &ObservedSource| {
+            if self.change.phase >= Phase::Published {
+                return differs_from(&next.state, source);
+            }
+            let is_in_source =
+                |login: &Candidate| source.candidates.iter().any(|one| one.is_same(login));
+            !self.change.next.iter().all(is_in_source)
+        };
+        !self.rotates() && source.is_some_and(is_new)
     }
 
     fn rotates(&self) -> bool {
@@ -245,13 +257,15 @@ impl Transition<'_> {
         let Some(place) = state.place.clone() else { return };
         let is_on_same_server = state.is_on_server_of(&self.change.place);
         let has_accounts = state.published.iter().any(|login| is_ours(&self.plan.account, login));
-        if is_on_same_server || !has_accounts {
+        // Without a login of its root nothing can be done there.
+        let root = state.former_root.take();
+        if is_on_same_server || !has_accounts || root.is_none() {
             return;
         }
         state.left.retain(|left| left.place != place);
         state.left.push(LeftPlace {
             place,
-            root: state.former_root.take(),
+            root,
             until_generation: state.generation + 1,
             give_up_at: self.now.checked_add(GIVE_UP_AFTER).unwrap_or(self.now),
         });

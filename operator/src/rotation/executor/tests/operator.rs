@@ -85,7 +85,7 @@ impl World {
     pub(super) fn remember(&self) -> State {
         match &self.memory {
             Some(memory) => serde_json::from_str(memory).expect("what was written"),
-            None => restore(self.published().as_ref(), self.status),
+            None => restore(self.published().as_ref(), &self.plan.account, self.status),
         }
     }
 
@@ -373,7 +373,11 @@ impl ExecutorWorld for Seen<'_> {
         if fault.is_some() { Err(trouble("the database failed afterwards").into()) } else { Ok(()) }
     }
 
-    async fn retire_left(&mut self, left: &LeftPlace) -> Result<(), Trouble> {
+    async fn retire_left(
+        &mut self,
+        left: &LeftPlace,
+        _active: Option<&Candidate>,
+    ) -> Result<(), Trouble> {
         let server = server_of(&left.place);
         if self.world.servers[server].is_down {
             return Err(trouble("it is down"));
