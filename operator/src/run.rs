@@ -325,7 +325,7 @@ async fn run_upkeep(
         context.retries.retain(is_alive);
         context.publisher.retain(is_alive);
         context.contents.retain_seen(&context.cache);
-        context.cache.forget_ended();
+        context.cache.forget_deleted();
         known.record(&scope, uids);
         gauges.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
