@@ -1,5 +1,5 @@
-//! The vocabulary of conditions. Users build alerts and automation on these words: they are added,
-//! never renamed.
+//! The types and reasons of conditions. Users build alerts and automation on these words: new ones may be
+//! added, and none is renamed.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use std::fmt;
 pub enum ConditionType {
     /// The portal serves: both components are available on the latest spec.
     Ready,
-    /// Something is on its way to what the spec asks for.
+    /// The live state is being changed to match the spec.
     Progressing,
     /// The operator or a controller is at work, and nobody has to do anything. One of the two conditions
     /// that kstatus reads; false at rest.
     Reconciling,
     /// Nothing advances until somebody else acts. The other condition that kstatus reads; false at rest.
     Stalled,
-    /// The database is chosen and its schema is current.
+    /// The database is chosen and its schema is up to date.
     DatabaseReady,
     /// The pods have an account for the database.
     CredentialsReady,
@@ -92,7 +92,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// All is as it should be.
+    /// The state matches the spec.
     AsExpected,
     /// Pods are being started, replaced or ended.
     RollingOut,
@@ -104,9 +104,9 @@ reasons! {
     MinimumReplicasUnavailable,
     /// A pod does not get its image. The kubelet tries again by itself.
     ImagePullBackOff,
-    /// A pod ends again and again, and is started ever more seldom.
+    /// A pod ends repeatedly, and the kubelet restarts it with an increasing delay.
     CrashLoopBackOff,
-    /// A pod's container cannot be made, mostly as something that it refers to does not exist.
+    /// A pod's container cannot be created, mostly because an object that it refers to does not exist.
     ContainerNotCreated,
     /// No node has room for a pod, or none that it may run on.
     Unschedulable,
@@ -140,7 +140,7 @@ reasons! {
     SourceUnavailable,
     /// Terraform holds the lock of its state. The operator waits until it is released.
     StateLocked,
-    /// The Terraform state is written only in part. The operator looks again.
+    /// The Terraform state is written only in part. The operator reads it again.
     StateIncomplete,
     /// The Terraform state is encrypted by OpenTofu, and the operator cannot read it.
     StateEncrypted,
@@ -148,9 +148,9 @@ reasons! {
     StateOutdated,
     /// The Terraform state is another one than before, and no annotation accepts it.
     StateLineageChanged,
-    /// The stored state of a rotation names accounts that are not this portal's. Nothing is done with it.
+    /// The stored state of a rotation names accounts that are not this portal's. It is not used.
     StateRefused,
-    /// The credential comes without its host, and its owner names none that it may be sent to.
+    /// The credential comes without its host, and its administrator names none that it may be sent to.
     HostNotNamed,
     /// The server refused the source's account. The pods keep theirs.
     RootRejected,
@@ -172,7 +172,7 @@ reasons! {
     AccountsFailed,
     /// The certificate authority that the spec refers to does not exist.
     CaNotFound,
-    /// The spec asks for what cannot be done, or cannot be read; the message says why.
+    /// The spec cannot be read, or asks for something that cannot be done; the message says why.
     InvalidSpec,
     /// The database's host is not one that this operator may send credentials to.
     HostNotAllowed,

@@ -1,13 +1,13 @@
 //! The `HardwarePortal` resource: its types, the rules that the API server checks, and the
-//! definition that a cluster installs.
+//! CRD that a cluster installs.
 //!
 //! What the schema defaults and what the operator defaults are different things. The schema fills in
 //! scalars inside a member that the user chose (`autoscaling: {}` gets its bounds). What is absent
 //! altogether (`database`, `autoscaling`, `image`) stays absent in the stored object and is decided
 //! by the operator: a persisted default of a one-of would collide with a later choice.
 //!
-//! Rules about annotations are not here: of its metadata, a definition's rules see the name only. The
-//! operator checks them, and says so in conditions.
+//! Rules about annotations are not here: of the metadata, the rules of a CRD see the name only. The
+//! operator checks annotations, and reports them in conditions.
 
 #![expect(clippy::doc_markdown, reason = "kubectl explain shows these texts as they are")]
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function")]
@@ -60,10 +60,10 @@ pub const ROTATE_AT_ANNOTATION: &str = "gill-hicks.dev/rotate-at";
 /// before; its value is the new lineage.
 pub const ACCEPT_LINEAGE_ANNOTATION: &str = "gill-hicks.dev/accept-lineage";
 
-/// The definition as the YAML document that is kept beside this crate and that
+/// The CRD as the YAML document that is kept beside this crate and that
 /// `kubectl apply --server-side` installs.
 #[must_use]
 pub fn crd_yaml() -> String {
-    let yaml = serde_yaml::to_string(&HardwarePortal::crd()).expect("a definition is plain data");
+    let yaml = serde_yaml::to_string(&HardwarePortal::crd()).expect("a CRD is plain data");
     format!("# Made by `operator crd`; a test holds it equal to the types in crds/src.\n{yaml}")
 }

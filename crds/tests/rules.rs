@@ -1,4 +1,4 @@
-//! Every rule of the definition, broken once, and the definition itself.
+//! Every rule of the CRD, broken once, and the CRD itself.
 
 use crds::{
     DeletionPolicy, HardwarePortal, HardwarePortalStatus, Rotation, RotationMode, crd_yaml,
@@ -41,10 +41,10 @@ fn each_object_that_breaks_a_rule_is_refused_with_the_rules_message() {
 }
 
 #[test]
-fn every_rule_of_the_definition_is_broken_by_some_object() {
-    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+fn every_rule_of_the_crd_is_broken_by_some_object() {
+    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
     let mut messages = Vec::new();
-    collect_messages(&definition, &mut messages);
+    collect_messages(&crd, &mut messages);
     assert!(messages.len() > 12, "found {} rules only", messages.len());
     let cases = cases();
     for message in messages {
@@ -73,7 +73,7 @@ fn collect_messages(value: &Value, messages: &mut Vec<String>) {
 }
 
 #[test]
-fn the_committed_definition_is_that_of_the_types() {
+fn the_committed_crd_is_that_of_the_types() {
     let path = "hardwareportals.yaml";
     if std::env::var_os("UPDATE_CRD").is_some() {
         std::fs::write(path, crd_yaml()).expect("written");
@@ -88,8 +88,8 @@ fn the_committed_definition_is_that_of_the_types() {
 /// The texts of `kubectl explain`: every field of ours has one.
 #[test]
 fn every_field_of_ours_is_described() {
-    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     for part in ["spec", "status"] {
         for (name, field) in schema[part]["properties"].as_object().expect("fields") {
             let text = field["description"].as_str().unwrap_or_default();
@@ -101,8 +101,8 @@ fn every_field_of_ours_is_described() {
 /// Without a status, Helm and Flux call an object current that no operator has seen.
 #[test]
 fn a_new_object_has_a_status_that_is_of_no_generation() {
-    let definition = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let default = &schema["status"]["default"];
     assert_eq!(*default, json!({"observedGeneration": -1}));
     let status: HardwarePortalStatus = serde_json::from_value(default.clone()).expect("a status");

@@ -1,4 +1,4 @@
-//! `operator check`: what is wrong with this installation, in words.
+//! `operator check`: the problems of this installation, as sentences.
 
 mod cluster;
 mod image;
@@ -18,21 +18,21 @@ use serde_json::Value;
 use crate::{
     cluster::scope::Scope,
     permissions::{
-        DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
+        CRD_NAME, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     },
 };
 
-/// What was found, in sentences that say what to do.
+/// The findings of a check, as sentences that include what to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What is wrong.
+    /// Problems.
     pub problems: Vec<String>,
-    /// What could not be looked at, as with a right that the operator itself does not need.
+    /// Checks that could not be made, such as those that need a right that the operator does not have.
     pub unchecked: Vec<String>,
 }
 
 impl Findings {
-    /// Takes an answer over that an account may not be allowed to get. `Some` is its problem.
+    /// Records the outcome of a check, `Some` for a problem. One that the account may not make is unchecked.
     fn note(
         &mut self,
         what: &str,
@@ -49,17 +49,16 @@ impl Findings {
     }
 }
 
-/// Looks at the API server, at this process's own settings, at the rights in its own namespace and in
-/// those that it watches, and at what the portals there need. Fails only if the API server does not
-/// answer.
-pub async fn look(
+/// Checks the API server, this process's own settings, the rights in its own namespace and in those that
+/// it watches, and what the portals there need. Fails only if the API server does not answer.
+pub async fn find_problems(
     client: &Client,
     own_namespace: &str,
     watched: &[Scope],
 ) -> Result<Findings, kube::Error> {
     let mut findings = Findings::default();
     findings.note("the version of the cluster", cluster::version_problem(client).await)?;
-    findings.note("the definition", definition_problem(client).await)?;
+    findings.note("the CRD", crd_problem(client).await)?;
     findings.problems.extend(image::problems(|name| std::env::var(name).ok()));
     let own = Scope::Namespace(own_namespace.to_owned());
     let own = (&own, IN_OWN_NAMESPACE, "deploy/manifests/own-namespace.yaml");
@@ -81,7 +80,7 @@ pub async fn look(
     }
     let reach = portals::Reach::new(own_namespace);
     for portal in &portals {
-        reach.look_at(client, portal, &mut findings).await?;
+        reach.check_portal(client, portal, &mut findings).await?;
     }
     Ok(findings)
 }
@@ -112,17 +111,17 @@ async fn missing_rights(
     Ok(problems)
 }
 
-/// Whether the cluster's definition lacks something that this operator knows: the API server would
-/// drop it from what users write, without a word.
-pub async fn definition_problem(client: &Client) -> Result<Option<String>, kube::Error> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let Some(installed) = definitions.get_opt(DEFINITION).await? else {
+/// The problem if the CRD is missing or lacks a field that this operator knows. The API server prunes such a
+/// field from the objects that users apply, without an error.
+pub async fn crd_problem(client: &Client) -> Result<Option<String>, kube::Error> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let Some(installed) = api.get_opt(CRD_NAME).await? else {
         return Ok(Some(format!(
-            "the definition {DEFINITION} is not installed; apply crds/hardwareportals.yaml"
+            "the CRD {CRD_NAME} is not installed; apply crds/hardwareportals.yaml"
         )));
     };
-    let fields = |definition: &CustomResourceDefinition| -> Vec<String> {
-        let schema = serde_json::to_value(definition).unwrap_or_default();
+    let fields = |crd: &CustomResourceDefinition| -> Vec<String> {
+        let schema = serde_json::to_value(crd).unwrap_or_default();
         let mut paths = Vec::new();
         let root = schema.pointer("/spec/versions/0/schema/openAPIV3Schema");
         collect_fields(root.unwrap_or(&Value::Null), "", &mut paths);
@@ -134,7 +133,7 @@ pub async fn definition_problem(client: &Client) -> Result<Option<String>, kube:
         .filter(|path| !installed.contains(path))
         .collect();
     Ok((!missing.is_empty()).then(|| {
-        format!("the installed definition {DEFINITION} is older than this operator: it lacks {}; apply crds/hardwareportals.yaml", missing.join(", "))
+        format!("the installed CRD {CRD_NAME} is older than this operator: it lacks {}; apply crds/hardwareportals.yaml", missing.join(", "))
     }))
 }
 

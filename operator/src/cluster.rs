@@ -1,4 +1,5 @@
-//! The lowest layer: Kubernetes, without what a portal is made of. It imports nothing of the layers above.
+//! The lowest layer: access to Kubernetes, without knowledge of what a portal consists of. It imports
+//! nothing from the layers above.
 
 pub mod api_error;
 pub mod cache;

@@ -1,7 +1,7 @@
 //! The operator: turns `HardwarePortal` resources into running services.
 //!
 //! Three layers, of which each imports only those below it: [`portal`], [`rotation`] and [`cluster`].
-//! Everything else is how the process is configured, started and checked.
+//! The other modules configure, start and check the process.
 
 pub mod check;
 pub mod cluster;

@@ -36,11 +36,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watch portals and bring them about, until told to stop
+    /// Watch portals and reconcile them until the process is stopped
     Run(Box<RunArgs>),
-    /// Print the definition of HardwarePortal, for kubectl apply --server-side
+    /// Print the CRD of HardwarePortal, for kubectl apply --server-side
     Crd,
-    /// Say what is wrong with this installation; exit status 1 if anything is
+    /// Print the problems of this installation; exit status 1 if there are any
     Check(ScopeArgs),
 }
 
@@ -76,7 +76,7 @@ struct RunArgs {
     #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_name = "POLICY")]
     image_pull_policy: Option<String>,
     /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any that comes
-    /// with the credential, or that its owner names with gill-hicks.dev/database-host]
+    /// with the credential, or that its administrator names with gill-hicks.dev/database-host]
     #[arg(long, env = "ALLOWED_DATABASE_HOSTS", value_delimiter = ',', value_name = "HOST")]
     allowed_database_hosts: Vec<HostPattern>,
     /// PEM file with the certificate authorities of databases, for portals that name none
@@ -90,7 +90,7 @@ struct RunArgs {
     /// Address of AWS Secrets Manager [default: that of the region]
     #[arg(long, env = "AWS_ENDPOINT_URL_SECRETS_MANAGER", value_name = "URL")]
     aws_endpoint: Option<String>,
-    /// Name of the operator's pod, for events and as its name among the replicas
+    /// Name of the operator's pod, for events and as its identity in the leader election
     #[arg(long, env = "POD_NAME", default_value = "operator", value_name = "NAME")]
     pod_name: String,
     #[command(flatten)]
@@ -158,7 +158,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         }
     };
     let fence = Fence::default();
-    // The Lease is what opens the fence, so its own writes do not pass it.
+    // Writes of the Lease do not pass the fence, which they open.
     let clients = (connect(&fence).await, connect(&Fence::always_open()).await);
     let (client, leases) = match clients {
         (Ok(client), Ok(leases)) => (client, leases),
@@ -217,8 +217,8 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// Its pod's name tells a person where to look. A container that was started anew in the same pod is
-/// another replica than its predecessor, which may still be at work.
+/// The identity in the leader election: the pod's name, so that the Lease names the pod, and a random part,
+/// since an earlier container of the same pod is another candidate and may still run.
 fn identity(pod_name: &str) -> String {
     format!("{pod_name}_{:08x}", rand::random::<u32>())
 }
@@ -230,10 +230,10 @@ async fn check_installation(scope: &ScopeArgs) -> ExitCode {
     };
     let mut scopes = scope.scopes();
     if scopes.is_empty() {
-        // With somebody's own kubeconfig, who has named nothing.
+        // As with the kubeconfig of an administrator, outside of a pod.
         scopes.push(Scope::Cluster);
     }
-    let findings = match check::look(&client, &scope.pod_namespace, &scopes).await {
+    let findings = match check::find_problems(&client, &scope.pod_namespace, &scopes).await {
         Ok(findings) => findings,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to ask the API server: {error}")),
     };
@@ -257,7 +257,7 @@ fn print(text: &str) -> ExitCode {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads any more, as behind `| head`.
+        // The reader has closed the pipe, such as `| head`.
         Err(_) => ExitCode::from(EXIT_FAILED),
     }
 }
@@ -265,7 +265,7 @@ fn print(text: &str) -> ExitCode {
 fn fail(status: u8, sentence: &str) -> ExitCode {
     use std::io::Write;
     let mut errors = std::io::stderr();
-    // Where even that fails, the status is all that is left to say.
-    let _told = writeln!(errors, "{sentence}");
+    // If the write fails, the exit status still reports the failure.
+    let _written = writeln!(errors, "{sentence}");
     ExitCode::from(status)
 }

@@ -1,5 +1,5 @@
-//! Every right that the operator needs, once: `operator check` asks for them, and a test holds the
-//! manifests equal to them.
+//! Every right that the operator needs: `operator check` checks them, and a test compares them with the
+//! manifests.
 
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     // patch: the finalizer of deletionPolicy DropAccounts.
     on("gill-hicks.dev", "hardwareportals", &["get", "list", "patch", "watch"]),
     on("gill-hicks.dev", "hardwareportals/status", &["patch"]),
-    // Without it, a cluster that enforces owner references refuses every child.
+    // The admission plugin OwnerReferencesPermissionEnforcement refuses every child without it.
     on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
     on("", "configmaps", OWNED),
     on("", "persistentvolumeclaims", OWNED),
@@ -46,19 +46,20 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("apps", "deployments", OWNED),
     on("autoscaling", "horizontalpodautoscalers", OWNED),
     on("batch", "jobs", OWNED),
-    // Who has taken a new credential over; an annotation makes their kubelet bring it at once.
+    // list: which pods have adopted a new credential. patch: an annotation makes the kubelet refresh their
+    // volumes at once.
     on("", "pods", &["list", "patch"]),
     // By name only: the lock of a terraform state.
     on("coordination.k8s.io", "leases", &["get"]),
     on("networking.k8s.io", "ingresses", OWNED),
     on("networking.k8s.io", "networkpolicies", OWNED),
     on("policy", "poddisruptionbudgets", OWNED),
-    // list: why the pods of a Job are refused is said in an event only.
+    // list: only an event says why the pods of a Job are refused.
     on("events.k8s.io", "events", &["create", "list"]),
 ];
 
-/// In the operator's own namespace: the Lease that says which replica leads, and the Secrets that hold
-/// the state of rotations.
+/// In the operator's own namespace: the Lease of the leader election, and the Secrets that hold the state of
+/// rotations.
 pub const IN_OWN_NAMESPACE: &[Permission] = &[
     on("coordination.k8s.io", "leases", &["create"]),
     Permission {
@@ -69,7 +70,7 @@ pub const IN_OWN_NAMESPACE: &[Permission] = &[
     on("", "secrets", &["create", "delete", "get", "list", "patch"]),
 ];
 
-/// Also where the operator holds no Role, or none any more. A namespace that is being deleted can lose
+/// In all namespaces, also without a Role there. A namespace that is being deleted can lose
 /// its `RoleBinding` before a portal's finalizer is removed, and cannot end while the finalizer is there.
 /// A replica that becomes the leader after that has to find such a portal and to remove the finalizer.
 pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] = &[
@@ -79,15 +80,15 @@ pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] = &[
     on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
 ];
 
-/// Name of our definition, the one object outside of namespaces that is read.
-pub const DEFINITION: &str = "hardwareportals.gill-hicks.dev";
+/// Name of the CRD, the one cluster-scoped object that the operator reads.
+pub const CRD_NAME: &str = "hardwareportals.gill-hicks.dev";
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        DEFINITION, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
+        CRD_NAME, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     };
 
     #[test]
@@ -101,12 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_watched_namespaces_it_may_hardly_do_anything() {
+    fn outside_of_watched_namespaces_it_has_rights_on_portals_and_the_crd_only() {
         let granted = granted(include_str!("../../deploy/manifests/cluster-access.yaml"));
-        let definition =
-            json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], [DEFINITION]]);
+        let crd = json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], [CRD_NAME]]);
         let mut needed = needed(OUTSIDE_WATCHED_NAMESPACES);
-        needed.push(definition.to_string());
+        needed.push(crd.to_string());
         needed.sort();
         assert_eq!(granted, needed);
     }

@@ -1,5 +1,5 @@
-//! The highest layer: one `HardwarePortal` and its children. [`controller`] reads like the list of its
-//! steps; [`gather`] alone reads, [`apply`] alone writes children, [`status`] alone writes the portal.
+//! The highest layer: one `HardwarePortal` and its children. [`controller`] lists the steps of a pass;
+//! [`gather`] alone reads, [`apply`] alone writes children, [`status`] alone writes the portal's status.
 
 pub mod apply;
 pub mod build;

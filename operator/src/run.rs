@@ -1,5 +1,5 @@
-//! `operator run`: wait for the definition, become the leader, and control every scope until told to
-//! stop.
+//! `operator run`: wait for the CRD, become the leader, and run a controller for each scope until
+//! shutdown.
 
 use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    check::definition_problem,
+    check::crd_problem,
     cluster::{
         Guarded,
         cache::{Cache, PAGE},
@@ -53,16 +53,16 @@ use crate::{
 
 /// Passes at the same time, of all scopes together: each waits for the API server most of its time.
 const PASSES: usize = 16;
-/// Passes of one scope that may wait for their turn.
+/// Passes of one scope at the same time, of which each needs one of [`PASSES`].
 const CONCURRENCY: u16 = 16;
-/// Several moves of a portal's children within this time make one pass.
+/// Several changes of a portal's children within this time start one pass.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// Time that passes under way get to end when the process is told to stop. One may be waiting for a
-/// database that does not answer, and the next leader can repeat every step.
+/// Time that passes under way get to end after shutdown begins. A pass may be waiting for a database that
+/// does not answer, and the next leader can repeat every step.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// When a replica is ready though a list is outstanding.
+/// After this time a replica is ready even if an initial list is outstanding.
 const FILLED_AT_THE_LATEST: Duration = Duration::from_secs(20);
 
 /// What every scope's controller works with.
@@ -70,9 +70,9 @@ const FILLED_AT_THE_LATEST: Duration = Duration::from_secs(20);
 pub struct Equipment {
     /// The API server; writes pass the leader's fence.
     pub client: Client,
-    /// The leader's fence, for what is changed elsewhere than through `client`.
+    /// The leader's fence, for changes that are not made through `client`.
     pub fence: Fence,
-    /// The administrator's decisions.
+    /// The administrator's settings.
     pub settings: Settings,
     /// Where root credentials come from.
     pub sources: Sources,
@@ -82,23 +82,24 @@ pub struct Equipment {
     pub instance: String,
     /// Counts the portals of all scopes.
     pub gauges: PortalGauges,
-    /// Between two statuses of a portal that settles.
+    /// Time between two writes of the status of one portal.
     pub status_pause: Duration,
 }
 
-/// Starts the work in the background. The process is ready, leader or not, once the definition is
-/// installed and it has seen what is there; it ends when the lead is lost.
+/// Starts the watches, the leader election and the controllers in the background. The process is ready,
+/// leader or not, once the CRD is installed and the initial lists are complete; it ends when the lead is
+/// lost.
 pub fn start(
     lifecycle: &Lifecycle,
     equipment: Equipment,
     scopes: Vec<Scope>,
     elector: LeaderElector,
 ) {
-    let definition = lifecycle.readiness().gate("definition", "not looked for yet");
-    let watches = lifecycle.readiness().gate("watches", "what is there is being listed");
+    let crd = lifecycle.readiness().gate("crd", "not checked yet");
+    let watches = lifecycle.readiness().gate("watches", "the initial lists are not complete");
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("leader", async move {
-        let wait = wait_for_definition(&equipment.client, definition);
+        let wait = wait_for_crd(&equipment.client, crd);
         if closing.run_until_cancelled(wait).await.is_none() {
             return;
         }
@@ -111,14 +112,14 @@ pub fn start(
     });
 }
 
-/// Waits for the lead, works as long as it has it, and gives it back when told to stop.
+/// Waits for the lead, runs the controllers while it has it, and releases the Lease after shutdown.
 async fn lead(
     equipment: Equipment,
     mut followed: Vec<Followed>,
     elector: LeaderElector,
     closing: CancellationToken,
 ) {
-    // Whoever waits for the lead follows everything already, to be of use at once.
+    // A replica that waits for the lead keeps its caches up to date, so that it can reconcile at once.
     let stand_by = async {
         tokio::select! {
             claim = elector.become_leader() => claim,
@@ -127,36 +128,37 @@ async fn lead(
     };
     let Some(mut claim) = closing.run_until_cancelled(stand_by).await else { return };
     tokio::select! {
-        // Told to stop, and nothing is under way any more.
+        // Shutdown has begun and every pass has ended.
         () = control(equipment, followed, closing) => elector.resign(claim).await,
-        // What is under way ends with the process; the fence lets nothing through.
+        // The lead is lost: passes under way end with the process, and the fence refuses their writes.
         () = elector.stay_leader(&mut claim) => {}
     }
 }
 
-/// While a new version rolls out, the old one goes on until the new one would be of use at once. A
-/// namespace that is gone, or whose Role is, is never listed and must not hold that up.
+/// Makes the replica ready once its caches are filled, so that during a rolling update the old version leads
+/// until the new one can reconcile at once. A namespace that was deleted, or has no Role any more, is never
+/// listed and must not block that.
 async fn open_when_filled(caches: &[Cache], gate: Gate) -> Infallible {
     let filled = join_all(caches.iter().map(Cache::wait_until_filled));
     if timeout(FILLED_AT_THE_LATEST, filled).await.is_err() {
-        warn!("some of what is there has not been listed yet; the watches above say why");
+        warn!("not every kind has been listed yet; the errors of the watches above say why");
     }
     gate.open();
     std::future::pending().await
 }
 
-/// A watch on a kind that does not exist fails for ever, and says so in riddles. Of an older
-/// definition the API server would drop, without a word, what users write.
-async fn wait_for_definition(client: &Client, gate: Gate) {
+/// Waits until the CRD is installed and has every field that this version knows. Without it each watch fails
+/// with a plain 404, and with an older one the API server prunes fields that users apply.
+async fn wait_for_crd(client: &Client, gate: Gate) {
     let mut last = String::new();
     loop {
-        let problem = match definition_problem(client).await {
+        let problem = match crd_problem(client).await {
             Ok(None) => {
                 gate.open();
                 return;
             }
             Ok(Some(problem)) => problem,
-            Err(error) => format!("failed to look for the definition: {error}"),
+            Err(error) => format!("failed to read the CRD: {error}"),
         };
         if problem != last {
             warn!("{problem}");
@@ -167,14 +169,14 @@ async fn wait_for_definition(client: &Client, gate: Gate) {
     }
 }
 
-/// One scope, and its children, which are followed as long as the stream is polled.
+/// One scope and the cache of its children, which is kept up to date while the stream is polled.
 pub struct Followed {
     scope: Scope,
     cache: Cache,
     moves: BoxStream<'static, ObjectRef<Guarded>>,
 }
 
-/// Starts to follow the children in each scope.
+/// Starts the watches on the children in each scope.
 #[must_use]
 pub fn follow(client: &Client, scopes: Vec<Scope>) -> Vec<Followed> {
     let follow = |scope| {
@@ -184,16 +186,16 @@ pub fn follow(client: &Client, scopes: Vec<Scope>) -> Vec<Followed> {
     scopes.into_iter().map(follow).collect()
 }
 
-/// Keeps the caches up to date. What moved is not of interest: the leader looks at every portal first.
+/// Keeps the caches up to date. The changes are discarded, since a new leader reconciles every portal first.
 async fn keep_caches(followed: &mut [Followed]) -> Infallible {
     let mut moves: SelectAll<_> = followed.iter_mut().map(|one| &mut one.moves).collect();
     while moves.next().await.is_some() {}
-    // Without a scope there is nothing to follow.
+    // Without a scope there is nothing to watch.
     std::future::pending().await
 }
 
-/// Controls every scope until told to close, and then until every pass has ended, but no longer than
-/// [`GRACE`].
+/// Runs the controllers of every scope until shutdown, and then until every pass has ended, but no longer
+/// than [`GRACE`].
 pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: CancellationToken) {
     let shared = Shared::new(&equipment, followed.len());
     let orphans = retire_orphans(
@@ -211,14 +213,14 @@ pub async fn control(equipment: Equipment, followed: Vec<Followed>, closing: Can
         closing.cancelled().await;
         sleep(GRACE).await;
     };
-    // A branch that is not taken is dropped, and nothing of it goes on.
+    // The branch that has not completed is dropped, which cancels it.
     tokio::select! {
         _ = work => {}
         () = grace => {}
     }
 }
 
-/// What the controllers of all scopes share: there is one of each in the process.
+/// What the controllers of all scopes share. The process has one of each.
 #[derive(Clone)]
 struct Shared {
     sources: Sources,
@@ -255,11 +257,11 @@ async fn control_scope(
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
-        // Larger than the portal itself, and nothing here reads them.
+        // They are larger than the portal itself, and are not read.
         .modify(|portal: &mut Guarded| portal.meta_mut().managed_fields = None)
         .reflect(writer)
         .applied_objects()
-        // What is said in the status is said by this process: no reason to look again.
+        // A change of the status is this operator's own and needs no pass.
         .predicate_filter(
             predicates::generation
                 .combine(predicates::labels)
@@ -296,15 +298,15 @@ async fn control_scope(
             context,
         )
         .for_each(async |result| {
-            // A failed pass is logged where it fails; this is a portal that went meanwhile.
+            // `reconcile` logs its own errors; this one is of a portal that was deleted meanwhile.
             if let Err(error) = result {
-                debug!(%error, "a trigger led nowhere");
+                debug!(%error, "a trigger named a portal that does not exist");
             }
         });
     tokio::join!(passes, upkeep);
 }
 
-/// Forgets portals that are gone and counts those that are here.
+/// Forgets portals that no longer exist and counts those that do.
 async fn run_upkeep(
     scope: Scope,
     portals: Store<Guarded>,
@@ -325,7 +327,7 @@ async fn run_upkeep(
         context.retries.retain(is_alive);
         context.publisher.retain(is_alive);
         context.contents.retain_seen(&context.cache);
-        context.cache.forget_ended();
+        context.cache.forget_deleted();
         known.record(&scope, uids);
         gauges.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-/// Decisions of the operator's own command line.
+/// The settings of the operator's command line.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Image of `hardware` where a portal names none.
@@ -15,8 +15,8 @@ pub struct Settings {
     pub portal_image: String,
     /// Pull policy of both where a portal names none.
     pub image_pull_policy: Option<String>,
-    /// Hosts that credentials may be sent to. If empty: any that a credential comes with, and for one
-    /// that comes without its host the one that the administrator of its secret names.
+    /// Hosts that credentials may be sent to. If empty: the host that a credential comes with, or else the
+    /// one that the administrator of its secret names.
     pub allowed_database_hosts: Vec<HostPattern>,
     /// The operator's own namespace, whose pods may reach admin ports.
     pub namespace: String,
@@ -68,9 +68,9 @@ const LOCAL_NAMES: [&str; 9] = [
     "metadata.google.internal",
 ];
 
-/// Whether a host is one that no database of a portal can be on, but something of the operator's own
-/// node or of the cloud's metadata service might. It looks at what is written, in any notation that a
-/// resolver takes, and not at what a name resolves to.
+/// Whether a host is the operator's own pod or node, or a metadata service of a cloud, so that no database
+/// of a portal can be on it. It judges the text, in any notation that a resolver takes, and does not
+/// resolve names.
 #[must_use]
 pub fn is_local(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

@@ -1,11 +1,11 @@
-//! The cluster itself: its version, and whether autoscalers have anything to go by.
+//! The cluster itself: its version, and whether it serves the metrics that autoscalers need.
 
 use kube::Client;
 
-/// The oldest minor version that the children of a portal are made for.
+/// The oldest minor version that supports every field of the rendered children.
 const OLDEST_MINOR: u32 = 33;
 
-/// Older clusters drop or refuse fields that are rendered.
+/// The problem if the version is too old: the API server then drops or refuses rendered fields.
 pub(super) async fn version_problem(client: &Client) -> Result<Option<String>, kube::Error> {
     let version = client.apiserver_version().await?;
     // Some clouds write "33+".
@@ -19,7 +19,7 @@ pub(super) async fn version_problem(client: &Client) -> Result<Option<String>, k
     }))
 }
 
-/// Autoscalers read CPU use from `metrics.k8s.io`.
+/// The problem if `metrics.k8s.io`, from which autoscalers read CPU use, is not served.
 pub(super) async fn metrics_problem(client: &Client) -> Result<Option<String>, kube::Error> {
     const ADVICE: &str = "portals do not scale with their load; install metrics-server, or write autoscaling: {disabled: true}";
     match client.list_api_group_resources("metrics.k8s.io/v1beta1").await {

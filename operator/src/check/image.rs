@@ -1,4 +1,4 @@
-//! The images that portals get which name none.
+//! The default images, for portals that name none.
 
 /// Variables of `operator run` with a reference each.
 const VARIABLES: [&str; 2] = ["OPERATOR_HARDWARE_IMAGE", "OPERATOR_PORTAL_IMAGE"];
@@ -8,7 +8,7 @@ pub(super) fn problems(variable: impl Fn(&str) -> Option<String>) -> Vec<String>
     let problem = |name: &str| {
         match variable(name) {
         None => Some(format!(
-            "{name} is not set here: portals that name no image get it from there; set it in the operator's Deployment (and run this check in its pod)"
+            "{name} is not set here, and portals that name no image need it; set it in the operator's Deployment (and run this check in its pod)"
         )),
         Some(image) => flaw(&image).map(|flaw| {
             format!(
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_could_pull_is_said_in_words() {
+    fn the_flaw_of_an_invalid_reference_is_named() {
         for (image, word) in [
             ("", "name"),
             ("Hardware", "name"),

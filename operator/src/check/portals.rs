@@ -1,5 +1,5 @@
-//! What single portals need of their surroundings: a way to their pods, their database and their
-//! class of Ingress. What is in a portal's own hand is said by its conditions.
+//! What a portal needs of its surroundings: that its pods and its database can be reached, and that its
+//! IngressClass exists. Problems of the portal itself are in its conditions.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(super) async fn list(
         let api: Api<Guarded> = scope.api(client);
         let found = match api.list(&ListParams::default()).await {
             Ok(found) => found.items,
-            // Without the definition there is none; without the right, that was said before.
+            // A missing CRD or right is a finding of its own.
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403 | 404) => {
                 findings.unchecked.push(format!("the portals of {scope} could not be read"));
                 continue;
@@ -80,7 +80,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// From where this process runs.
+    /// As seen from this process.
     pub(super) fn new(own_namespace: &str) -> Self {
         let admin_port = u16::try_from(ADMIN_PORT).expect("a port");
         let own_namespace = own_namespace.to_owned();
@@ -89,8 +89,8 @@ impl Reach {
 }
 
 impl Reach {
-    /// Looks at one portal.
-    pub(super) async fn look_at(
+    /// Checks one portal.
+    pub(super) async fn check_portal(
         &self,
         client: &Client,
         portal: &HardwarePortal,
@@ -126,7 +126,7 @@ impl Reach {
             portal.name_any()
         );
         let pods = pods.list(&ListParams::default().labels(&selector)).await?;
-        // Each that is silent takes the whole patience.
+        // Connecting to a pod that does not answer takes the whole patience, so they run concurrently.
         let silent: Vec<String> = stream::iter(&pods)
             .map(|pod| self.find_unreachable(pod))
             .buffered(CONCURRENT_CONNECTS)
@@ -135,7 +135,7 @@ impl Reach {
             .await;
         Ok((!silent.is_empty()).then(|| {
             format!(
-                "{what}: port {} of {} cannot be reached from here, and rotations wait for whoever cannot be asked; run this check in the operator's pod, and look for a NetworkPolicy of somebody else in {namespace}",
+                "{what}: port {} of {} cannot be reached from here, and a rotation waits for each pod that cannot be asked; run this check in the operator's pod, and look for a NetworkPolicy in {namespace} that is not the operator's",
                 self.admin_port,
                 silent.join(", ")
             )
@@ -152,7 +152,7 @@ impl Reach {
         Some(format!("{} ({why})", pod.name_any()))
     }
 
-    /// The server that the operator used last. One that it never found is described by the portal.
+    /// The server that the operator used last. If it has not used any, the portal's conditions say why.
     async fn database_problem(
         &self,
         client: &Client,
@@ -211,7 +211,7 @@ async fn class_problem(
     let found = classes.get_opt(class).await?;
     Ok(found.is_none().then(|| {
         format!(
-            "{what}: the IngressClass {class} does not exist, so nobody serves its Ingress; install its controller, or correct portal.ingress.className"
+            "{what}: the IngressClass {class} does not exist, so no controller serves its Ingress; install its controller, or correct portal.ingress.className"
         )
     }))
 }

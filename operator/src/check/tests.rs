@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::service_fn;
 
-use super::{Findings, cluster, definition_problem, look, missing_rights, portals};
+use super::{Findings, cluster, crd_problem, find_problems, missing_rights, portals};
 use crate::{
     cluster::scope::Scope,
-    permissions::{DEFINITION, IN_WATCHED_NAMESPACES},
+    permissions::{CRD_NAME, IN_WATCHED_NAMESPACES},
 };
 
 const PORTALS: &str = "/apis/gill-hicks.dev/v1alpha1/namespaces/team/hardwareportals";
@@ -37,15 +37,12 @@ impl Cluster {
             "metadata": {"name": "demo", "namespace": "team", "uid": "u"},
             "spec": spec,
         });
-        let definition = serde_json::to_value(crds::HardwarePortal::crd()).expect("plain data");
+        let crd = serde_json::to_value(crds::HardwarePortal::crd()).expect("plain data");
         let pods = json!({"name": "pods", "singularName": "", "namespaced": true,
             "kind": "PodMetrics", "verbs": ["get"]});
         let objects = [
             ("/version".to_owned(), version("34")),
-            (
-                format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}"),
-                definition,
-            ),
+            (format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}"), crd),
             (PORTALS.to_owned(), list("HardwarePortalList", &[portal])),
             (PODS.to_owned(), list("PodList", &[])),
             (
@@ -131,7 +128,8 @@ fn team() -> [Scope; 1] {
 }
 
 async fn findings(cluster: &Cluster) -> Findings {
-    let mut found = look(&cluster.client(), "gill-hicks-system", &team()).await.expect("answers");
+    let mut found =
+        find_problems(&cluster.client(), "gill-hicks-system", &team()).await.expect("answers");
     // Of this process's own environment, which the tests of images are about.
     found.problems.retain(|problem| !problem.contains("_IMAGE"));
     found
@@ -147,7 +145,7 @@ async fn findings_of_portal(cluster: &Cluster, admin_port: u16) -> Findings {
         patience: Duration::from_secs(2),
     };
     for portal in &portals {
-        reach.look_at(&client, portal, &mut found).await.expect("answers");
+        reach.check_portal(&client, portal, &mut found).await.expect("answers");
     }
     found
 }
@@ -162,29 +160,29 @@ async fn ports() -> (TcpListener, u16, u16) {
 }
 
 #[tokio::test]
-async fn nothing_is_found_where_nothing_is_wrong() {
+async fn a_good_installation_has_no_findings() {
     let cluster = Cluster::with_portal(json!({}));
     assert_eq!(findings(&cluster).await, Findings::default());
 }
 
 #[tokio::test]
-async fn an_old_cluster_and_an_old_definition_are_named() {
+async fn an_old_cluster_and_an_old_crd_are_named() {
     let cluster = Cluster::with_portal(json!({})).with("/version", version("32+"));
     let problem = cluster::version_problem(&cluster.client()).await.expect("an answer");
     let problem = problem.expect("it is too old");
     assert!(problem.contains("v1.32+.4, expected 1.33 or later"), "{problem}");
 
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}");
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}");
     let mut older = cluster.objects[&path].clone();
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
     let fields = older.pointer_mut(spec).and_then(Value::as_object_mut).expect("fields");
     fields.remove("suspend").expect("a field");
     let cluster = cluster.with(&path, older);
-    let problem = definition_problem(&cluster.client()).await.expect("an answer");
+    let problem = crd_problem(&cluster.client()).await.expect("an answer");
     let problem = problem.expect("it lacks a field");
     assert!(problem.contains("lacks .spec.suspend; apply crds/hardwareportals.yaml"), "{problem}");
     let cluster = cluster.without(&path);
-    let problem = definition_problem(&cluster.client()).await.expect("an answer");
+    let problem = crd_problem(&cluster.client()).await.expect("an answer");
     assert!(problem.expect("it is missing").contains("is not installed"));
 }
 
@@ -202,7 +200,7 @@ async fn each_missing_right_is_named_with_its_namespace() {
 }
 
 #[tokio::test]
-async fn metrics_are_asked_for_only_where_something_scales_by_them() {
+async fn metrics_are_needed_only_if_an_autoscaler_is_on() {
     let fixed = json!({"portal": {"autoscaling": {"disabled": true}}});
     for (spec, answer, word) in [
         (json!({}), None, Some("does not serve metrics.k8s.io")),
@@ -256,7 +254,7 @@ async fn pods_that_run_and_cannot_be_reached_are_named() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_reached_is_named_and_one_that_is_unknown_is_not_guessed() {
+async fn a_database_that_cannot_be_reached_is_a_problem_and_an_unknown_one_is_unchecked() {
     let (_listener, open, closed) = ports().await;
     let stored = |host: &str, port: u16| {
         let place = json!({"host": host, "port": port, "database": "hardware"});
@@ -283,7 +281,7 @@ async fn a_database_that_cannot_be_reached_is_named_and_one_that_is_unknown_is_n
 }
 
 #[tokio::test]
-async fn an_object_that_is_no_portal_hides_nothing_else() {
+async fn an_object_that_is_no_portal_does_not_stop_the_check() {
     let good = json!({"apiVersion": "gill-hicks.dev/v1alpha1", "kind": "HardwarePortal",
         "metadata": {"name": "good", "namespace": "team"}, "spec": {}});
     let mut bad = good.clone();

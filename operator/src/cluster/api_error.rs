@@ -1,6 +1,6 @@
-//! What the API server refused, in words for whoever has to act.
+//! Errors of the API server as messages, with advice on what to do.
 
-/// What the API server said, without the structure around it, and what to do about it.
+/// The message of the API server's `Status`, followed by [`advice`] if there is any.
 #[must_use]
 pub fn in_words(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else { return error.to_string() };
@@ -10,10 +10,10 @@ pub fn in_words(error: &kube::Error) -> String {
     }
 }
 
-/// Who can do something about a refusal, and what. None where the message itself is all that is known.
+/// What can be done about a refusal, and by whom. None if nothing is known beyond the message.
 #[must_use]
 pub fn advice(message: &str) -> Option<&'static str> {
-    // Quota and terminating namespaces first: their messages say "forbidden" too.
+    // Quota and terminating namespaces come first: their messages contain "forbidden" too.
     let known = [
         (
             "exceeded quota",
@@ -21,9 +21,9 @@ pub fn advice(message: &str) -> Option<&'static str> {
         ),
         (
             "failed quota",
-            "the ResourceQuota of this namespace wants these amounts to be named; write them under resources in the spec",
+            "the ResourceQuota of this namespace requires these amounts to be set; set them under resources in the spec",
         ),
-        ("being terminated", "the namespace is being deleted, and nothing is made in it any more"),
+        ("being terminated", "the namespace is being deleted, so no object can be created in it"),
         (
             "ValidatingAdmissionPolicy",
             "change the spec so that the policy allows it, or ask the cluster's administrator for an exception",
@@ -51,7 +51,7 @@ mod tests {
     use super::in_words;
 
     #[test]
-    fn a_refusal_is_what_the_server_said_and_what_to_do_about_it() {
+    fn a_refusal_is_the_servers_message_followed_by_advice() {
         let refused = |message: &str| {
             kube::Error::Api(Status::failure(message, "Forbidden").with_code(403).boxed())
         };

@@ -1,4 +1,4 @@
-//! Every child of every portal as the watches last saw it, found by its portal.
+//! Every child of every portal as the watches last delivered it, indexed by its portal.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -36,14 +36,15 @@ use tracing::warn;
 
 use super::{Guarded, api_error, labels, scope::Scope, watches::WatchBackoff};
 
-/// Objects in one answer of the first list: a thousand portals should not have to fit into memory
-/// twice.
+/// `limit` of lists: the children of a thousand portals must not be in memory twice, as a response and in
+/// the cache.
 pub const PAGE: u32 = 100;
 
-/// Longer than anybody believes that a watch lags behind a write.
-const ENDED_REMEMBERED: Duration = Duration::from_mins(1);
+/// How long the uid of a deleted object is kept. Longer than the applier waits until a watch shows a
+/// write.
+const DELETED_REMEMBERED: Duration = Duration::from_mins(1);
 
-/// The kinds of which whole objects are watched: every kind of child but Secrets.
+/// The kinds whose objects are watched as a whole: every kind of child except Secrets.
 static WHOLE: LazyLock<Vec<ApiResource>> = LazyLock::new(|| {
     vec![
         ApiResource::erase::<ServiceAccount>(&()),
@@ -59,10 +60,11 @@ static WHOLE: LazyLock<Vec<ApiResource>> = LazyLock::new(|| {
     ]
 });
 
-/// The kind of which only metadata are watched: what is secret does not come into the cache.
+/// The kind whose metadata alone are watched, so that the cache holds no secret value.
 pub const SECRET: &str = "Secret";
 
-/// One object as it was last seen. Its body is kept as text, a fifth of the size of a tree.
+/// One object as the watch last delivered it. Its body is kept as JSON text, which takes a fifth of the
+/// memory of the parsed value.
 #[derive(Debug)]
 pub struct Child {
     /// Its kind.
@@ -73,19 +75,19 @@ pub struct Child {
     pub uid: String,
     /// Uid of the portal that owns it.
     pub owner: Option<String>,
-    /// Its version.
-    pub version: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
     /// Whether it is being deleted.
     pub is_terminating: bool,
-    /// Whether anybody has set its number of pods; the API server's own default is nobody's.
+    /// Whether a field manager owns `spec.replicas`. The API server's default is owned by none.
     pub is_scaled: bool,
     body: Box<str>,
-    /// Whether the body is only what is read of a child that is as it should be.
-    is_settled: bool,
+    /// Whether the rendered fields were evicted from the body.
+    is_evicted: bool,
 }
 
 impl Child {
-    /// Keeps what is needed of an object.
+    /// Keeps the parts of an object that the operator reads.
     #[must_use]
     pub fn new(kind: &str, mut object: DynamicObject) -> Self {
         let mut managers = object.metadata.managed_fields.iter().flatten();
@@ -93,7 +95,7 @@ impl Child {
             let fields = manager.fields_v1.as_ref();
             fields.is_some_and(|fields| !fields.0["f:spec"]["f:replicas"].is_null())
         });
-        // Larger than the object itself, and nothing else here reads them.
+        // They are larger than the object itself, and are not read again.
         object.metadata.managed_fields = None;
         let owner = object.owner_references().iter().find(|owner| is_portal(owner));
         Self {
@@ -101,32 +103,32 @@ impl Child {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
             owner: owner.map(|owner| owner.uid.clone()),
-            version: object.resource_version().unwrap_or_default(),
+            resource_version: object.resource_version().unwrap_or_default(),
             is_terminating: object.metadata.deletion_timestamp.is_some(),
             is_scaled,
             body: text_of(&object),
-            is_settled: false,
+            is_evicted: false,
         }
     }
 
-    /// The object, but for its managed fields, and for what was rendered once it is settled.
+    /// The object without its managed fields and, once evicted, without its rendered fields.
     #[must_use]
     pub fn read(&self) -> DynamicObject {
         serde_json::from_str(&self.body).expect("it was an object")
     }
 
-    /// The same with what is read of one that is known to hold all that was rendered: its state, and
-    /// what state is told by. Two thirds of the text of a portal's children are the rest. None if all of
-    /// it is kept.
-    fn settled(&self) -> Option<Self> {
-        if self.is_settled {
+    /// The same with only those fields that are read of a child that holds everything rendered: its status
+    /// and the fields that the status is judged by. The other fields are two thirds of the text of a portal's
+    /// children. None if there is nothing to evict.
+    fn without_rendered(&self) -> Option<Self> {
+        if self.is_evicted {
             return None;
         }
         let mut object = match self.kind.as_str() {
             "ServiceAccount" | "ConfigMap" | "NetworkPolicy" | "PodDisruptionBudget" => {
                 DynamicObject { data: Value::Null, ..self.read() }
             }
-            // Its address.
+            // The status holds the address.
             "Ingress" => {
                 let mut ingress = self.read();
                 keep(&mut ingress.data, "", &["status"]);
@@ -154,9 +156,9 @@ impl Child {
             name: self.name.clone(),
             uid: self.uid.clone(),
             owner: self.owner.clone(),
-            version: self.version.clone(),
+            resource_version: self.resource_version.clone(),
             body: text_of(&object),
-            is_settled: true,
+            is_evicted: true,
             ..*self
         })
     }
@@ -173,15 +175,15 @@ fn keep(data: &mut Value, path: &str, keys: &[&str]) {
     }
 }
 
-/// Every object that carries our label. Cloning shares it.
+/// Every object that carries the operator's label. Clones share the content.
 #[derive(Clone, Debug)]
 pub struct Cache {
     children: Arc<RwLock<HashMap<PortalKey, Children>>>,
-    /// Uids of objects whose end was seen, and when.
-    ended: Arc<RwLock<HashMap<String, Instant>>>,
-    /// Kinds that have been listed.
+    /// Uids of objects whose deletion a watch has shown, and when.
+    deleted: Arc<RwLock<HashMap<String, Instant>>>,
+    /// Kinds whose initial list is complete.
     filled: watch::Sender<HashSet<String>>,
-    /// Why the last list or watch of a kind failed, where it did.
+    /// By kind, why its last list or watch failed.
     failures: Arc<RwLock<BTreeMap<String, String>>>,
     scope: Scope,
 }
@@ -193,20 +195,20 @@ type ChildKey = (String, String);
 type Children = HashMap<ChildKey, Arc<Child>>;
 
 impl Cache {
-    /// Starts the watches. The stream names the portal of each object that moves; it must be polled,
-    /// as that is what keeps the cache up to date.
+    /// Starts the watches. The stream yields the portal of each object that changes. It must be polled,
+    /// since polling it is what updates the cache.
     pub fn watch(
         client: &Client,
         scope: &Scope,
     ) -> (Self, impl Stream<Item = ObjectRef<Guarded>> + Send + 'static) {
         let cache = Self {
             children: Arc::default(),
-            ended: Arc::default(),
+            deleted: Arc::default(),
             filled: watch::Sender::default(),
             failures: Arc::default(),
             scope: scope.clone(),
         };
-        let mut moves = stream::SelectAll::new();
+        let mut changes = stream::SelectAll::new();
         for resource in WHOLE.iter() {
             let objects = match scope {
                 Scope::Namespace(name) => Api::namespaced_with(client.clone(), name, resource),
@@ -216,19 +218,19 @@ impl Cache {
                 types: object.types.or_else(|| Some(types_of(resource))),
                 ..object
             };
-            moves.push(cache.follow(&resource.kind, objects, with_types).boxed());
+            changes.push(cache.watch_kind(&resource.kind, objects, with_types).boxed());
         }
         let without_content = |secret: PartialObjectMeta<Secret>| DynamicObject {
             types: secret.types,
             metadata: secret.metadata,
             data: Value::Null,
         };
-        moves.push(cache.follow(SECRET, scope.api(client), without_content).boxed());
-        (cache, moves)
+        changes.push(cache.watch_kind(SECRET, scope.api(client), without_content).boxed());
+        (cache, changes)
     }
 
-    /// Waits until every watch has seen what is there. Without that, "not in the cache" does not mean
-    /// "does not exist".
+    /// Waits until the initial list of every kind is complete. Before that, an object may exist without
+    /// being in the cache.
     pub async fn wait_until_filled(&self) {
         let mut filled = self.filled.subscribe();
         let is_complete = |kinds: &HashSet<String>| kinds.len() > WHOLE.len();
@@ -248,7 +250,7 @@ impl Cache {
         !failures.is_empty()
     }
 
-    /// Which kinds have not been listed, and why, for a person.
+    /// A message that names the kinds that have not been listed, and why.
     #[must_use]
     pub fn describe_unlisted(&self) -> String {
         let filled = self.filled.borrow().clone();
@@ -274,33 +276,33 @@ impl Cache {
         of_portal.get(&(kind.to_owned(), name.to_owned())).cloned()
     }
 
-    /// Keeps less of a child that is known to hold all that was rendered, if this is what the watch has
-    /// shown. What it shows next is kept whole until that is known of it too.
-    pub fn settle(&self, namespace: &str, portal: &str, child: &Child) {
+    /// Evicts the rendered fields of a child that is known to hold everything rendered, if the cache still
+    /// holds this resourceVersion of it. The next one that the watch shows is kept whole.
+    pub fn evict_rendered(&self, namespace: &str, portal: &str, child: &Child) {
         let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
         let of_portal = children.get_mut(&key(namespace, portal));
         if let Some(kept) = of_portal.and_then(|children| children.get_mut(&child_key(child)))
-            && kept.version == child.version
-            && let Some(settled) = kept.settled()
+            && kept.resource_version == child.resource_version
+            && let Some(evicted) = kept.without_rendered()
         {
-            *kept = Arc::new(settled);
+            *kept = Arc::new(evicted);
         }
     }
 
-    /// Whether a watch has shown the end of this object, as far as that is remembered.
+    /// Whether a watch has shown the deletion of this object lately.
     #[must_use]
-    pub fn has_ended(&self, uid: &str) -> bool {
-        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(uid)
+    pub fn was_deleted(&self, uid: &str) -> bool {
+        self.deleted.read().unwrap_or_else(PoisonError::into_inner).contains_key(uid)
     }
 
-    /// Forgets the ends of objects that nobody asks for any more.
-    pub fn forget_ended(&self) {
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        ended.retain(|_, at| at.elapsed() < ENDED_REMEMBERED);
+    /// Forgets deletions that are no longer asked for.
+    pub fn forget_deleted(&self) {
+        let mut deleted = self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+        deleted.retain(|_, at| at.elapsed() < DELETED_REMEMBERED);
     }
 
-    /// Every object that says it belongs to a portal of this name. Whether it does is told by
-    /// [`Child::owner`].
+    /// Every object whose owner reference or label names a portal of this name. A portal that was created
+    /// anew has the same name, and [`Child::owner`] tells its children from those of the earlier one.
     #[must_use]
     pub fn of_portal(&self, namespace: &str, portal: &str) -> Vec<Arc<Child>> {
         let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
@@ -308,7 +310,7 @@ impl Cache {
         of_portal.into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
-    fn follow<K>(
+    fn watch_kind<K>(
         &self,
         kind: &str,
         objects: Api<K>,
@@ -321,25 +323,25 @@ impl Cache {
         let (cache, kind) = (self.clone(), kind.to_owned());
         let mut listed = HashSet::new();
         watcher(objects, config).backoff(WatchBackoff::default()).flat_map(move |event| {
-            let moved = match event {
+            let changed = match event {
                 Ok(event) => {
-                    // `Init` comes before each list, also one that will fail.
+                    // The watcher emits `Init` before each list, even if the list then fails.
                     if !matches!(event, Event::Init) {
-                        cache.note_failure(&kind, None);
+                        cache.record_failure(&kind, None);
                     }
-                    cache.note(&kind, event, &convert, &mut listed)
+                    cache.apply_event(&kind, event, &convert, &mut listed)
                 }
                 Err(error) => {
                     warn!(kind, %error, "a watch was interrupted and starts again");
-                    cache.note_failure(&kind, Some(describe(&error)));
+                    cache.record_failure(&kind, Some(describe(&error)));
                     Vec::new()
                 }
             };
-            stream::iter(moved)
+            stream::iter(changed)
         })
     }
 
-    fn note_failure(&self, kind: &str, why: Option<String>) {
+    fn record_failure(&self, kind: &str, why: Option<String>) {
         let is_known =
             self.failures.read().unwrap_or_else(PoisonError::into_inner).contains_key(kind);
         if why.is_none() && !is_known {
@@ -352,8 +354,8 @@ impl Cache {
         };
     }
 
-    /// Takes note of an event, and names the portals that it concerns.
-    fn note<K>(
+    /// Applies a watch event to the cache and returns the portals that it concerns.
+    fn apply_event<K>(
         &self,
         kind: &str,
         event: Event<K>,
@@ -391,17 +393,17 @@ impl Cache {
                 let Some((portal, child)) = placed(kind, convert(object)) else {
                     return Vec::new();
                 };
-                // First: whoever does not find it has to be able to learn why.
-                self.note_end(&child.uid);
+                // Recorded before the removal: a reader that does not find the object must find its deletion.
+                self.record_deletion(&child.uid);
                 self.remove(&portal, &child_key(&child));
                 vec![portal]
             }
         }
     }
 
-    fn note_end(&self, uid: &str) {
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
-        ended.insert(uid.to_owned(), Instant::now());
+    fn record_deletion(&self, uid: &str) {
+        let mut deleted = self.deleted.write().unwrap_or_else(PoisonError::into_inner);
+        deleted.insert(uid.to_owned(), Instant::now());
     }
 
     fn insert(&self, portal: PortalKey, child: Child) {
@@ -418,17 +420,17 @@ impl Cache {
         }
     }
 
-    /// Forgets the objects of a kind that a list no longer had, and names their portals.
+    /// Removes the objects of a kind that a list did not contain, and returns their portals.
     fn retain(&self, kind: &str, listed: &HashSet<(PortalKey, ChildKey)>) -> Vec<PortalKey> {
         let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
         children.retain(|portal, of_portal| {
             of_portal.retain(|child, _| {
-                let is_there = child.0 != kind || listed.contains(&(portal.clone(), child.clone()));
-                if !is_there {
+                let is_kept = child.0 != kind || listed.contains(&(portal.clone(), child.clone()));
+                if !is_kept {
                     gone.push(portal.clone());
                 }
-                is_there
+                is_kept
             });
             !of_portal.is_empty()
         });
@@ -436,7 +438,7 @@ impl Cache {
     }
 }
 
-/// What the API server said, without the structure around it.
+/// The message of a list or watch that failed.
 fn describe(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
@@ -446,7 +448,7 @@ fn describe(error: &watcher::Error) -> String {
     }
 }
 
-/// A list says of what it is, and its items do not.
+/// The type of the items of a list, which do not carry it themselves.
 fn types_of(resource: &ApiResource) -> TypeMeta {
     TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() }
 }
@@ -511,7 +513,7 @@ mod tests {
     fn cache() -> Cache {
         Cache {
             children: Arc::default(),
-            ended: Arc::default(),
+            deleted: Arc::default(),
             filled: watch::Sender::default(),
             failures: Arc::default(),
             scope: Scope::Cluster,
@@ -521,43 +523,44 @@ mod tests {
     #[test]
     fn a_child_is_found_by_its_portal_until_it_is_deleted() {
         let (cache, mut listed) = (cache(), HashSet::new());
-        let mut note = |event| cache.note("Service", event, |object| object, &mut listed);
-        assert_eq!(note(Event::Apply(service("a", "a-portal"))), [key("n", "a")]);
+        let mut apply = |event| cache.apply_event("Service", event, |object| object, &mut listed);
+        assert_eq!(apply(Event::Apply(service("a", "a-portal"))), [key("n", "a")]);
         let child = cache.get("n", "a", "Service", "a-portal").expect("it was seen");
         assert_eq!(child.owner.as_deref(), Some("uid-of-a"));
         assert_eq!(child.read().data["spec"]["type"], "ClusterIP");
         assert!(cache.get("n", "b", "Service", "a-portal").is_none());
         assert!(cache.get("m", "a", "Service", "a-portal").is_none());
-        assert_eq!(note(Event::Delete(service("a", "a-portal"))), [key("n", "a")]);
+        assert_eq!(apply(Event::Delete(service("a", "a-portal"))), [key("n", "a")]);
         assert!(cache.of_portal("n", "a").is_empty());
-        assert!(cache.has_ended("a-portal") && !cache.has_ended("b-portal"), "by uid");
+        assert!(cache.was_deleted("a-portal") && !cache.was_deleted("b-portal"), "by uid");
     }
 
     #[test]
-    fn what_was_deleted_while_the_watch_was_down_is_noticed_by_the_next_list() {
+    fn an_object_deleted_while_the_watch_was_down_is_removed_by_the_next_list() {
         let (cache, mut listed) = (cache(), HashSet::new());
-        let mut note = |event| cache.note("Service", event, |object| object, &mut listed);
-        note(Event::Apply(service("a", "a-portal")));
-        note(Event::Apply(service("b", "b-portal")));
-        note(Event::Init);
-        note(Event::InitApply(service("b", "b-portal")));
+        let mut apply = |event| cache.apply_event("Service", event, |object| object, &mut listed);
+        apply(Event::Apply(service("a", "a-portal")));
+        apply(Event::Apply(service("b", "b-portal")));
+        apply(Event::Init);
+        apply(Event::InitApply(service("b", "b-portal")));
         assert!(cache.get("n", "a", "Service", "a-portal").is_some(), "the list has not ended");
-        assert_eq!(note(Event::InitDone), [key("n", "a")]);
+        assert_eq!(apply(Event::InitDone), [key("n", "a")]);
         assert!(cache.get("n", "a", "Service", "a-portal").is_none());
         assert!(cache.get("n", "b", "Service", "b-portal").is_some());
     }
 
     #[test]
-    fn a_list_of_one_kind_says_nothing_of_another() {
+    fn a_list_of_one_kind_removes_no_object_of_another() {
         let (cache, mut listed) = (cache(), HashSet::new());
-        cache.note("Service", Event::Apply(service("a", "a-portal")), |it| it, &mut listed);
-        let gone = cache.note("Ingress", Event::<DynamicObject>::InitDone, |it| it, &mut listed);
+        cache.apply_event("Service", Event::Apply(service("a", "a-portal")), |it| it, &mut listed);
+        let gone =
+            cache.apply_event("Ingress", Event::<DynamicObject>::InitDone, |it| it, &mut listed);
         assert!(gone.is_empty());
         assert!(cache.get("n", "a", "Service", "a-portal").is_some());
     }
 
     #[test]
-    fn of_a_settled_child_its_state_is_kept_until_the_watch_shows_another_version() {
+    fn eviction_keeps_the_status_until_the_watch_shows_another_version() {
         let (cache, mut listed) = (cache(), HashSet::new());
         let mut deployment = service("a", "a-portal");
         deployment.metadata.generation = Some(3);
@@ -575,14 +578,14 @@ mod tests {
             },
             "status": {"readyReplicas": 1},
         });
-        let mut note = |object: &DynamicObject| {
+        let mut apply = |object: &DynamicObject| {
             let event = Event::Apply(object.clone());
-            cache.note("Deployment", event, |it| it, &mut listed);
+            cache.apply_event("Deployment", event, |it| it, &mut listed);
             cache.get("n", "a", "Deployment", "a-portal").expect("it was seen")
         };
-        let whole = note(&deployment);
-        cache.settle("n", "a", &whole);
-        let settled = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
+        let whole = apply(&deployment);
+        cache.evict_rendered("n", "a", &whole);
+        let evicted = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
         let kept = json!({
             "spec": {
                 "paused": true, "replicas": 2, "strategy": {"type": "Recreate"},
@@ -592,32 +595,32 @@ mod tests {
             },
             "status": {"readyReplicas": 1},
         });
-        let object = settled.read();
+        let object = evicted.read();
         assert_eq!(object.data, kept);
         assert_eq!(
             (object.metadata.name.as_deref(), object.metadata.generation),
             (Some("a-portal"), Some(3))
         );
-        assert_eq!((&settled.uid, &settled.owner), (&whole.uid, &whole.owner));
-        assert_eq!(settled.version, whole.version);
+        assert_eq!((&evicted.uid, &evicted.owner), (&whole.uid, &whole.owner));
+        assert_eq!(evicted.resource_version, whole.resource_version);
 
         deployment.metadata.resource_version = Some("2".to_owned());
-        assert_eq!(note(&deployment).read().data, deployment.data);
-        cache.settle("n", "a", &whole);
+        assert_eq!(apply(&deployment).read().data, deployment.data);
+        cache.evict_rendered("n", "a", &whole);
         let newer = cache.get("n", "a", "Deployment", "a-portal").expect("it is there");
         assert_eq!(newer.read().data, deployment.data, "nothing is known of this version");
     }
 
     #[test]
-    fn of_a_settled_ingress_its_address_is_kept() {
+    fn eviction_keeps_the_address_of_an_ingress() {
         let (cache, mut listed) = (cache(), HashSet::new());
         let status = json!({"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}});
         let mut ingress = service("a", "a-portal");
         ingress.data = json!({"spec": {"rules": []}, "status": status});
-        cache.note("Ingress", Event::Apply(ingress), |it| it, &mut listed);
+        cache.apply_event("Ingress", Event::Apply(ingress), |it| it, &mut listed);
         let whole = cache.get("n", "a", "Ingress", "a-portal").expect("it was seen");
-        cache.settle("n", "a", &whole);
-        let settled = cache.get("n", "a", "Ingress", "a-portal").expect("it is there");
-        assert_eq!(settled.read().data, json!({"status": status}));
+        cache.evict_rendered("n", "a", &whole);
+        let evicted = cache.get("n", "a", "Ingress", "a-portal").expect("it is there");
+        assert_eq!(evicted.read().data, json!({"status": status}));
     }
 }

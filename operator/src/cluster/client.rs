@@ -24,10 +24,10 @@ use tower::{BoxError, Layer, Service};
 
 /// Time for one request and its whole answer, unless it is a watch.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// Lists, and beginnings of watches, at the same time. An operator of many namespaces has hundreds of
-/// them when it starts, and an API server that is asked for all at once refuses most.
+/// Most lists and starts of watches at the same time. An operator that watches many namespaces has
+/// hundreds of them at its start, and the API server refuses most of them if they come at once.
 const LISTS: usize = 8;
-/// A watch that says nothing for this long is taken for dead. The server sends a bookmark about once a
+/// A watch that delivers nothing for this long is ended. The API server sends a bookmark about once a
 /// minute.
 const SILENCE: Duration = Duration::from_secs(150);
 
@@ -40,12 +40,12 @@ pub fn client(
     let guard = GuardLayer::new(fence.clone(), deadline);
     config.connect_timeout = Some(deadline);
     config.write_timeout = Some(deadline);
-    // When to try again is decided by whoever asked, with the portal in view.
+    // The reconciler decides when to retry, for each portal.
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(&guard).build())
 }
 
-/// Until when writes are let through. Cloning shares it.
+/// Lets writes pass while this process is certain to be the leader. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
     until: Arc<RwLock<Option<Until>>>,
@@ -58,23 +58,23 @@ enum Until {
 }
 
 impl Fence {
-    /// One that lets every write through, for a process that nobody competes with.
+    /// A fence that lets every write pass, for a process without leader election.
     #[must_use]
     pub fn always_open() -> Self {
         Self { until: Arc::new(RwLock::new(Some(Until::Forever))) }
     }
 
-    /// Lets writes through until then.
+    /// Lets writes pass until this instant.
     pub fn open_until(&self, instant: Instant) {
         self.set(Some(Until::Instant(instant)));
     }
 
-    /// Lets no write through any more.
+    /// Refuses every further write.
     pub fn close(&self) {
         self.set(None);
     }
 
-    /// Whether a write that starts now is let through.
+    /// Whether a write that starts now may pass.
     #[must_use]
     pub fn is_open(&self) -> bool {
         match *self.until.read().unwrap_or_else(PoisonError::into_inner) {
@@ -114,7 +114,7 @@ impl<S> Layer<S> for GuardLayer {
     }
 }
 
-/// What stands between the operator and the API server.
+/// A service that bounds, counts and fences each request to the API server.
 #[derive(Debug)]
 pub struct Guard<S> {
     inner: S,
@@ -138,30 +138,30 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let asked = Asked::of(&request);
-        if asked.is_write && !self.fence.is_open() {
-            asked.count("fenced");
+        let counted = ApiRequest::of(&request);
+        if counted.is_write && !self.fence.is_open() {
+            counted.count("fenced");
             let refused = "this operator is no longer the leader, so it writes nothing";
             return futures::future::ready(Err(refused.into())).boxed();
         }
         let (answer, deadline) = (self.inner.call(request), self.deadline);
         // Nothing is sent before the future is polled.
-        let lists = matches!(asked.verb, "list" | "watch").then(|| Arc::clone(&self.lists));
+        let lists = matches!(counted.verb, "list" | "watch").then(|| Arc::clone(&self.lists));
         async move {
             let _turn = match lists {
                 Some(lists) => lists.acquire_owned().await.ok(),
                 None => None,
             };
-            let answer = if asked.verb == "watch" {
-                timeout(deadline, answer).await.map(|answer| answer.map(cut_when_silent))
+            let answer = if counted.verb == "watch" {
+                timeout(deadline, answer).await.map(|answer| answer.map(end_when_silent))
             } else {
                 timeout(deadline, async { read_whole(answer.await?).await }).await
             };
             let late = |_| format!("no answer within {} s", deadline.as_secs_f32()).into();
             let answer = answer.map_err(late).flatten();
             match &answer {
-                Ok(answer) => asked.count(answer.status().as_str()),
-                Err(_) => asked.count("error"),
+                Ok(answer) => counted.count(answer.status().as_str()),
+                Err(_) => counted.count("error"),
             }
             answer
         }
@@ -169,14 +169,14 @@ where
     }
 }
 
-/// What a request asks for, in the words of the metric.
-struct Asked {
+/// A request as the metric `api_requests_total` counts it.
+struct ApiRequest {
     verb: &'static str,
     kind: String,
     is_write: bool,
 }
 
-impl Asked {
+impl ApiRequest {
     fn of(request: &Request<Body>) -> Self {
         let query = request.uri().query().unwrap_or_default();
         let is_watch = query.split('&').any(|pair| pair == "watch=true");
@@ -201,8 +201,8 @@ impl Asked {
     }
 }
 
-/// The resource in a path of the API, with its subresource, and whether one object is named. Names of
-/// objects are no part of it: as labels they would never end.
+/// The resource in a path of the API, with its subresource, and whether one object is named. The name of
+/// the object is left out: as the label of a metric its values would be unbounded.
 fn kind_of(path: &str) -> (String, bool) {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let skipped = if parts.next() == Some("apis") { 2 } else { 1 };
@@ -226,35 +226,36 @@ where
 {
     let (parts, body) = answer.into_parts();
     let bytes = axum::body::to_bytes(AnyBody::new(body), usize::MAX).await?;
-    let told = told_to_wait(parts.status, &parts.headers, &bytes);
-    let body = told.map_or_else(|| AnyBody::from(bytes), AnyBody::from);
+    let extended = with_retry_after(parts.status, &parts.headers, &bytes);
+    let body = extended.map_or_else(|| AnyBody::from(bytes), AnyBody::from);
     Ok(Response::from_parts(parts, body))
 }
 
-/// When the API server is busy it says in a header when to come back, with a body that is mere text.
-/// Errors carry the body only, so the header's seconds are put into it.
-fn told_to_wait(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Vec<u8>> {
+/// Adds the seconds of the header `Retry-After` to the body of an error. A busy API server answers with
+/// plain text and this header, and `kube::Error` carries the body only.
+fn with_retry_after(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Vec<u8>> {
     if status.is_success() {
         return None;
     }
     let seconds: u32 = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    let mut said: Value = serde_json::from_slice(body).unwrap_or_default();
-    if said["kind"] != "Status" {
-        said = json!({
+    let mut error: Value = serde_json::from_slice(body).unwrap_or_default();
+    if error["kind"] != "Status" {
+        error = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "code": status.as_u16(),
             "reason": status.canonical_reason().unwrap_or_default().replace(' ', ""),
             "message": String::from_utf8_lossy(body).trim(),
         });
     }
-    if said["details"]["retryAfterSeconds"].is_null() {
-        said["details"]["retryAfterSeconds"] = seconds.into();
+    if error["details"]["retryAfterSeconds"].is_null() {
+        error["details"]["retryAfterSeconds"] = seconds.into();
     }
-    Some(said.to_string().into_bytes())
+    Some(error.to_string().into_bytes())
 }
 
-/// A connection that was cut without a word would otherwise be listened to for ever.
-fn cut_when_silent<B>(answer: Response<B>) -> Response<AnyBody>
+/// Ends a watch after [`SILENCE`]: nothing else ends it if the connection was lost without a packet that
+/// closes it.
+fn end_when_silent<B>(answer: Response<B>) -> Response<AnyBody>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {

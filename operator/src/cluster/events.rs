@@ -10,7 +10,7 @@ use kube::{
 };
 use tracing::warn;
 
-/// Bytes of a note, by the API's own rule.
+/// Most bytes of a note that the API accepts.
 const LONGEST_NOTE: usize = 1024;
 
 /// Writes events in the portals' namespaces.
@@ -27,7 +27,7 @@ impl Events {
         Self { client, instance }
     }
 
-    /// Publishes an event about an object. An event that is lost is only logged: the status says the same.
+    /// Publishes an event about an object. A failure is only logged, as the status holds the same message.
     pub async fn publish(
         &self,
         regarding: ObjectReference,

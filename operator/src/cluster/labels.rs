@@ -8,11 +8,11 @@ use kube::api::ObjectMeta;
 /// Label with the name of the portal.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 const NAME: &str = "app.kubernetes.io/name";
-/// Label with what a pod does for the portal.
+/// Label with the [`Component`].
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// Selects what this operator made, in every watch.
+/// Selects the objects that this operator made, in every watch.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=gill-hicks-operator";
 
 /// The object that children belong to.
@@ -25,7 +25,7 @@ pub trait ChildOwner {
     fn owner_reference(&self) -> OwnerReference;
 }
 
-/// What a child is part of.
+/// The part of a portal that a child belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// The API.
@@ -68,7 +68,7 @@ pub fn selector(portal: &impl ChildOwner, component: Component) -> LabelSelector
     }
 }
 
-/// The metadata of a child that goes when the portal goes.
+/// The metadata of a child that the garbage collector removes with the portal.
 #[must_use]
 pub fn owned(portal: &impl ChildOwner, component: Component, name: String) -> ObjectMeta {
     ObjectMeta {
@@ -77,7 +77,7 @@ pub fn owned(portal: &impl ChildOwner, component: Component, name: String) -> Ob
     }
 }
 
-/// The metadata of a child that stays.
+/// The metadata of a child without an owner reference, which stays when the portal is deleted.
 #[must_use]
 pub fn unowned(portal: &impl ChildOwner, component: Component, name: String) -> ObjectMeta {
     let mut labels = selecting(portal.name(), component);

@@ -1,9 +1,10 @@
-//! One of several replicas works at a time: the one that holds a Lease, by client-go's protocol.
+//! Leader election: of several replicas, the one that holds a Lease reconciles. The protocol is
+//! client-go's.
 //!
 //! Time is measured on this process's own monotonic clock, never by the Lease's timestamps: a claim
-//! has expired once it was *seen* unchanged for its duration. Each write names the version that it
-//! was decided from, so of two replicas that claim at once one is refused (409). The holder's own
-//! [`Fence`] closes well before anybody else may claim.
+//! has expired once it was *observed* unchanged for its duration. Each write names the resourceVersion
+//! that it is based on, so of two replicas that claim at once the API server refuses one (409). The
+//! leader's own [`Fence`] closes before another replica may claim.
 
 mod claim;
 
@@ -26,15 +27,16 @@ use super::client::Fence;
 /// Name of the Lease, in the operator's own namespace.
 pub const LEASE: &str = "gill-hicks-operator";
 
-/// The times of client-go's own defaults.
+/// The times of the election. By default `claim` and `period` are client-go's `LeaseDuration` and
+/// `RetryPeriod`; `fence` is shorter than its `RenewDeadline` of 10 s, to leave a request its deadline.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// How long a claim lasts that is not renewed.
+    /// How long a claim lasts without renewal.
     pub claim: Duration,
-    /// How long the holder goes on without having renewed it. Shorter than `claim` by more than a
-    /// request may take, so that no write is under way when the claim ends.
+    /// How long the leader writes without having renewed the claim. Shorter than `claim` by more than a
+    /// request may take, so that no write is under way when the claim expires.
     pub fence: Duration,
-    /// Time between two renewals, and between two tries.
+    /// Time between two renewals, and between two attempts to claim.
     pub period: Duration,
 }
 
@@ -64,15 +66,16 @@ pub struct Claim {
 }
 
 impl LeaderElector {
-    /// A replica called `identity`, which must differ from that of every other replica, and also from
-    /// that of its own predecessor. `leases` must not pass the fence.
+    /// A replica called `identity`, which must differ from that of every other replica, and of an earlier
+    /// process in the same pod. `leases` must not pass the fence, which is open only after a write of the
+    /// Lease.
     #[must_use]
     pub fn new(leases: Api<Lease>, identity: String, fence: Fence, times: Times) -> Self {
         gauge!("leader").set(0.0);
         Self { leases, identity, fence, times }
     }
 
-    /// Waits, without a request but one watch, until the Lease is free, and takes it.
+    /// Waits until the Lease may be claimed, and claims it. The only request while it waits is a watch.
     pub async fn become_leader(&self) -> Claim {
         let mut changes = self.watch();
         let mut observed: Option<Observed> = None;
@@ -81,12 +84,12 @@ impl LeaderElector {
             let wait = async {
                 match claimable {
                     Some(instant) => sleep_until(instant).await,
-                    // Not seen yet.
+                    // Not observed yet.
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                // What has changed comes first: a claim that was renewed is not to be taken.
+                // A change is read before the timer: a claim that was renewed must not be replaced.
                 biased;
                 Some(change) = changes.next() => {
                     let now = Instant::now();
@@ -104,7 +107,7 @@ impl LeaderElector {
                             return claim;
                         }
                         Err(error) => {
-                            info!(%error, "the Lease was not to be had; trying again");
+                            info!(%error, "failed to claim the Lease; trying again");
                             sleep(self.times.period).await;
                         }
                     }
@@ -113,8 +116,8 @@ impl LeaderElector {
         }
     }
 
-    /// Renews the claim until that fails for too long or somebody else has it. Then nothing may be
-    /// written any more.
+    /// Renews the claim until another replica holds the Lease or the renewal fails for longer than
+    /// [`Times::fence`], and then closes the fence.
     pub async fn stay_leader(&self, claim: &mut Claim) {
         loop {
             sleep(self.times.period).await;
@@ -122,11 +125,11 @@ impl LeaderElector {
             match timeout_at(end, self.renew(claim)).await {
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(Lost::ToAnother(holder))) => {
-                    warn!(holder, "somebody else has taken the Lease");
+                    warn!(holder, "another replica holds the Lease");
                     break;
                 }
                 Ok(Err(Lost::Unwritten(error))) => {
-                    warn!(%error, "the Lease is not renewed yet");
+                    warn!(%error, "failed to renew the Lease; trying again");
                 }
             }
             if Instant::now() >= claim.sent + self.times.fence {
@@ -138,8 +141,7 @@ impl LeaderElector {
         gauge!("leader").set(0.0);
     }
 
-    /// Gives the Lease up, so that another replica takes it at once. Everything that writes must have
-    /// ended.
+    /// Releases the Lease, so that another replica claims it at once. Every write must have ended before.
     pub async fn resign(&self, claim: Claim) {
         self.fence.close();
         gauge!("leader").set(0.0);
@@ -147,7 +149,7 @@ impl LeaderElector {
         match self.replace(claim.lease, spec).await {
             Ok(_) => info!("the Lease is released"),
             Err(error) => {
-                warn!(%error, "the Lease was not released; it ends by itself");
+                warn!(%error, "failed to release the Lease; it expires");
             }
         }
     }
@@ -179,7 +181,7 @@ impl LeaderElector {
                 self.fence.open_until(sent + self.times.fence);
                 Ok(())
             }
-            // Whoever it was: by what it says now.
+            // It was changed meanwhile: its present holder decides.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let lease = self.leases.get(LEASE).await.map_err(Lost::Unwritten)?;
                 let holder = claim::holder(&lease).unwrap_or_default().to_owned();
@@ -206,9 +208,9 @@ impl LeaderElector {
 
 /// Why a claim was not renewed.
 enum Lost {
-    /// For good.
+    /// Another replica holds the Lease, or it was deleted.
     ToAnother(String),
-    /// For now.
+    /// The write failed, and may succeed later.
     Unwritten(kube::Error),
 }
 

@@ -1,4 +1,4 @@
-//! What children are called. A portal's name has at most 40 characters, so that these have at most 63.
+//! Names of children. A portal's name has at most 40 characters, so that these have at most 63.
 
 /// Deployment, Service, ServiceAccount, autoscaler, budget and policy of the API.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn database_secret(portal: &str) -> String {
     format!("{portal}-database")
 }
 
-/// Secret with the state of the credential's rotation; the operator's own.
+/// Secret in which earlier versions of the operator kept the state of the credential's rotation.
 #[must_use]
 pub fn rotation_secret(portal: &str) -> String {
     format!("{portal}-rotation")
@@ -44,8 +44,8 @@ pub fn data_claim(portal: &str) -> String {
 
 /// Key of the credentials file.
 pub const CREDENTIALS_KEY: &str = "credentials.json";
-/// Key of the credentials file of the account that migrates the schema.
-pub const OWNER_KEY: &str = "owner.json";
+/// Key of the credentials file of the migration account.
+pub const MIGRATION_CREDENTIALS_KEY: &str = "owner.json";
 /// Key of the token.
 pub const TOKEN_KEY: &str = "token";
 /// Key of the catalogue.

@@ -1,5 +1,5 @@
-//! When to try again after a failure. The delays are in memory: a counter in status would be a write
-//! per failure, and so a loop.
+//! When to retry after a failure. The failures are counted in memory: a counter in the status would be
+//! written at each failure, and each write would start a pass.
 
 use std::{
     collections::HashMap,
@@ -7,31 +7,31 @@ use std::{
     time::Duration,
 };
 
-/// The reason by which the API server, and the operator as well, says that a name is taken.
+/// Reason of a `Status` for a name that another object has. The operator uses the word of the API server.
 pub const TAKEN: &str = "AlreadyExists";
 
-/// What a failure asks for.
+/// When to retry after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// Nothing helps but a change of the object, which wakes us up.
+    /// Once the object changes, which starts a pass.
     AfterChange,
-    /// Something that is not watched has to change: look now and then.
+    /// At a constant interval, as an object that is not watched has to change.
     Poll,
-    /// It may work soon: try again, ever more slowly.
+    /// With exponential backoff.
     Backoff,
-    /// The API server said when.
+    /// After the time that the API server asks for.
     After(Duration),
 }
 
 impl Retry {
-    /// What an answer of the API server, or the lack of one, asks for.
+    /// When to retry a request to the API server that failed.
     #[must_use]
     pub fn of_api(error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else { return Self::Backoff };
         let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
         match status.code {
             _ if seconds > 0 => Self::After(Duration::from_secs(u64::from(seconds))),
-            // By quota, policy, webhook or a missing right: somebody has to change something else.
+            // Refused by quota, policy, webhook or RBAC, whose objects are not watched.
             400 | 403 | 413 | 422 => Self::Poll,
             _ => Self::Backoff,
         }
@@ -49,18 +49,19 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Ends a row of failures.
+    /// Resets the number of failures in a row.
     pub fn succeeded(&self, uid: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    /// Forgets portals that are gone.
+    /// Forgets portals that no longer exist.
     pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.retain(|uid, _| is_alive(uid));
     }
 
-    /// Time until the next try. Never later than `at_rest` or a poll, whichever is later.
+    /// Time until the next retry. `at_rest` is the time between two passes without a failure; a poll is
+    /// not later than that.
     pub fn delay(&self, uid: &str, retry: &Retry, at_rest: Duration) -> Duration {
         let failures = {
             let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +75,7 @@ impl Retries {
             Retry::After(time) => *time,
             Retry::Backoff => {
                 let doubled = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10));
-                // Half of it by chance, so that portals that failed together do not return together.
+                // Half of it is random, so that portals that failed together do not retry together.
                 doubled.min(LONGEST).mul_f64(rand::random_range(0.5..=1.0))
             }
         }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_heal_by_itself_is_not_tried_in_a_hurry() {
+    fn a_failure_that_needs_a_change_is_polled_or_waits_for_it() {
         let retries = Retries::default();
         assert_eq!(retries.delay("a", &Retry::AfterChange, REST), REST);
         assert_eq!(retries.delay("a", &Retry::Poll, REST), POLL);

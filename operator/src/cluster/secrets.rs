@@ -60,7 +60,9 @@ impl OwnSecrets<'_> {
     #[must_use]
     pub fn known(&self, seen: &Child) -> Option<Secret> {
         let known = self.contents.with(|known| known.get(&self.key(&seen.name)).cloned());
-        known.filter(|known| known.resource_version().as_deref() == Some(seen.version.as_str()))
+        known.filter(|known| {
+            known.resource_version().as_deref() == Some(seen.resource_version.as_str())
+        })
     }
 
     /// Takes note of a Secret that was just written.

@@ -1,4 +1,4 @@
-//! How long a watch that was refused or cut rests before it starts again.
+//! How long after a failure a watch is started again.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(800);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A watch that lived for so long was well: its next failure is the first of another row.
-const WELL: Duration = Duration::from_secs(30);
+/// A watch that ran for this long counts as healthy: its next failure is delayed like the first.
+const HEALTHY: Duration = Duration::from_secs(30);
 
-/// Grows with failures in a row. What is a row is told by time alone: kube's own backoff starts anew
-/// with whatever the watch says, and it says `Init` before each list, so a list that is refused for ever
-/// would be asked for each second. That is so for every kind where the operator's rights are gone, as in
-/// a namespace that is being deleted.
+/// Exponential backoff that time alone resets. kube's own backoff is reset by each event of the watcher,
+/// which emits `Init` before each list, so a list that the API server refuses would be repeated each
+/// second. It refuses every kind in a namespace where the operator has no Role any more, such as one that
+/// is being deleted.
 #[derive(Debug, Default)]
 pub struct WatchBackoff {
-    /// When the last rest ended, and how long it was.
+    /// When the last delay ended, and how long it was.
     last: Option<(Instant, Duration)>,
 }
 
@@ -25,16 +25,16 @@ impl Iterator for WatchBackoff {
 
     fn next(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let rest = match self.last {
-            Some((ended, rest)) if now.saturating_duration_since(ended) < WELL => {
-                rest.saturating_mul(2).min(LONGEST)
+        let delay = match self.last {
+            Some((ended, delay)) if now.saturating_duration_since(ended) < HEALTHY => {
+                delay.saturating_mul(2).min(LONGEST)
             }
             _ => FIRST,
         };
-        // Half of it by chance, so that watches that were cut together do not return together.
-        let by_chance = rest.mul_f64(rand::random_range(0.5..=1.0));
-        self.last = Some((now + by_chance, rest));
-        Some(by_chance)
+        // Half of it is random, so that watches that failed together do not start together.
+        let jittered = delay.mul_f64(rand::random_range(0.5..=1.0));
+        self.last = Some((now + jittered, delay));
+        Some(jittered)
     }
 }
 
@@ -53,28 +53,28 @@ mod tests {
     use kube_runtime::{WatchStreamExt, utils::Backoff, watcher};
     use tokio::time::{Instant, advance, sleep};
 
-    use super::{FIRST, LONGEST, WELL, WatchBackoff};
+    use super::{FIRST, HEALTHY, LONGEST, WatchBackoff};
 
     #[tokio::test(start_paused = true)]
-    async fn rests_grow_to_a_bound_and_start_anew_only_after_a_watch_was_well() {
+    async fn delays_grow_to_a_bound_and_only_a_healthy_watch_resets_them() {
         let mut backoff = WatchBackoff::default();
-        let mut rests = Vec::new();
+        let mut delays = Vec::new();
         for _ in 0..10 {
-            let rest = backoff.next().expect("a rest");
-            // What a watch says before a list that fails.
+            let delay = backoff.next().expect("a delay");
+            // As the watcher does at `Init`, before a list that fails.
             backoff.reset();
-            advance(rest).await;
-            rests.push(rest);
+            advance(delay).await;
+            delays.push(delay);
         }
-        assert!(rests[0] <= FIRST && rests[0] >= FIRST / 2, "{rests:?}");
-        assert!(rests[9] <= LONGEST && rests[9] >= LONGEST / 2, "{rests:?}");
-        advance(WELL).await;
-        assert!(backoff.next().expect("a rest") <= FIRST, "it was well");
+        assert!(delays[0] <= FIRST && delays[0] >= FIRST / 2, "{delays:?}");
+        assert!(delays[9] <= LONGEST && delays[9] >= LONGEST / 2, "{delays:?}");
+        advance(HEALTHY).await;
+        assert!(backoff.next().expect("a delay") <= FIRST, "it was healthy");
     }
 
-    /// Five minutes of a watch on what the operator may not list.
+    /// Five minutes of a watch on a kind that the operator may not list.
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_is_refused_for_ever_is_asked_for_ever_more_seldom() {
+    async fn a_list_that_is_always_refused_is_retried_at_growing_intervals() {
         let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let config_maps: Api<ConfigMap> = Api::namespaced(Client::new(service, "n"), "n");
         let watch = watcher(config_maps, watcher::Config::default());

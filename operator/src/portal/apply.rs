@@ -1,5 +1,5 @@
-//! The one step that writes children: server-side apply in an order in which nothing waits for what
-//! comes later, then the removal of what is no longer wanted.
+//! The one step that writes children: server-side apply in an order in which no child needs a later one,
+//! then the deletion of children that are no longer wanted.
 
 mod written;
 
@@ -33,28 +33,27 @@ use crate::cluster::{
     secrets::OwnSecrets,
 };
 
-/// Owner of every field that we render.
+/// Field manager of every field that the operator renders.
 const MANAGER: &str = "gill-hicks-operator";
-/// Owner of `spec.replicas`, where no autoscaler owns it. A manager of its own, since the main one
-/// would reset the field to 1 by no longer naming it.
+/// Field manager of `spec.replicas`, unless an autoscaler manages it. It is another one than [`MANAGER`],
+/// whose applies do not contain the field: the API server would reset it to its default of 1.
 const REPLICAS_MANAGER: &str = "gill-hicks-operator/replicas";
 
-/// Hash of a child as it was rendered when it was written last. By it the next leader knows that a
-/// field it would no longer render is not there either, and need not write everything anew.
+/// Hash of the rendered child at its last write. If it equals the present hash, the live object has no
+/// field that is no longer rendered, so the next leader need not write every child anew.
 const RENDERED_ANNOTATION: &str = "gill-hicks.dev/rendered";
 
-/// The children that hold what was rendered, as they are. Outside of tests, only
-/// [`Applier::apply`] makes one.
+/// The live children that hold what was rendered. Outside of tests, only [`Applier::apply`] makes one.
 #[derive(Debug, Default)]
 pub struct Applied {
     children: Vec<Arc<Child>>,
     holds_credentials: bool,
-    /// When to look again whether the watches have shown every write; none if they have.
+    /// Time until the next check whether the watches have shown every write; none if they have.
     confirm_after: Option<Duration>,
 }
 
 impl Applied {
-    /// Children as they are after they were applied.
+    /// Children as if they had been applied.
     #[cfg(test)]
     pub(super) fn of(children: Vec<Child>, holds_credentials: bool) -> Self {
         let children = children.into_iter().map(Arc::new).collect();
@@ -81,7 +80,7 @@ impl Applied {
         self.holds_credentials
     }
 
-    /// When to look again whether the watches have shown every write; none if they have.
+    /// Time until the next check whether the watches have shown every write; none if they have.
     #[must_use]
     pub fn confirm_after(&self) -> Option<Duration> {
         self.confirm_after
@@ -94,18 +93,18 @@ impl Applied {
     }
 }
 
-/// The API server did not do what it was asked for.
+/// A request to the API server failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {verb} {kind} {name}: {}", api_error::in_words(source))]
 pub struct ApplyError {
     verb: &'static str,
     kind: String,
     name: String,
-    /// What the API server said.
+    /// The answer of the API server, or the lack of one.
     pub source: Box<kube::Error>,
 }
 
-/// Writes children, and remembers what it wrote so that nothing is written twice.
+/// Writes children, and records what it wrote so that an unchanged child is not written again.
 #[derive(Clone)]
 pub struct Applier {
     client: Client,
@@ -119,13 +118,13 @@ impl Applier {
         Self { client, written: Written::default() }
     }
 
-    /// Forgets portals that are gone.
+    /// Forgets portals that no longer exist.
     pub fn retain(&self, is_alive: impl Fn(&str) -> bool) {
         self.written.retain(is_alive);
     }
 
-    /// Writes what differs and removes what is no longer wanted. The first error ends it; the children
-    /// that were applied until then are returned with it.
+    /// Writes children that differ and deletes those that are no longer wanted. It ends at the first error,
+    /// and returns it with the children that were applied until then.
     pub async fn apply(
         &self,
         portal: &ResolvedPortal,
@@ -152,7 +151,7 @@ struct ChildrenWriter<'a> {
 
 impl ChildrenWriter<'_> {
     async fn put_children(&mut self, children: &Children) -> Result<(), ApplyError> {
-        // Without `..`: a kind of child that is not applied does not compile.
+        // No `..`, so that a kind of child that is not applied does not compile.
         let Children {
             service_accounts,
             secrets,
@@ -211,7 +210,7 @@ impl ChildrenWriter<'_> {
         Ok(())
     }
 
-    /// Applies one child, unless it was written like this before and still is like this.
+    /// Applies one child, unless the live object holds what is rendered.
     async fn put<K>(&mut self, object: &K) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = ()> + Serialize,
@@ -220,29 +219,30 @@ impl ChildrenWriter<'_> {
         let name = object.meta().name.clone().unwrap_or_default();
         let mut rendered = serde_json::to_value(object).expect("children are plain data");
         let hash = hash_of(&rendered);
-        // Nothing that is made of a secret is shown.
+        // A hash of secret values must not be readable as an annotation.
         if resource.kind != SECRET {
             rendered["metadata"]["annotations"][RENDERED_ANNOTATION] = hex::encode(hash).into();
         }
         let seen = self.see(&resource.kind, &name);
-        let settled = self.find_settled(&resource.kind, &name, hash, &rendered, seen.as_ref());
-        let current = if let Some(settled) = settled {
-            self.live.cache.settle(&self.portal.namespace, &self.portal.name, &settled);
-            settled
+        let up_to_date =
+            self.find_up_to_date(&resource.kind, &name, hash, &rendered, seen.as_ref());
+        let current = if let Some(child) = up_to_date {
+            self.live.cache.evict_rendered(&self.portal.namespace, &self.portal.name, &child);
+            child
         } else {
             if self.current(&resource.kind, &name).is_none() {
-                self.expect_free(&resource, &name).await?;
+                self.ensure_name_is_free(&resource, &name).await?;
             }
             let written = self.write(&resource, &name, MANAGER, rendered).await?;
-            let before = seen.map(|seen| seen.version.clone());
-            self.remember(&resource.kind, hash, before, written)
+            let before = seen.map(|seen| seen.resource_version.clone());
+            self.record_write(&resource.kind, hash, before, written)
         };
         self.applied.children.push(current);
         Ok(())
     }
 
-    /// The child, if it needs no write.
-    fn find_settled(
+    /// The live child, if it holds everything rendered and so needs no write.
+    fn find_up_to_date(
         &self,
         kind: &str,
         name: &str,
@@ -251,45 +251,45 @@ impl ChildrenWriter<'_> {
         seen: Option<&Arc<Child>>,
     ) -> Option<Arc<Child>> {
         let is_up_to_date = |seen: &Child| match kind {
-            // The watch shows no content, but it may be known.
+            // The watch shows no content, but it may have been read.
             SECRET => {
                 let known = self.live.known(seen);
                 known.is_some_and(|known| is_part_of(rendered, &json!(known)))
             }
             _ => is_part_of(rendered, &json!(seen.read())),
         };
-        let settled = self.with_record(kind, name, |record| {
+        let recorded = self.with_record(kind, name, |record| {
             if record.hash != hash {
                 return None;
             }
-            if let Some(settled) = record.settle(seen, |uid| self.live.cache.has_ended(uid)) {
-                return Some(settled);
+            if let Some(current) = record.current(seen, |uid| self.live.cache.was_deleted(uid)) {
+                return Some(current);
             }
             let seen = seen.filter(|seen| is_up_to_date(seen))?;
             record.confirm(seen);
             Some(Arc::clone(seen))
         });
-        if let Some(settled) = settled {
-            return settled;
+        if let Some(recorded) = recorded {
+            return recorded;
         }
-        // Written by another leader, or by this process's predecessor.
+        // Written by an earlier leader.
         let seen = seen.filter(|seen| is_up_to_date(seen))?;
         self.insert_record(kind, name, Record::found(hash, seen));
         Some(Arc::clone(seen))
     }
 
-    /// A Job, whose template cannot be changed. One that has succeeded is left as it is; one that has not is
-    /// deleted if it was rendered otherwise, and made anew by the next pass.
+    /// Applies a Job, whose template is immutable. One that has succeeded is left as it is; one that has not
+    /// is deleted if it was rendered differently, and created anew by the next pass.
     async fn put_migration(&mut self, job: &Job) -> Result<(), ApplyError> {
         let resource = ApiResource::erase::<Job>(&());
         let name = job.name_any();
         let Some(current) = self.current(&resource.kind, &name) else { return self.put(job).await };
         let object = current.read();
         let rendered = serde_json::to_value(job).expect("children are plain data");
-        let is_as_rendered =
-            object.annotations().get(RENDERED_ANNOTATION) == Some(&hex::encode(hash_of(&rendered)));
+        // What others changed of its metadata is put right as with every other child.
+        let has_template = is_part_of(&rendered["spec"], &object.data["spec"]);
         let is_ours = current.owner.as_ref() == Some(&self.portal.owner.uid);
-        if is_as_rendered || !is_ours {
+        if has_template || !is_ours {
             return self.put(job).await;
         }
         if Migration::read(&object) != Migration::Succeeded && !current.is_terminating {
@@ -299,7 +299,7 @@ impl ChildrenWriter<'_> {
         Ok(())
     }
 
-    /// A Deployment, and the number of its pods where that is ours to say.
+    /// Applies a Deployment and, where the operator decides it, the number of its pods.
     async fn put_deployment(
         &mut self,
         deployment: &Deployment,
@@ -309,12 +309,13 @@ impl ChildrenWriter<'_> {
         let resource = ApiResource::erase::<Deployment>(&());
         let autoscaler = ApiResource::erase::<HorizontalPodAutoscaler>(&());
         let namespace = &self.portal.namespace;
-        // Where it was made and no number written, as when the operator died in between, that is done now.
+        // A Deployment whose number of pods was never set counts as new: the operator may have ended between
+        // the two writes.
         let before = self.current(&resource.kind, &name).filter(|child| child.is_scaled);
         let before = before.and_then(|child| LiveDeployment::read(&child.read()));
         let scaler = self.see(&autoscaler.kind, &name);
         let is_automatic = matches!(scaling, Some(Scaling::Automatic(_)));
-        // First: an autoscaler that is still there would take the number over again.
+        // The autoscaler is deleted first: it would set the number again.
         let was_automatic = match scaler {
             Some(scaler) if !is_automatic => {
                 self.delete(&autoscaler, &scaler).await?;
@@ -325,8 +326,8 @@ impl ChildrenWriter<'_> {
         self.put(deployment).await?;
         let live = before.map(|before| before.replicas);
         let replicas = scaling.and_then(|scaling| replicas_to_set(scaling, live, was_automatic));
-        // Also where it is the API server's default: of a number that nobody owns, that server does not
-        // say that an autoscaler has changed it.
+        // It is written even if it equals the API server's default: of a field without a manager, the API
+        // server does not record that an autoscaler has changed it.
         let Some(replicas) = replicas else { return Ok(()) };
         info!(namespace, deployment = name, replicas, "setting the number of pods");
         let only_replicas = json!({
@@ -342,7 +343,7 @@ impl ChildrenWriter<'_> {
         Ok(())
     }
 
-    /// Removes what is ours and no longer wanted, of the kinds that we manage.
+    /// Deletes this portal's children that are no longer wanted.
     async fn prune(&mut self, blocked_by_migration: &[String]) -> Result<(), ApplyError> {
         let wanted: HashSet<(&str, &str)> = self
             .applied
@@ -352,13 +353,13 @@ impl ChildrenWriter<'_> {
             .collect();
         let mut unwanted = Vec::new();
         for child in self.live.cache.of_portal(&self.portal.namespace, &self.portal.name) {
-            // Secrets are not deleted: the operator has no right to.
+            // Secrets are not pruned; the garbage collector removes them with the portal.
             let Some(resource) = resource_of(&child.kind) else { continue };
             let is_ours = child.owner.as_ref() == Some(&self.portal.owner.uid);
             let is_wanted = wanted.contains(&(child.kind.as_str(), child.name.as_str()));
             let is_waiting =
                 child.kind == "Deployment" && blocked_by_migration.contains(&child.name);
-            // A failed migration is made anew by the next pass, in case its cause has gone.
+            // A failed migration is deleted, so that the next pass creates it anew: its cause may have ended.
             let has_failed = child.kind == "Job" && has_failed_and_rested(&child.read());
             if is_ours && !child.is_terminating && !is_waiting && (!is_wanted || has_failed) {
                 unwanted.push((resource, child));
@@ -370,9 +371,13 @@ impl ChildrenWriter<'_> {
         Ok(())
     }
 
-    /// An apply takes over whatever has the name. What the watches do not show carries no label of ours,
-    /// if it is there: it is somebody else's, unless only the label was taken off.
-    async fn expect_free(&self, resource: &ApiResource, name: &str) -> Result<(), ApplyError> {
+    /// A forced apply would take over any object of this name. An object that the watches do not show lacks
+    /// the operator's label, so it is not this portal's unless its owner reference says so.
+    async fn ensure_name_is_free(
+        &self,
+        resource: &ApiResource,
+        name: &str,
+    ) -> Result<(), ApplyError> {
         let found = self.api(resource).get_metadata_opt(name).await;
         let Some(found) = found.map_err(failed("read", &resource.kind, name))? else {
             return Ok(());
@@ -381,7 +386,7 @@ impl ChildrenWriter<'_> {
         if found.owner_references().iter().any(|owner| owner.uid == *portal) {
             return Ok(());
         }
-        let taken = "an object of this name is there already and is not this portal's; delete it, or give the portal another name";
+        let taken = "an object of this name exists and is not this portal's; delete it, or give the portal another name";
         let status = Status::failure(taken, TAKEN).with_code(409).boxed();
         Err(failed("apply", &resource.kind, name)(kube::Error::Api(status)))
     }
@@ -400,16 +405,16 @@ impl ChildrenWriter<'_> {
 
     async fn delete(&mut self, resource: &ApiResource, child: &Child) -> Result<(), ApplyError> {
         let name = child.name.clone();
-        info!(namespace = self.portal.namespace, kind = resource.kind, name, "removing a child");
+        info!(namespace = self.portal.namespace, kind = resource.kind, name, "deleting a child");
         let parameters = DeleteParams {
-            // Not another object of the same name that came in between.
+            // An object of the same name that was created meanwhile must not be deleted.
             preconditions: Some(Preconditions {
                 uid: Some(child.uid.clone()),
                 resource_version: None,
             }),
             ..DeleteParams::background()
         };
-        self.forget(&resource.kind, &name);
+        self.forget_write(&resource.kind, &name);
         match self.api(resource).delete(&name, &parameters).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
@@ -421,7 +426,7 @@ impl ChildrenWriter<'_> {
         Api::namespaced_with(self.applier.client.clone(), &self.portal.namespace, resource)
     }
 
-    /// One child as the watches last saw it.
+    /// One child as the watches last showed it.
     fn see(&self, kind: &str, name: &str) -> Option<Arc<Child>> {
         self.live.cache.get(&self.portal.namespace, &self.portal.name, kind, name)
     }
@@ -429,10 +434,10 @@ impl ChildrenWriter<'_> {
     /// The same, or the answer to a write that the watches have not shown yet.
     fn current(&self, kind: &str, name: &str) -> Option<Arc<Child>> {
         let seen = self.see(kind, name);
-        let has_ended = |uid: &str| self.live.cache.has_ended(uid);
-        let settled =
-            self.with_record(kind, name, |record| record.settle(seen.as_ref(), has_ended));
-        settled.flatten().or(seen)
+        let was_deleted = |uid: &str| self.live.cache.was_deleted(uid);
+        let current =
+            self.with_record(kind, name, |record| record.current(seen.as_ref(), was_deleted));
+        current.flatten().or(seen)
     }
 
     fn with_record<T>(
@@ -446,7 +451,7 @@ impl ChildrenWriter<'_> {
         self.applier.written.of(portal, |records| records.get_mut(&key).map(act))
     }
 
-    fn remember(
+    fn record_write(
         &self,
         kind: &str,
         hash: [u8; 32],
@@ -470,7 +475,7 @@ impl ChildrenWriter<'_> {
         self.applier.written.of(&self.portal.owner.uid, |records| records.insert(key, record));
     }
 
-    fn forget(&self, kind: &str, name: &str) {
+    fn forget_write(&self, kind: &str, name: &str) {
         let key = (kind.to_owned(), name.to_owned());
         self.applier.written.of(&self.portal.owner.uid, |records| records.remove(&key));
     }
@@ -493,8 +498,7 @@ fn hash_of(rendered: &Value) -> [u8; 32] {
     Sha256::digest(rendered.to_string()).into()
 }
 
-/// Whether a Job has failed and was left alone for a minute, so that a lasting cause does not make
-/// Jobs in a row.
+/// Whether a Job failed at least a minute ago. The pause bounds the number of Jobs if the cause lasts.
 fn has_failed_and_rested(job: &DynamicObject) -> bool {
     if !matches!(Migration::read(job), Migration::Failed { .. }) {
         return false;
@@ -507,22 +511,22 @@ fn has_failed_and_rested(job: &DynamicObject) -> bool {
     })
 }
 
-/// The number of pods that we have to write now, if any. `live` is none where nobody has set one yet.
+/// The number of pods to write now, if any. `live` is none if it was never set.
 #[must_use]
 pub fn replicas_to_set(scaling: &Scaling, live: Option<i32>, was_automatic: bool) -> Option<i32> {
     match (scaling, live) {
-        // An autoscaler leaves a Deployment with no pods alone.
+        // An autoscaler does not scale a Deployment of 0 replicas.
         (Scaling::Automatic(chosen), None | Some(0)) => Some(chosen.min_replicas),
         (Scaling::Automatic(_), Some(_)) => None,
         (Scaling::Fixed(wanted), live) => (live != Some(*wanted)).then_some(*wanted),
         (Scaling::Kept { initial }, None) => Some(*initial),
-        // What the autoscaler had reached is kept, and is ours from now on.
+        // The number that the autoscaler reached is kept, and the operator becomes its field manager.
         (Scaling::Kept { .. }, Some(live)) => was_automatic.then_some(live),
     }
 }
 
-/// Whether everything rendered is in the live object with the same value. The rest of the live object
-/// is the API server's and other managers' business.
+/// Whether everything rendered is in the live object with the same value. Other fields of the live object
+/// are defaults of the API server, or belong to other field managers.
 fn is_part_of(rendered: &Value, live: &Value) -> bool {
     match (rendered, live) {
         (Value::Object(rendered), Value::Object(live)) => rendered
@@ -544,7 +548,7 @@ mod tests {
     use super::{Scaling, is_part_of, replicas_to_set};
 
     #[test]
-    fn the_number_of_pods_is_written_at_creation_and_at_each_switch_only() {
+    fn the_number_of_pods_is_written_only_at_creation_and_when_scaling_changes() {
         let automatic =
             Scaling::Automatic(Autoscaling { min_replicas: 3, ..Autoscaling::default() });
         let kept = Scaling::Kept { initial: 2 };
@@ -566,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_added_is_no_difference_and_what_is_missing_or_changed_is() {
+    fn a_field_differs_if_it_is_missing_or_changed_and_not_if_it_was_added() {
         let rendered = json!({"spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
         let live =
             json!({"spec": {"ports": [{"port": 80, "nodePort": 1}], "type": "ClusterIP", "x": 1}});

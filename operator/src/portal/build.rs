@@ -41,23 +41,23 @@ pub struct Children {
     pub config_maps: Vec<ConfigMap>,
     /// The embedded database's volume.
     pub volume_claims: Vec<PersistentVolumeClaim>,
-    /// Addresses.
+    /// Services of both components.
     pub services: Vec<Service>,
-    /// Who may connect.
+    /// Policies of incoming connections.
     pub network_policies: Vec<NetworkPolicy>,
-    /// The migration of this image on this database.
+    /// The Job that migrates this schema with this image.
     pub migration: Option<Job>,
     /// The Deployments that may be written now.
     pub deployments: Vec<Deployment>,
     /// Deployments that wait for the migration: neither written nor removed.
     pub blocked_by_migration: Vec<String>,
-    /// Numbers of pods, by Deployment.
+    /// By Deployment, who decides the number of its pods.
     pub scaling: Vec<(String, Scaling)>,
     /// Autoscalers.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     /// Disruption budgets.
     pub disruption_budgets: Vec<PodDisruptionBudget>,
-    /// The way in from outside.
+    /// The Ingress of the web page.
     pub ingresses: Vec<Ingress>,
 }
 

@@ -87,7 +87,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
 enum Next {
     /// After this time.
     After(Duration),
-    /// As a trouble asks for, which the children do not wait for, and not later than this.
+    /// As a trouble of the rotation asks for, and not later than this. The children are applied all the same.
     Retry(Retry, Duration),
 }
 
@@ -199,7 +199,7 @@ async fn move_earlier_state(
     Ok(())
 }
 
-/// Says on a portal that nothing is known of its children, and why.
+/// Publishes on a portal that its children cannot be listed, and why.
 async fn publish_unlisted(
     portal: &HardwarePortal,
     namespace: &str,
@@ -217,8 +217,8 @@ async fn publish_unlisted(
     }
 }
 
-/// Writes the status if it says anything new, and an event if Ready turned. Gives the time after which
-/// there may be more to say: it was too early for it, or the pods are to be looked at.
+/// Writes the status if it differs, and events of its transitions. Gives the time after which it may have
+/// to be written again: a write came too early, or the pods have to be searched for problems.
 async fn publish_status(
     portal: &HardwarePortal,
     namespace: &str,
@@ -232,11 +232,11 @@ async fn publish_status(
         pods::find_problems(&context.client, namespace, &name, &live, last, now).await;
     let status = status::compute(portal, outcome, &live, &pod_problems, now);
     let to_find_problems = pods::next_search(Some(&status), now);
-    // Failures come ever more slowly, and the next pass may be far.
+    // After a failure the backoff decides the next pass, which may be much later.
     let is_urgent =
         matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::PartlyApplied { .. });
-    let said = context.publisher.publish(portal, status, is_urgent).await;
-    let early = said.map_err(|error| ReconcileError::Status(Box::new(error)))?;
+    let published = context.publisher.publish(portal, status, is_urgent).await;
+    let early = published.map_err(|error| ReconcileError::Status(Box::new(error)))?;
     Ok([early, to_find_problems].into_iter().flatten().min())
 }
 

@@ -33,12 +33,12 @@ use crate::{
 /// Holds a portal until its accounts are dropped.
 const FINALIZER: &str = "gill-hicks.dev/drop-accounts";
 
-/// How long a deletion waits. When a namespace goes, the Secret with the root credential is gone
-/// first, and nobody wants a namespace that never ends.
+/// How long the finalizer holds a deletion. In a namespace that is being deleted, the Secret with the root
+/// credential may be deleted first, and the namespace must end all the same.
 const DEADLINE: jiff::SignedDuration = jiff::SignedDuration::from_mins(3);
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Sets or removes the finalizer, before an account is made that somebody wants to be dropped.
+/// Adds or removes the finalizer, before an account is created that has to be dropped.
 pub async fn prepare(
     portal: &HardwarePortal,
     client: &Client,
@@ -64,7 +64,7 @@ pub async fn prepare(
         .map_err(|error| ReconcileError::Finalizer(Box::new(error)))
 }
 
-/// Drops the accounts of a portal that is being deleted, if its spec asks for it, and lets it go. The
+/// Drops the accounts of a portal that is being deleted, if its spec asks for it, and removes the finalizer. The
 /// Secrets and the Role of a namespace that is being deleted go first, so that what is stored in the
 /// operator's own namespace has to suffice.
 pub async fn release(portal: &HardwarePortal, context: &Context) -> Action {

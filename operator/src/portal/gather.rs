@@ -60,7 +60,7 @@ pub enum GatherError {
         /// Key in its data.
         key: String,
     },
-    /// The owner of a Secret with a certificate authority has not allowed this portal to read it.
+    /// The administrator of a Secret with a certificate authority has not allowed this portal to read it.
     #[error(
         "the Secret \"{secret}\" that database.mysql.tls.ca names is not read: it lacks {}", source::missing_label(.portal)
     )]
@@ -73,12 +73,12 @@ pub enum GatherError {
     /// The stored state of the rotation could not be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The API server did not give an answer to build on.
+    /// A request to the API server failed.
     #[error("failed to read {what}: {}", api_error::in_words(source))]
     Api {
         /// What was to be read.
         what: &'static str,
-        /// What the API server said.
+        /// The error of the request.
         source: Box<kube::Error>,
     },
 }
@@ -188,7 +188,7 @@ impl Reader<'_> {
         Ok(bytes.ok_or_else(missing)?.0)
     }
 
-    /// A file that somebody has broken counts as absent: it is written anew.
+    /// A file that cannot be parsed counts as absent, and is written anew.
     async fn read_published(&self) -> Result<Option<CredentialSet>, GatherError> {
         let name = names::database_secret(self.portal);
         let secret = self.own.get(&name).await.map_err(reading("the pods' credentials"))?;

@@ -1,4 +1,4 @@
-//! Counts of portals, summed over all scopes of the operator, as metrics.
+//! Gauges about portals, summed over all scopes of the operator.
 
 use std::{
     collections::HashMap,
@@ -11,25 +11,26 @@ use metrics::gauge;
 
 use crate::cluster::scope::Scope;
 
-/// The counts of each scope. Cloning shares them.
+/// The counts of each scope. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct PortalGauges {
     scopes: Arc<Mutex<HashMap<Scope, Count>>>,
 }
 
-/// What was counted.
+/// Counts of the portals of one scope, or of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Count {
     ready: u32,
     not_ready: u32,
-    /// Portals with a rotation at a phase.
+    /// Portals by the phase of their rotation.
     phases: HashMap<RotationPhase, u32>,
-    /// The end of the rotation that is longest ago.
+    /// The earliest end of a last rotation: the age of the oldest credential.
     oldest: Option<Timestamp>,
 }
 
 impl PortalGauges {
-    /// Counts the portals of one scope; `None` stands for an object that is no portal.
+    /// Counts the portals of one scope and publishes the sums. `None` stands for an object that cannot be
+    /// read as a portal.
     pub fn take<'a>(
         &self,
         scope: &Scope,
@@ -84,7 +85,7 @@ impl Count {
             let portals = self.phases.get(&phase).copied().unwrap_or_default();
             gauge!("rotation_phase", "phase" => phase.to_string()).set(portals);
         }
-        // Nothing is old where there is no credential.
+        // 0 where no credential exists.
         let age = self.oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64());
         gauge!("credential_age_seconds").set(age);
     }

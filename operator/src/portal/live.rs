@@ -1,4 +1,4 @@
-//! The state of a portal's children that decisions depend on, read from the cache.
+//! The live state of a portal's children that decisions depend on, read from the cache.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cluster::{cache::Cache, names};
 
-/// What decisions need to know of a portal's children.
+/// The live state of a portal's children.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     /// The Deployment of hardware.
@@ -27,7 +27,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Reads it from the children of a portal.
+    /// Reads it from the cache.
     #[must_use]
     pub fn read(cache: &Cache, namespace: &str, portal: &str) -> Self {
         let deployment = |name: String| {
@@ -48,23 +48,23 @@ impl Live {
     }
 }
 
-/// Phase of a volume claim. One that no controller has seen yet has none, and is pending as well.
+/// Phase of a volume claim: Pending also before a controller has set one.
 #[must_use]
 pub fn claim_phase(claim: &DynamicObject) -> String {
     let phase = claim.data.pointer("/status/phase").and_then(Value::as_str);
     phase.unwrap_or("Pending").to_owned()
 }
 
-/// How a Deployment is.
+/// The live state of a Deployment.
 #[derive(Clone, Debug, Default)]
 pub struct LiveDeployment {
     /// Its name.
     pub name: String,
     /// Pods that are wanted.
     pub replicas: i32,
-    /// Version of its spec.
+    /// Its `metadata.generation`.
     pub generation: i64,
-    /// What its controller reports.
+    /// Its status.
     pub status: DeploymentStatus,
     /// Image of its first container.
     pub image: String,
@@ -103,7 +103,7 @@ impl LiveDeployment {
         })
     }
 
-    /// Whether its controller has seen its latest spec.
+    /// Whether its controller has observed its latest generation.
     #[must_use]
     pub fn is_observed(&self) -> bool {
         self.status.observed_generation.unwrap_or_default() >= self.generation
@@ -115,7 +115,7 @@ impl LiveDeployment {
         self.status.updated_replicas.unwrap_or_default() < self.replicas
     }
 
-    /// Whether pods of an earlier template are left, as far as its controller has seen.
+    /// Whether pods of an earlier template may exist: its status counts some, or is of an earlier generation.
     #[must_use]
     pub fn has_old_pods(&self) -> bool {
         let updated = self.status.updated_replicas.unwrap_or_default();
@@ -127,21 +127,21 @@ fn parse<T: DeserializeOwned>(value: Option<&Value>) -> Option<T> {
     value.and_then(|value| serde_json::from_value(value.clone()).ok())
 }
 
-/// How far a migration Job is.
+/// The state of a migration Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Migration {
-    /// Its pods run, or are still to be made, or wait to be tried again.
+    /// It is neither complete nor failed: its pods run, do not exist yet, or wait for their backoff.
     Running {
         /// When the Job was created.
         since: Option<Timestamp>,
         /// Whether it has, or has had, a pod.
         had_pods: bool,
     },
-    /// The schema is current.
+    /// The schema is up to date.
     Succeeded,
-    /// It gave up.
+    /// It failed for good.
     Failed {
-        /// What the Job's controller says.
+        /// Message of the Job's condition Failed.
         why: String,
         /// Whether it has had a pod, and so a log.
         had_pods: bool,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_says_whether_it_has_had_a_pod() {
+    fn the_status_of_a_job_tells_whether_it_had_a_pod() {
         let failed = json!([{
             "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "late",
         }]);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deployment_says_where_its_data_are_and_whether_it_is_paused() {
+    fn the_volume_of_the_data_and_a_pause_are_read_from_a_deployment() {
         let read = |paused: Value, volumes: &Value| {
             let spec = json!({
                 "replicas": 1, "paused": paused,

@@ -24,10 +24,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two tries to lock the accounts of a portal that is gone, doubled from the first on.
 const FIRST_RETRY: Duration = Duration::from_secs(20);
 const LONGEST_RETRY: Duration = Duration::from_hours(1);
-/// Time after which accounts are given up whose server or root cannot be had.
+/// Time after which accounts are left as they are, if no root login to their server works until then.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 
-/// The portals that exist, by scope. Cloning shares it.
+/// The portals that exist, by scope. Clones share it.
 #[derive(Clone, Debug)]
 pub struct KnownPortals {
     scopes: usize,
@@ -61,7 +61,7 @@ struct Failed {
     delay: Duration,
 }
 
-/// Locks or drops the accounts of portals that are gone, until told to close.
+/// Locks or drops the accounts of portals that no longer exist, until shutdown.
 pub async fn retire_orphans(
     client: Client,
     executor: Arc<Executor>,

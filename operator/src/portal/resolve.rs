@@ -41,7 +41,7 @@ pub struct ResolvedPortal {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// What children name as their owner.
+    /// The owner reference of its children.
     pub owner: OwnerReference,
     /// Rows that must be in the list.
     pub catalog: Vec<CatalogEntry>,
@@ -57,7 +57,7 @@ pub struct ResolvedPortal {
     pub title: Option<String>,
     /// Type of the page's Service.
     pub service_type: ServiceType,
-    /// The way in from outside, if one was asked for.
+    /// The Ingress of the page, if one was asked for.
     pub ingress: Option<Ingress>,
     /// Whose pods may reach admin ports.
     pub operator_namespace: String,
@@ -106,7 +106,7 @@ pub enum Scaling {
     Automatic(Autoscaling),
     /// The user, or the database that has one writer.
     Fixed(i32),
-    /// Whoever did so before: what runs is kept, and this many are started at first.
+    /// Neither of them: the present number is kept, and this many are started at first.
     Kept {
         /// Pods to start with.
         initial: i32,
@@ -134,7 +134,7 @@ impl Scaling {
         match self {
             Self::Automatic(autoscaling) => autoscaling.max_replicas,
             Self::Fixed(replicas) => *replicas,
-            // Anybody may scale it up at any time.
+            // Users may scale it at any time.
             Self::Kept { .. } => i32::MAX,
         }
     }
@@ -146,7 +146,7 @@ pub enum ResolveError {
     /// The object lacks what the API server gives every object.
     #[error("metadata.{0}: expected a value, found none; the API server sets it")]
     Metadata(&'static str),
-    /// Nobody says where the server is.
+    /// Neither the spec nor the source gives the server.
     #[error("database.mysql.{0}: expected a value here or in the source, found none in either")]
     Missing(&'static str),
     /// The spec would send the source's credential elsewhere.
@@ -183,7 +183,7 @@ pub enum ResolveError {
     HostNotAllowed(String),
     /// The credential comes without a host, and its administrator has not named this one.
     #[error(
-        "{what} holds a login without a host, which is not sent to \"{host}\": it lacks {permission} by which its owner would allow that{}; or let the operator's administrator list the host in ALLOWED_DATABASE_HOSTS, which then has to list those of all portals",
+        "{what} holds a login without a host, which is not sent to \"{host}\": it lacks {permission} by which its administrator would allow that{}; or let the operator's administrator list the host in ALLOWED_DATABASE_HOSTS, which then has to list those of all portals",
         instead(.named.as_deref())
     )]
     HostNotNamed {
@@ -199,9 +199,9 @@ pub enum ResolveError {
     /// The source says nothing, and nothing is known from before.
     #[error("{message}")]
     NoSource {
-        /// The word for machines.
+        /// The reason of the condition.
         reason: Reason,
-        /// What the source's reader said.
+        /// The error of the read.
         message: String,
         /// What it asks for.
         retry: Retry,
@@ -211,7 +211,7 @@ pub enum ResolveError {
         "the annotation {ROTATE_AT_ANNOTATION} is \"{0}\": expected a time such as 2026-01-31T12:00:00Z, at or after which to rotate once"
     )]
     RotateAt(String),
-    /// Data would be left behind without anybody having said so.
+    /// Data would be left behind, and no annotation accepts that.
     #[error(
         "the embedded database's data would be left behind: move them, then set the annotation {ABANDON_EMBEDDED_DATA_ANNOTATION}=\"true\" on this HardwarePortal"
     )]
@@ -434,7 +434,7 @@ fn last_generation(portal: &HardwarePortal) -> u64 {
     credentials.and_then(|it| u64::try_from(it.generation).ok()).unwrap_or_default()
 }
 
-/// A time in the spec, which the definition's own rules have bounded.
+/// A time in the spec, which the CRD's rules have bounded.
 fn parse_duration(field: &'static str, text: &str) -> Result<std::time::Duration, ResolveError> {
     humantime::parse_duration(text).map_err(|_| ResolveError::Malformed {
         field,
@@ -471,7 +471,7 @@ fn decide_place(mysql: &MysqlDatabase, read: &GatheredMysql) -> Result<Place, Re
     }
 }
 
-/// Whoever writes a spec must not choose where somebody else's credential is sent. The administrator of
+/// The author of a spec must not choose where somebody else's credential is sent. The administrator of
 /// the operator decides it, or else the administrator of the object that holds the credential. A place
 /// that is known from before was allowed then.
 fn expect_allowed(

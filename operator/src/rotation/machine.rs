@@ -1,11 +1,11 @@
-//! One step of a credential rotation at a time: pure, from what is remembered and what was seen to
-//! what to do and what to remember next.
+//! One step of a credential rotation at a time: pure, from the stored state and an observation to the
+//! effects and the next state.
 //!
 //! ```text
 //! Observed ► RootVerified ► Staged ► Applied ► Verified ► Published ► Adopted ► Drained ► Revoked ► Idle
 //! ```
 //!
-//! The caller carries out the effects of a step, then stores the new state, then looks again. Every
+//! The caller carries out the effects of a step, then stores the new state, then observes again. Every
 //! effect may be repeated, so a crash at any point loses nothing: the state says which step was under
 //! way, and a password is stored before the database learns it. Until `Drained` the old login stays
 //! valid and published, whatever happens; nothing is revoked because time has passed.
@@ -88,10 +88,10 @@ pub enum Obstacle {
     StillAccepted,
 }
 
-/// What follows from a look.
+/// What follows from an observation.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What to remember, once the effects have been carried out.
+    /// The state to store, once the effects have been carried out.
     pub state: State,
     /// What to do first, in this order.
     pub effects: Vec<Effect>,
@@ -99,7 +99,7 @@ pub struct Step {
     pub obstacle: Option<Obstacle>,
 }
 
-/// What has to be looked at before the next step can be decided.
+/// What has to be observed before the next step can be decided.
 #[must_use]
 pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
     let Some(change) = &state.change else { return Needs::default() };
@@ -108,7 +108,7 @@ pub fn needs(state: &State, plan: &Plan, now: Timestamp) -> Needs {
     }
     let rotates = change.mode != RotationMode::Follow;
     let asks_server = has_slots(change.mode) || ends_account(change, &plan.account);
-    // Where the pods' own login is in doubt, the way back is looked for too.
+    // If the pods' own login may not work, the older one is tried too.
     let is_late = now.duration_since(change.waits_since()) >= STALL_AFTER;
     match change.phase {
         Phase::Observed => Needs { root: true, ..Needs::default() },
@@ -157,7 +157,7 @@ fn keeps_account(change: &Change) -> bool {
     next.is_some() && next == change.old.as_ref().map(|old| &old.username)
 }
 
-/// Whether mode Follow takes the place of an account of ours, which nobody but us would ever end.
+/// Whether mode Follow replaces an account of ours, which the operator has to lock.
 fn leaves_account(change: &Change, account: &AccountName) -> bool {
     let Some(old) = &change.old else { return false };
     change.mode == RotationMode::Follow
@@ -270,7 +270,7 @@ fn begin(next: &mut Step, plan: &Plan, seen: &Observation, now: Timestamp) {
     });
 }
 
-/// The pods' file holds a login of ours and the one before it: a rotation whose memory was lost. It goes
+/// The pods' file holds a login of ours and the one before it: a rotation whose state was lost. It goes
 /// on at `Applied`, with the older login to be revoked as in any rotation. The pair is published again,
 /// as a new generation: a pod that was refused the new login may have sessions of the older one under the
 /// present generation, and would never retire them.

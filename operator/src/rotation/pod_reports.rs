@@ -1,5 +1,5 @@
-//! What the pods themselves report about the credential that they hold, and how their kubelet is told
-//! to bring a new one.
+//! What the pods themselves report about the credential that they hold, and how their kubelet is made to
+//! refresh it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,9 +23,10 @@ pub const NUDGE_ANNOTATION: &str = "gill-hicks.dev/credential-generation";
 /// Port of a pod's administration: probes, metrics and what it reports of its credential.
 pub const ADMIN_PORT: i32 = 8081;
 
-/// A pod answers from memory, or something is wrong with it.
+/// A healthy pod answers at once, as it has the answer in memory.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes of an answer, of which a hundred are usual: whoever answers is not trusted.
+/// Most bytes of an answer. A usual one has a hundred; a longer one is not read, as the sender is not
+/// trusted.
 const LONGEST_ANSWER: usize = 4096;
 /// Pods that are asked at the same time.
 const AT_ONCE: usize = 16;
@@ -65,11 +66,11 @@ impl PodReports {
     ) -> Result<Vec<PodReport>, kube::Error> {
         let found = pods.list(&ListParams::default().labels(selector)).await?;
         let counted = found.items.into_iter().filter(|pod| counts(pod, deployment));
-        let asked = stream::iter(counted).map(async |pod| self.look_at(&pod, admin_port).await);
+        let asked = stream::iter(counted).map(async |pod| self.ask_pod(&pod, admin_port).await);
         Ok(asked.buffered(AT_ONCE).collect().await)
     }
 
-    async fn look_at(&self, pod: &Pod, admin_port: i32) -> PodReport {
+    async fn ask_pod(&self, pod: &Pod, admin_port: i32) -> PodReport {
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         let answer = match address {
             Some(address) => self.fetch(address, admin_port).await,
@@ -84,7 +85,8 @@ impl PodReports {
         }
     }
 
-    /// A pod that does not answer, or not as ours do, has taken nothing over as far as we know.
+    /// None if the pod does not answer, or answers something else. It then counts as a pod of an unknown
+    /// generation.
     async fn fetch(&self, address: &str, port: i32) -> Option<Answer> {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let url = format!("http://{host}:{port}/credentials");
@@ -103,7 +105,7 @@ impl PodReports {
     }
 }
 
-/// Makes the kubelet of a pod look for the new file now.
+/// Makes the kubelet of a pod refresh its volumes now.
 pub async fn nudge(
     pods: &Api<Pod>,
     name: &str,
@@ -125,7 +127,8 @@ fn parse_nudge(text: &str) -> Option<(u64, Timestamp)> {
     Some((generation.parse().ok()?, at.parse().ok()?))
 }
 
-/// A pod of the Deployment that runs or will. One that only carries the labels is somebody else's.
+/// Whether a pod belongs to the Deployment and has not ended. A pod that only carries the labels does not
+/// belong to it.
 fn counts(pod: &Pod, deployment: &str) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let has_ended = matches!(phase, Some("Succeeded" | "Failed"));

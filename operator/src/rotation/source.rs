@@ -227,9 +227,9 @@ impl Sources {
         Self { client, shared: Arc::new(shared) }
     }
 
-    /// Reads the one source that a spec names, or repeats what it said less than `poll_interval` ago:
-    /// a portal is looked at several times a second while its credential changes, and clouds count
-    /// requests. A failure is not remembered: the portal's own backoff says when to ask again.
+    /// Reads the one source that a spec names, or returns the reading of less than `poll_interval` ago: there
+    /// are several passes a second while a credential changes, and cloud providers bill requests. A failure
+    /// is not kept: the portal's own backoff decides when to read again.
     pub async fn read_recent(
         &self,
         source: &MysqlSource,
@@ -396,8 +396,8 @@ pub(super) mod tests {
         assert!(api.requests().is_empty());
     }
 
-    /// While pods take a login over, the portal is looked at several times a second; its source is
-    /// asked as often as its spec says.
+    /// While pods adopt a login there are several passes a second; the source is read as often as the spec
+    /// asks for.
     #[tokio::test]
     async fn a_good_reading_is_kept_for_as_long_as_the_spec_says_and_a_failure_is_not() {
         let path = "/api/v1/namespaces/team/secrets/db";

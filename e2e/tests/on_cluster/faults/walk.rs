@@ -347,7 +347,8 @@ impl Walker {
         // A new operator lists everything anew, and every child is applied once more.
         let bound = expected.requests * 3 + 40;
         ensure!(outcome.requests <= bound, "{} {}s, {bound} at most", outcome.requests, self.site);
-        let most = expected.events * 2 + 2;
+        // Ready turns to the failure, to what comes next, and back, each time with an event.
+        let most = expected.events * 2 + 6;
         ensure!(outcome.events <= most, "{} events, {most} at most", outcome.events);
         Ok(Tried { places: outcome.requests, struck: case.faults.has_struck() })
     }

@@ -1,4 +1,4 @@
-//! What a Lease says, and when it may be claimed: pure, with the clock as an argument.
+//! The content of a Lease, and when it may be claimed: pure, with the clock as an argument.
 
 use std::time::Duration;
 
@@ -10,16 +10,17 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-/// A Lease as it was last seen; none if it does not exist.
+/// A Lease as it was last observed; none if it does not exist.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) lease: Option<Lease>,
-    /// Since when it has been seen to say this.
+    /// When this version of it was first observed.
     since: Instant,
 }
 
 impl Observed {
-    /// Takes note of what was seen. What was seen before is old only since it was seen first.
+    /// Records what was observed. A version that was observed before keeps the time of its first
+    /// observation.
     pub(super) fn update(before: Option<Self>, lease: Option<Lease>, now: Instant) -> Self {
         let version =
             |lease: &Option<Lease>| lease.as_ref().and_then(ResourceExt::resource_version);
@@ -29,7 +30,7 @@ impl Observed {
         }
     }
 
-    /// From when on a replica may claim it. Immediately if nobody has it.
+    /// When a replica may claim it: at once if it has no holder.
     pub(super) fn claimable_at(&self) -> Instant {
         match &self.lease {
             Some(lease) if holder(lease).is_some() => self.since + duration(lease),

@@ -15,7 +15,7 @@ fn lease(version: &str, holder: &str) -> Lease {
         "metadata": {"name": "operator", "resourceVersion": version},
         "spec": {
             "holderIdentity": holder, "leaseDurationSeconds": 15,
-            // Long ago, by some clock: nothing may depend on it.
+            // Far in the past: no decision may depend on it.
             "renewTime": "2001-01-01T00:00:00.000000Z", "leaseTransitions": 4,
         },
     }))
@@ -49,7 +49,7 @@ async fn a_lease_that_is_missing_or_released_is_claimable_at_once() {
 }
 
 #[test]
-fn claims_count_the_changes_of_hands_and_renewals_do_not() {
+fn lease_transitions_count_claims_and_not_renewals() {
     let now = jiff::Timestamp::now();
     let LeaseSpec { holder_identity, lease_transitions, lease_duration_seconds, .. } =
         claim::claim(Some(&lease("1", "")), "me", seconds(15), now);

@@ -1,4 +1,5 @@
-//! What was written of each child, so that nothing is written twice and at rest nothing is compared.
+//! Records of what was written of each child. With them an unchanged child is neither written again nor
+//! compared field by field.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::cluster::cache::Child;
 
-/// A watch that has not shown a write for this long has lost it, or somebody has undone it.
+/// A write that the watch does not show within this time is taken as undone.
 pub(super) const LAG: Duration = Duration::from_secs(10);
 
 /// The last write of one child.
@@ -18,50 +19,54 @@ pub(super) const LAG: Duration = Duration::from_secs(10);
 pub(super) struct Record {
     /// Of the child as it was rendered.
     pub(super) hash: [u8; 32],
-    /// The version that is known to hold everything rendered.
-    version: String,
-    /// Until the watch shows that version.
+    /// The resourceVersion that is known to hold everything rendered.
+    resource_version: String,
+    /// Set until the watch shows that resourceVersion.
     pending: Option<Pending>,
 }
 
 #[derive(Clone, Debug)]
 struct Pending {
-    /// The version that the watch showed when it was written.
+    /// The resourceVersion that the watch showed at the time of the write.
     before: Option<String>,
-    /// What the API server answered.
+    /// The child in the response of the API server.
     answer: Arc<Child>,
     at: Instant,
 }
 
 impl Record {
-    /// A write that was just answered; `before` is the version that the watch showed until then.
+    /// A write that just succeeded; `before` is the resourceVersion that the watch showed until then.
     pub(super) fn new(hash: [u8; 32], before: Option<String>, answer: Arc<Child>) -> Self {
-        let version = answer.version.clone();
-        Self { hash, version, pending: Some(Pending { before, answer, at: Instant::now() }) }
+        let resource_version = answer.resource_version.clone();
+        Self {
+            hash,
+            resource_version,
+            pending: Some(Pending { before, answer, at: Instant::now() }),
+        }
     }
 
     /// A child that was found to hold everything rendered.
     pub(super) fn found(hash: [u8; 32], seen: &Child) -> Self {
-        Self { hash, version: seen.version.clone(), pending: None }
+        Self { hash, resource_version: seen.resource_version.clone(), pending: None }
     }
 
-    /// The child as it is, if what the watch shows is known to hold everything rendered, or to be
-    /// older than the write. `has_ended` says of a uid whether the watch has shown its end: what was made
-    /// and deleted since looks like what was never shown.
-    pub(super) fn settle(
+    /// The current child, if the version that the watch shows is known to hold everything rendered or to be
+    /// older than the write. `was_deleted` tells of a uid whether the watch has shown its deletion: a child
+    /// that was created and deleted is missing like one that the watch has not shown yet.
+    pub(super) fn current(
         &mut self,
         seen: Option<&Arc<Child>>,
-        has_ended: impl FnOnce(&str) -> bool,
+        was_deleted: impl FnOnce(&str) -> bool,
     ) -> Option<Arc<Child>> {
-        let version = seen.map(|child| &child.version);
-        if version == Some(&self.version) {
+        let shown = seen.map(|child| &child.resource_version);
+        if shown == Some(&self.resource_version) {
             self.pending = None;
             return seen.cloned();
         }
         let pending = self.pending.as_ref()?;
-        let is_lagging = pending.before.as_ref() == version
+        let is_lagging = pending.before.as_ref() == shown
             && pending.at.elapsed() < LAG
-            && !has_ended(&pending.answer.uid);
+            && !was_deleted(&pending.answer.uid);
         is_lagging.then(|| Arc::clone(&pending.answer))
     }
 
@@ -70,17 +75,17 @@ impl Record {
         self.pending.is_some()
     }
 
-    /// A second write, by another field manager, that follows the first.
+    /// Records a second write of the same child, by another field manager.
     pub(super) fn supersede(&mut self, answer: &Arc<Child>) {
-        self.version.clone_from(&answer.version);
+        self.resource_version.clone_from(&answer.resource_version);
         if let Some(pending) = &mut self.pending {
             pending.answer = Arc::clone(answer);
         }
     }
 
-    /// Takes note that another version holds everything rendered as well.
+    /// Records that another version holds everything rendered as well.
     pub(super) fn confirm(&mut self, seen: &Child) {
-        self.version.clone_from(&seen.version);
+        self.resource_version.clone_from(&seen.resource_version);
         self.pending = None;
     }
 }
@@ -99,7 +104,7 @@ impl Written {
         records.retain(|uid, _| is_alive(uid));
     }
 
-    /// Looks at the records of one portal, or changes them.
+    /// Reads or changes the records of one portal.
     pub(super) fn of<T>(&self, uid: &str, act: impl FnOnce(&mut Records) -> T) -> T {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         act(records.entry(uid.to_owned()).or_default())
@@ -131,32 +136,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_that_lags_behind_a_write_is_no_difference_for_a_while() {
+    async fn a_watch_that_lags_behind_a_write_shows_no_difference_until_the_lag_is_over() {
         let mut record = Record::new([0; 32], None, child("5"));
-        assert_eq!(record.settle(None, never).expect("not shown yet").version, "5");
+        assert_eq!(record.current(None, never).expect("not shown yet").resource_version, "5");
         advance(LAG).await;
-        assert!(record.settle(None, never).is_none(), "it was deleted, or the watch has lost it");
+        assert!(record.current(None, never).is_none(), "it was deleted, or the watch has lost it");
         let mut record = Record::new([0; 32], Some("3".to_owned()), child("5"));
-        assert_eq!(record.settle(Some(&child("3")), never).expect("not shown yet").version, "5");
-        assert!(record.settle(None, never).is_none(), "it was deleted meanwhile");
-        assert!(record.settle(Some(&child("6")), never).is_none(), "somebody has changed it");
+        assert_eq!(
+            record.current(Some(&child("3")), never).expect("not shown yet").resource_version,
+            "5"
+        );
+        assert!(record.current(None, never).is_none(), "it was deleted meanwhile");
+        assert!(record.current(Some(&child("6")), never).is_none(), "somebody has changed it");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_deleted_before_the_watch_showed_it_is_gone() {
+    async fn a_child_deleted_before_the_watch_showed_it_is_not_current() {
         let mut record = Record::new([0; 32], None, child("5"));
-        assert!(record.settle(None, |uid| uid == "5").is_none());
+        assert!(record.current(None, |uid| uid == "5").is_none());
         let mut record = Record::new([0; 32], None, child("5"));
-        assert!(record.settle(None, |uid| uid == "4").is_some(), "that was the one before");
+        assert!(record.current(None, |uid| uid == "4").is_some(), "that was the one before");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_version_that_was_confirmed_is_not_looked_at_again() {
+    async fn a_version_that_was_confirmed_is_not_compared_again() {
         let mut record = Record::new([0; 32], None, child("5"));
-        assert!(record.settle(Some(&child("5")), never).is_some());
-        assert!(record.settle(None, never).is_none(), "once it was shown, absent is deleted");
+        assert!(record.current(Some(&child("5")), never).is_some());
+        assert!(record.current(None, never).is_none(), "once it was shown, absent is deleted");
         record.confirm(&child("9"));
-        assert!(record.settle(Some(&child("9")), never).is_some());
-        assert!(record.settle(Some(&child("5")), never).is_none());
+        assert!(record.current(Some(&child("9")), never).is_some());
+        assert!(record.current(Some(&child("5")), never).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The accounts that the pods run as. They hold no rights, and no token is mounted.
+//! The `ServiceAccount` of each component. It has no RBAC rights, and its token is not mounted.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
@@ -10,7 +10,7 @@ use crate::{
     portal::resolve::ResolvedPortal,
 };
 
-/// One account per component.
+/// One ServiceAccount per component.
 #[must_use]
 pub fn service_accounts(portal: &ResolvedPortal) -> Vec<ServiceAccount> {
     let account = |component, name| ServiceAccount {

@@ -1,4 +1,4 @@
-//! How many pods: autoscalers and disruption budgets.
+//! Autoscalers and disruption budgets.
 
 use k8s_openapi::{
     api::{
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The autoscaler of a component, where the number of its pods follows the load.
+/// The autoscaler of a component, unless its number of pods is fixed or kept.
 #[must_use]
 pub fn autoscaler(
     portal: &ResolvedPortal,
@@ -56,8 +56,8 @@ pub fn autoscaler(
     })
 }
 
-/// The disruption budget of a component, where more than one pod can run. For a single pod, a budget
-/// would block node drains for ever.
+/// The disruption budget of a component that can have more than one pod. None for a single pod, since an
+/// eviction by a node drain could then only wait.
 #[must_use]
 pub fn disruption_budget(
     portal: &ResolvedPortal,
@@ -74,7 +74,7 @@ pub fn disruption_budget(
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(budget.max_unavailable)),
             selector: Some(labels::selector(portal, component)),
-            // A pod that does not work anyway must not keep a node from being drained.
+            // A pod that is not ready must not block the drain of its node.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
             min_available: None,
         }),

@@ -1,4 +1,4 @@
-//! The Secrets of a portal: the one place where secret values enter an object.
+//! The Secrets of a portal. Secret values enter an object only here.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub fn secrets(portal: &ResolvedPortal, credentials: Option<&Credentials>) -> Ve
         let for_pods = credentials.for_pods.to_json();
         let for_migration = credentials.for_migration.as_ref().map(CredentialSet::to_json);
         let mut values = vec![(names::CREDENTIALS_KEY, &for_pods)];
-        values.extend(for_migration.as_ref().map(|set| (names::OWNER_KEY, set)));
+        values.extend(for_migration.as_ref().map(|set| (names::MIGRATION_CREDENTIALS_KEY, set)));
         secrets.push(secret(names::database_secret(&portal.name), &values));
     }
     secrets

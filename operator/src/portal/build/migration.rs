@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-/// The Job of this portal; none for an embedded database, which migrates itself. It has no time to live:
-/// if it went by itself, it would be made again for ever.
+/// The Job of this portal; none for an embedded database, whose pod migrates it. It has no
+/// `ttlSecondsAfterFinished`: each pass after its deletion would create it anew.
 #[must_use]
 pub fn job(portal: &ResolvedPortal) -> Option<Job> {
     let spec = spec(portal)?;
@@ -50,7 +50,8 @@ pub fn name(portal: &ResolvedPortal) -> Option<String> {
 
 fn spec(portal: &ResolvedPortal) -> Option<JobSpec> {
     let ResolvedDatabase::Mysql(_) = &portal.database else { return None };
-    let Files { env, volumes, mounts } = hardware::database_files(portal, names::OWNER_KEY);
+    let Files { env, volumes, mounts } =
+        hardware::database_files(portal, names::MIGRATION_CREDENTIALS_KEY);
     let container = Container {
         name: Component::Migration.as_str().to_owned(),
         image: Some(portal.hardware.image.clone()),
@@ -65,12 +66,12 @@ fn spec(portal: &ResolvedPortal) -> Option<JobSpec> {
     let account = names::hardware(&portal.name);
     let pod_labels = labels::selecting(&portal.name, Component::Migration);
     let pod = pod::pod(&portal.hardware, account, container, volumes);
-    // Affinity to pods is about those of the API, which it is none of and may not find yet.
+    // Affinity to pods is about the pods of the API, which may not exist before the migration.
     let of_nodes = pod.affinity.clone().and_then(|affinity| affinity.node_affinity);
     let affinity =
         of_nodes.map(|nodes| Affinity { node_affinity: Some(nodes), ..Affinity::default() });
     Some(JobSpec {
-        // With Kubernetes' own delays, about two minutes; then the operator starts anew.
+        // With the Job controller's backoff, about two minutes. Then the operator creates it anew.
         backoff_limit: Some(3),
         active_deadline_seconds: Some(600),
         template: PodTemplateSpec {

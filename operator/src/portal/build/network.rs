@@ -1,4 +1,4 @@
-//! Who may connect to the pods. Outgoing connections are left alone: the database may be anywhere.
+//! Policies of incoming connections. Outgoing ones are not restricted: the database may be anywhere.
 
 use k8s_openapi::{
     api::networking::v1::{
@@ -30,7 +30,7 @@ pub fn policies(portal: &ResolvedPortal) -> Vec<NetworkPolicy> {
     vec![hardware_policy(portal), portal_policy(portal)]
 }
 
-/// The API: the web page, and whom the user names, by default its own namespace.
+/// The API admits the web page and the peers of `allowFrom`, by default the pods of its own namespace.
 fn hardware_policy(portal: &ResolvedPortal) -> NetworkPolicy {
     let own_namespace = NetworkPolicyPeer {
         pod_selector: Some(LabelSelector::default()),
@@ -46,8 +46,8 @@ fn hardware_policy(portal: &ResolvedPortal) -> NetworkPolicy {
     policy(portal, Component::Hardware, name, Some(rule(Some(peers), hardware::PORT)))
 }
 
-/// The web page: everybody, or whom the user names. A rule whose list is empty would admit everybody,
-/// so naming nobody takes the rule away.
+/// The web page admits the peers of `allowFrom`, by default everybody. A rule with an empty list would
+/// admit everybody too, so an empty `allowFrom` removes the rule.
 fn portal_policy(portal: &ResolvedPortal) -> NetworkPolicy {
     let peers = portal.portal.spec.allow_from.clone().map(as_stored);
     let names_nobody = peers.as_ref().is_some_and(Vec::is_empty);

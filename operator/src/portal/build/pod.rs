@@ -28,9 +28,10 @@ use crate::{
     },
 };
 
-/// The images' own user, who is nobody.
+/// The unprivileged user of the images.
 const USER: i64 = 65532;
-/// How long a new pod must be ready before it counts, so that a crash after start stops a rollout.
+/// How long a new pod must be ready before it counts as available, so that a crash soon after the start
+/// stops a rollout.
 const MIN_READY_SECONDS: i32 = 3;
 
 /// What distinguishes one component's pods from the other's.
@@ -100,7 +101,7 @@ fn template(portal: &ResolvedPortal, workload: &ResolvedWorkload, parts: Parts) 
         args: Some(vec!["serve".to_owned()]),
         env: Some(env),
         ports: Some(vec![port("http", parts.port), port("admin", ADMIN_PORT)]),
-        // A start may wait for a slow disk; after that, a hang is noticed within half a minute.
+        // A start may wait for a slow disk. After the start, a hang is noticed within half a minute.
         startup_probe: Some(probe("/livez", 1, 60)),
         liveness_probe: Some(probe("/livez", 10, 3)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
@@ -145,7 +146,7 @@ pub fn pod(
         image_pull_secrets: workload.spec.image_pull_secrets.clone().and_then(some),
         service_account_name: Some(service_account),
         automount_service_account_token: Some(false),
-        // The environment of every Service in the namespace is of no use here.
+        // The services read no variables about other Services of the namespace.
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(shutdown::grace_period()),
         security_context: Some(PodSecurityContext {
@@ -182,8 +183,8 @@ pub fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }
 
-/// None for an empty list: the API server stores no empty lists, so a rendered one would differ for
-/// ever.
+/// None for an empty list: the API server stores no empty lists, so a rendered one would differ in every
+/// pass.
 #[must_use]
 pub fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
@@ -211,7 +212,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// Over zones and over hosts, as far as that is possible.
+/// The user's constraints; by default, over zones and over hosts as far as possible.
 fn spread(
     portal: &ResolvedPortal,
     workload: &ResolvedWorkload,
@@ -231,8 +232,8 @@ fn spread(
     Some(vec![over("topology.kubernetes.io/zone"), over("kubernetes.io/hostname")])
 }
 
-/// Adds the preference about spot nodes: one term per key that is in use, each a preference only, as a
-/// requirement would leave pods Pending when spot capacity runs dry.
+/// Adds the preference about spot nodes, one term per label that is in use. It is not a requirement, which
+/// would leave pods Pending while there is no spot capacity.
 fn affinity(chosen: Option<Affinity>, spot: Spot) -> Option<Affinity> {
     let operator = match spot {
         Spot::Prefer => "In",
@@ -268,8 +269,8 @@ fn whole_seconds(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).expect("a small constant")
 }
 
-/// Environment, volumes and mounts by which a container reads a file that may change while it runs.
-/// Never `subPath`: such a mount never changes.
+/// Environment, volumes and mounts by which a container reads files that may change while it runs. None
+/// of them is mounted with `subPath`, as the kubelet does not update such a mount.
 #[derive(Debug, Default)]
 pub struct Files {
     /// Environment that names the files.

@@ -28,7 +28,8 @@ use crate::{
 /// Port of the web page, the original's.
 pub const PORT: i32 = 5000;
 
-/// The policy with TLS 1.3 and 1.2 only; a load balancer's default is from 2016.
+/// The security policy with TLS 1.3 and 1.2 only. The load balancer's default, of 2016, accepts older
+/// versions.
 const SSL_POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 
 /// Annotation with the listeners of a load balancer of AWS, as JSON.
@@ -113,14 +114,14 @@ pub fn ingress(portal: &ResolvedPortal) -> Option<Ingress> {
     })
 }
 
-/// What load balancer and DNS are told. The user's own annotations win.
+/// The annotations for the load balancer and external-dns. The user's own override them.
 fn annotations(choice: &IngressChoice) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::new();
     if let Some(alb) = &choice.alb {
         annotations.extend(alb_annotations(alb));
     }
     if let (Some(dns), Some(host)) = (&choice.external_dns, &choice.host) {
-        // Releases before 0.22 read the prefix with "alpha", later ones the other.
+        // external-dns before 0.22 reads the prefix with "alpha", later releases read the other.
         for prefix in ["external-dns.kubernetes.io", "external-dns.alpha.kubernetes.io"] {
             annotations.insert(format!("{prefix}/hostname"), host.clone());
             annotations.insert(format!("{prefix}/ttl"), dns.ttl.to_string());
@@ -146,7 +147,7 @@ fn alb_annotations(alb: &Alb) -> BTreeMap<String, String> {
     if let Some(arn) = &alb.certificate_arn {
         annotations.insert(CERTIFICATE_ANNOTATION.to_owned(), arn.clone());
     }
-    // Auto Mode takes both from the IngressClassParams of the class.
+    // Auto Mode takes scheme and group from the IngressClassParams of the class.
     if alb.flavor == AlbFlavor::Controller {
         let scheme = match alb.scheme {
             AlbScheme::Internal => "internal",

@@ -1,20 +1,20 @@
-//! How long each phase of a pod's end takes, so that no request is sent to a pod that is gone.
+//! The durations of a pod's termination, chosen so that no request is sent to a pod that has ended.
 //!
-//! Kubernetes and a load balancer take a pod out of their lists while it is being ended, not before:
-//! for some seconds it still gets requests. Therefore it first goes on serving (`preStop`), then
-//! reports itself not ready and drains, and is killed only well after its own deadline.
+//! Endpoints and a load balancer remove a pod while it terminates, not before, so it still gets requests
+//! for some seconds. Therefore it first goes on serving (`preStop`), then reports itself not ready and
+//! drains. The kubelet kills it only after the deadline of its own shutdown.
 
 use std::time::Duration;
 
-/// How long a load balancer goes on sending to a target that was taken out.
+/// How long a load balancer goes on sending requests to a target that was deregistered.
 pub const DEREGISTRATION_DELAY: Duration = Duration::from_secs(8);
-/// How long a pod goes on serving as if nothing had happened.
+/// How long a terminating pod goes on serving as before: the `preStop` sleep.
 pub const PRE_STOP: Duration = Duration::from_secs(10);
 /// `DRAIN_DELAY` of the services: not ready, but still serving.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(1);
-/// `SHUTDOWN_DEADLINE` of the services: what requests in flight get.
+/// `SHUTDOWN_DEADLINE` of the services: the time that requests in flight get.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-/// What a busy node may add.
+/// The delay that a busy node may add.
 const MARGIN: Duration = Duration::from_secs(4);
 
 /// `terminationGracePeriodSeconds` of a pod.
@@ -58,7 +58,7 @@ mod tests {
         .expect("a portal")
     }
 
-    /// The children of a spec that the definition's rules accept.
+    /// The children of a spec that the CRD's rules accept.
     fn children(spec: &Value) -> Children {
         let portal = portal(spec);
         portal.validate_cel().unwrap_or_else(|error| panic!("{spec} is refused: {error}"));
@@ -80,7 +80,7 @@ mod tests {
         build(&validated, None, &read.live)
     }
 
-    /// What a Deployment's pods are told, as they see it.
+    /// The durations in a Deployment's pod template, as the kubelet and the container read them.
     struct Times {
         sleep: Duration,
         drain: Duration,
@@ -94,7 +94,7 @@ mod tests {
             let pod = template.and_then(|template| template.spec).expect("a pod");
             let container = &pod.containers[0];
             let seconds = |seconds: i64| Duration::from_secs(seconds.try_into().expect("a time"));
-            // The last one counts.
+            // The last variable of a name is effective.
             let variable = |name: &str| {
                 let found = container.env.iter().flatten().rfind(|it| it.name == name);
                 let text = found.and_then(|it| it.value.as_deref()).expect("a value");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_serves_until_nobody_sends_and_ends_before_a_spot_node_is_taken() {
+    fn a_pod_serves_until_it_is_deregistered_and_ends_before_its_spot_node() {
         for spec in [
             json!({}),
             json!({"database": {"embedded": {"storage": {}}}}),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_the_arithmetic_depends_on_cannot_be_overridden() {
+    fn the_durations_of_a_shutdown_cannot_be_overridden() {
         for component in ["hardware", "portal"] {
             for name in ["DRAIN_DELAY", "SHUTDOWN_DEADLINE"] {
                 let spec = json!({component: {"extraEnv": [{"name": name, "value": "300s"}]}});
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_taken_from_the_user_exactly_if_it_is_over_before_the_pod_stops_serving() {
+    fn a_deregistration_delay_is_accepted_exactly_if_it_is_shorter_than_the_pre_stop_sleep() {
         for seconds in [0, 1, 5, 8, 9, 10, 11, 19, 20, 90, 99, 100, 300, 3600] {
             for attributes in [
                 format!("{DELAY}{seconds}"),
@@ -190,11 +190,11 @@ mod tests {
     }
 
     proptest! {
-        // Each case reads every rule of the definition anew.
+        // Each case compiles every rule of the CRD anew.
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// Whatever is accepted keeps the promise.
+        /// Attributes that the CRD accepts keep to the durations.
         #[test]
-        fn no_accepted_attributes_let_a_load_balancer_send_to_a_pod_that_is_gone(
+        fn no_accepted_attributes_let_a_load_balancer_send_to_a_pod_that_has_ended(
             before in noise(), comma in separator(), seconds in 0..20,
             another in separator(), after in noise(),
         ) {

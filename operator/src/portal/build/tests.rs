@@ -1,4 +1,4 @@
-//! What is rendered, seen from outside: golden files, the migration, and who may connect to whom.
+//! The rendered objects: golden files, the migration, and who may connect to whom.
 
 pub(in crate::portal) mod example;
 mod flows;

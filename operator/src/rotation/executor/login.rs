@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_of_ours_that_is_blocked_differs_as_no_password_was_looked_at() {
+    fn an_account_of_ours_that_is_blocked_differs_as_its_password_was_not_checked() {
         for code in [3955, 4150] {
             assert!(matches!(observed(denied(code), true), ObservedLogin::Differs(_)), "{code}");
         }

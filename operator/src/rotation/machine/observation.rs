@@ -1,11 +1,11 @@
-//! What a look at source, server and pods showed.
+//! What was observed of source, server and pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use service_kit::credentials::Candidate;
 
-/// What has to be looked at. Looking costs logins and requests, so nothing is looked at in vain.
+/// What has to be observed. An observation costs logins and requests, so only what is needed is observed.
 /// The sessions come before the logins, which are sessions themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
@@ -25,10 +25,10 @@ pub struct Needs {
     pub sessions: bool,
 }
 
-/// What was seen; none where nobody looked, or nothing could be seen.
+/// What was observed; none for what was not needed or could not be observed.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// What the source says.
+    /// What the source gives.
     pub source: Option<ObservedSource>,
     /// Which login of the source is let in.
     pub root: Option<ObservedRoot>,
@@ -62,7 +62,7 @@ pub enum ObservedRoot {
     Works(Candidate),
     /// None of them, with what is known of them and what to do.
     Rejected(String),
-    /// Nobody could be asked.
+    /// The server could not be asked.
     Unreachable(String),
 }
 
@@ -78,7 +78,7 @@ pub enum ObservedLogin {
     Differs(String),
     /// The server refuses it.
     Denied,
-    /// Nobody could be asked.
+    /// The server could not be asked.
     Unreachable(String),
 }
 
@@ -91,7 +91,7 @@ pub struct PodReport {
     pub generation: Option<u64>,
     /// Its open connections by the generation that they logged in with.
     pub connections: BTreeMap<u64, usize>,
-    /// The generation for which its kubelet was last told to look, and when.
+    /// The generation for which its kubelet was last told to refresh its volumes, and when.
     pub nudged: Option<(u64, Timestamp)>,
 }
 

@@ -14,7 +14,7 @@ use crate::rotation::{mysql::AccountName, place::Place, source::StateVersion};
 /// Entries of the history that are kept.
 const HISTORY: usize = 10;
 
-/// What is remembered.
+/// The stored state of a rotation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct State {
@@ -47,7 +47,7 @@ pub struct State {
     /// The account that migrates the schema, while it exists.
     #[serde(with = "login")]
     pub owner: Option<Candidate>,
-    /// Whether the migration's account may exist though `owner` is none: what was remembered was lost.
+    /// Whether the migration's account may exist though `owner` is none: the stored state was lost.
     pub migration_account_may_exist: bool,
     /// Servers that the portal has left, with accounts that are still to be locked or dropped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -149,7 +149,7 @@ pub enum Cause {
     Requested,
     /// The login had reached its age.
     Interval,
-    /// What was remembered of a rotation was lost; it goes on from the pods' file.
+    /// The stored state of a rotation was lost; it goes on from the pods' file.
     Resumed,
 }
 

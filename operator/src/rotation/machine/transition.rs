@@ -18,12 +18,12 @@ use crate::rotation::mysql::Slot;
 const UNUSED_FOR: SignedDuration = SignedDuration::from_secs(5);
 /// Pods or sessions that a stall names; the others are counted.
 const LISTED: usize = 5;
-/// A kubelet that was told to look may not have seen the new file yet, and is told again.
+/// A kubelet that was told to refresh may not have seen the new file yet, and is told again.
 const NUDGE_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(3);
 /// Time until the next try after a rotation was rolled back.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
-/// One look at a change that is under way.
+/// A change that is under way, and an observation.
 pub(super) struct Transition<'a> {
     pub(super) plan: &'a Plan,
     pub(super) seen: &'a Observation,
@@ -285,7 +285,8 @@ impl Transition<'_> {
         }
     }
 
-    /// Whether every pod has taken over what is published. Those that have not are told to look.
+    /// Whether every pod has taken over what is published. The kubelets of those that have not are told
+    /// to refresh their volumes.
     fn has_every_pod(&self, next: &mut Step) -> bool {
         let Some(pods) = &self.seen.pods else { return false };
         let generation = next.state.generation;
@@ -365,7 +366,7 @@ impl Transition<'_> {
         self.report_stall(next, || format!("{pending} logins are under way for longer than usual"));
     }
 
-    /// Looks once more before it cuts the old login off: a pod may have come meanwhile, or the new
+    /// Observes once more before it revokes the old login: a pod may have come meanwhile, or the new
     /// login may have gone.
     fn revoke(&self, next: &mut Step) {
         let ends_account = self.rotates() || leaves_account(self.change, &self.plan.account);

@@ -16,7 +16,7 @@ const NO_SUCH_TABLE: u16 = 1146;
 /// The server's numbers for a table, a column or a routine that an account may not use.
 const NO_RIGHT_ON_TABLE: [u16; 3] = [1142, 1143, 1370];
 
-/// Whom both servers list for a connection that has not said yet who it is.
+/// The user that both servers list for a connection that has not authenticated yet.
 const UNAUTHENTICATED: &str = "unauthenticated user";
 
 /// What a verified account could read.
@@ -40,7 +40,7 @@ pub struct Verified {
 /// Why pods should not be given a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It is not let in, or may not be used, or nobody could be asked.
+    /// The login was refused, the account may not be used, or the server could not be asked.
     #[error(transparent)]
     Login(#[from] LoginError),
     /// TLS is required, and the server says that this session has none.
@@ -142,7 +142,7 @@ pub async fn may_create_users(session: &mut Session) -> Result<bool, SqlError> {
 pub struct Sessions {
     /// With an entry for each account that was asked for.
     pub by_user: BTreeMap<String, Vec<SessionInfo>>,
-    /// Connections that have not said yet who they are: each may become a session of any account.
+    /// Connections that have not authenticated yet: each may become a session of any account.
     pub unauthenticated: Vec<SessionInfo>,
 }
 

@@ -172,7 +172,7 @@ impl Session {
         &self.username
     }
 
-    /// Says goodbye. A session that is dropped is closed as well, at some later time.
+    /// Closes the session in order. A session that is dropped is closed as well, at some later time.
     pub async fn close(mut self) {
         if let Some(connection) = self.connection.take() {
             let closed = tokio::time::timeout(LOGIN_DEADLINE, connection.disconnect()).await;

@@ -62,7 +62,7 @@ pub fn allows(label: Option<&str>, portal: &str) -> bool {
 #[must_use]
 pub fn missing_label(portal: &str) -> String {
     format!(
-        "the label {ALLOW_PORTAL_LABEL}={portal} (for several portals: their names joined by \".\") by which its owner would allow that"
+        "the label {ALLOW_PORTAL_LABEL}={portal} (for several portals: their names joined by \".\") by which its administrator would allow that"
     )
 }
 
@@ -76,7 +76,7 @@ pub(super) fn tag_allows(tag: Option<&str>, namespace: &str, portal: &str) -> bo
 /// The tag that a secret lacks, for messages.
 pub(super) fn missing_tag(namespace: &str, portal: &str) -> String {
     format!(
-        "the tag {ALLOW_PORTAL_LABEL}={namespace}/{portal} (for several portals: separated by spaces) by which its owner would allow that"
+        "the tag {ALLOW_PORTAL_LABEL}={namespace}/{portal} (for several portals: separated by spaces) by which its administrator would allow that"
     )
 }
 

@@ -79,7 +79,7 @@ impl RecentReadings {
 }
 
 impl Recent {
-    /// Whether a new look would be judged as this one was. The known state moves on with each reading,
+    /// Whether a new reading would be judged as this one was. The known state moves on with each reading,
     /// and is not what it was if the rotation's own record was restored.
     fn answers(&self, source: &MysqlSource, request: &Request<'_>) -> bool {
         let is_acceptable = self.reading.state.as_ref().is_none_or(|state| {

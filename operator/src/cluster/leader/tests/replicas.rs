@@ -114,7 +114,7 @@ impl Replica {
     }
 }
 
-/// Runs a future for a while and expects no end of it.
+/// Runs a future for a while and expects that it does not end.
 async fn run_for<T>(time: Duration, future: impl Future<Output = T>) {
     tokio::select! {
         _ = future => panic!("it was to go on"),
@@ -181,7 +181,7 @@ async fn a_leader_whose_lease_was_taken_stops_at_its_next_renewal() {
     let server = Server::new();
     let (first, second) = (server.replica("first"), server.replica("second"));
     let mut claim = first.lead().await;
-    // As a person would, or a clock that jumped.
+    // As an administrator may do.
     let mut taken = server.lease.borrow().clone().expect("a Lease");
     taken.spec.get_or_insert_default().holder_identity = Some("second".to_owned());
     server.write(&serde_json::to_vec(&taken).expect("plain data"));
@@ -193,7 +193,7 @@ async fn a_leader_whose_lease_was_taken_stops_at_its_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_note_that_somebody_leaves_on_the_lease_costs_nobody_the_lead() {
+async fn an_annotation_on_the_lease_does_not_end_the_lead() {
     let server = Server::new();
     let first = server.replica("first");
     let mut claim = first.lead().await;

@@ -23,7 +23,7 @@ use crate::{
     settings::Settings,
 };
 
-/// What an administrator would set. No version is in it but in the images.
+/// An administrator's settings. Only the images name a version.
 pub(in crate::portal) fn settings() -> Settings {
     Settings {
         hardware_image: "registry.example/hardware:main-1".to_owned(),
@@ -36,7 +36,7 @@ pub(in crate::portal) fn settings() -> Settings {
     }
 }
 
-/// A portal named `demo` in the namespace `team`, as the definition's own rules admit it.
+/// A portal named `demo` in the namespace `team`, which the CRD's rules accept.
 #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as what it is about")]
 pub(in crate::portal) fn portal(spec: Value) -> HardwarePortal {
     let portal: HardwarePortal = serde_json::from_value(json!({
@@ -48,11 +48,11 @@ pub(in crate::portal) fn portal(spec: Value) -> HardwarePortal {
         "spec": spec,
     }))
     .expect("a portal");
-    portal.validate_cel().expect("the definition admits it");
+    portal.validate_cel().expect("the CRD accepts it");
     portal
 }
 
-/// Every part of it decided; a MySQL source says where the server is.
+/// The resolved portal, with a source that gives the host.
 pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> ResolvedPortal {
     let portal = portal(spec);
     let root = Candidate { username: "root".to_owned(), password: "root's test value".into() };
@@ -118,7 +118,7 @@ pub(in crate::portal) fn credentials(mode: RotationMode) -> Credentials {
 }
 
 fn in_order(children: Children) -> Vec<Value> {
-    // Without `..`: a kind of child that is not looked at does not compile.
+    // No `..`, so that a kind of child that is left out does not compile.
     let Children {
         service_accounts,
         secrets,
@@ -292,7 +292,7 @@ fn everything_about_pods() -> Value {
     })
 }
 
-/// The object as the API server knows it, for whoever looks at it by type.
+/// The objects of one kind by their type.
 pub(super) fn typed<K: serde::de::DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<K> {
     let of_kind = objects.iter().filter(|object| object["kind"] == kind);
     of_kind.map(|object| serde_json::from_value(object.clone()).expect("of this kind")).collect()

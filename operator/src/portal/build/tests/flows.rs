@@ -12,7 +12,7 @@ use super::{
 
 const PORTS: [i32; 3] = [5000, 5001, 8081];
 
-/// Everybody of the design, by name.
+/// The pods of a portal and the clients around them, by name.
 struct World {
     endpoints: Vec<(&'static str, Endpoint)>,
     policies: Vec<NetworkPolicy>,
@@ -173,7 +173,7 @@ fn labels_that_a_user_adds_open_nothing() {
 }
 
 #[test]
-fn nobody_elses_pods_are_selected() {
+fn only_the_pods_of_the_portal_are_selected() {
     let world = World::around(json!({}));
     for (name, pod) in &world.endpoints {
         let selected = world.policies.iter().filter(|policy| selects(policy, pod)).count();

@@ -1,5 +1,5 @@
-//! Golden files: a line that changes there is a line that changes at users'. `cargo insta review`, or
-//! `INSTA_UPDATE=always`, takes a change over once it is meant.
+//! Golden files: a line that changes there changes in users' clusters. `cargo insta review`, or
+//! `INSTA_UPDATE=always`, accepts a change that is intended.
 
 use insta::{Settings as InstaSettings, assert_yaml_snapshot};
 use serde_json::{Value, json};

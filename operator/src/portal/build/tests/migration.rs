@@ -1,4 +1,4 @@
-//! The migration's Job: what makes it another one, and where it runs.
+//! The migration Job: what its name depends on, and where it runs.
 
 use serde_json::{Value, json};
 
@@ -45,9 +45,9 @@ fn a_job_is_named_by_image_and_place_alone() {
     }
 }
 
-/// It waits for no pod of the API, which waits for it.
+/// Its affinity must not need pods of the API, which are created after it.
 #[test]
-fn it_runs_where_nodes_allow_it_whatever_pods_are_there() {
+fn a_job_keeps_the_affinity_to_nodes_and_not_that_to_pods() {
     let terms = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}},
     ]});

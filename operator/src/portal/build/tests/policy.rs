@@ -47,7 +47,7 @@ fn spec(policy: &NetworkPolicy) -> &NetworkPolicySpec {
     policy.spec.as_ref().expect("a policy has a spec")
 }
 
-/// Whether a policy says anything about connections to a pod.
+/// Whether a policy applies to connections to a pod.
 pub(super) fn selects(policy: &NetworkPolicy, pod: &Endpoint) -> bool {
     let spec = spec(policy);
     // Without types, every policy is about incoming connections.

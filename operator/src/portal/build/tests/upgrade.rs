@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::example::{rendered, settings, specs, title};
 use crate::settings::Settings;
 
-/// What comes with a new version: other images, and other authorities shipped in the operator's own.
+/// The settings of a new version: other images, and other certificate authorities in the operator's image.
 fn settings_of_the_next_version() -> Settings {
     Settings {
         hardware_image: "registry.example/hardware:main-2".to_owned(),

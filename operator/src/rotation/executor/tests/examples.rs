@@ -89,7 +89,7 @@ fn trace(world: &mut World) -> Vec<String> {
             return lines;
         }
         let_time_pass(world, done.phase);
-        // They take it up when their kubelet was told to look.
+        // They take it up when their kubelet was told to refresh their volumes.
         if done.effects.iter().any(|effect| matches!(effect, Effect::Nudge(_))) {
             world.happen(Event::Adopt);
         }
@@ -248,7 +248,7 @@ fn pods_that_hold_a_lost_login_are_waited_for() {
 }
 
 #[test]
-fn a_rotation_whose_memory_is_lost_goes_on_from_the_pods_file() {
+fn a_rotation_whose_state_is_lost_goes_on_from_the_pods_file() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.happen(Event::Pod(0, PodEvent::PickUp));
     world.happen(Event::LoseMemory);
@@ -263,7 +263,7 @@ fn a_rotation_whose_memory_is_lost_goes_on_from_the_pods_file() {
 /// A pod whose first login is refused for a while logs in with the older one, under the generation that is
 /// published. What is issued again, and then forgotten, has to be published again.
 #[test]
-fn sessions_of_the_older_login_end_though_memory_was_lost() {
+fn sessions_of_the_older_login_end_though_the_state_was_lost() {
     let mut world = in_phase(AlternatingUsers, Phase::Published);
     world.happen(Event::Drift(Slot::B, Drift::Drop));
     world.happen(Event::Adopt);
@@ -654,7 +654,7 @@ fn an_account_of_ours_that_cannot_be_locked_stops_nobody_from_following() {
 }
 
 #[test]
-fn a_dead_login_that_the_source_still_gives_is_nobodys_to_revoke() {
+fn a_dead_login_that_the_source_still_gives_is_not_revoked() {
     let mut world = at_rest(Follow);
     world.happen(Event::ChangeRoot);
     world.happen(Event::Source(SourceEvent::TellTruth));

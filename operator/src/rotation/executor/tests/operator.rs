@@ -382,11 +382,18 @@ impl ExecutorWorld for Seen<'_> {
         if self.world.servers[server].is_down {
             return Err(trouble("it is down"));
         }
-        let before = State { generation: left.until_generation, ..State::default() };
+        for pod in self.world.pods.iter().filter(|pod| !pod.is_terminating && !pod.is_orphan) {
+            let Some(file) = &pod.file else { continue };
+            assert!(
+                file.generation >= left.until_generation,
+                "accounts are locked that {} may use with generation {}",
+                pod.name,
+                file.generation
+            );
+        }
         self.world.act(Actor::Operator, |world| {
             for slot in [Slot::A, Slot::B] {
                 let account = world.account(slot);
-                world.assert_unused(&before, &left.place, None);
                 world.servers[server].lock(&account);
             }
         });

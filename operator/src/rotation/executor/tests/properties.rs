@@ -13,7 +13,7 @@ use super::{
 };
 use crate::rotation::machine::{Obstacle, Outcome, STALL_AFTER};
 
-/// Looks, ten seconds apart, within which a rotation has ended once all faults have ceased. The
+/// Passes, ten seconds apart, within which a rotation has ended once all faults have ceased. The
 /// longest wait is the one after a rotation that was rolled back, five minutes.
 const PATIENCE: usize = 100;
 
@@ -28,7 +28,7 @@ fn run(mode: RotationMode, flavour: Flavour, pods: usize, events: &[Event]) -> W
     world
 }
 
-/// Looks until it rests, and returns the last obstacle if it does not.
+/// Runs passes until it rests, and returns the last obstacle if it does not.
 fn rest(world: &mut World) -> Result<(), String> {
     let mut last = None;
     for _ in 0..PATIENCE {
@@ -177,7 +177,7 @@ fn any_lasting() -> impl Strategy<Value = Lasting> {
     ]
 }
 
-/// A stranger who comes and goes, always there in the moment of the last look, must not hide that
+/// A stranger who comes and goes, always there at the last observation, must not hide that
 /// it waits.
 #[test]
 fn a_session_that_comes_and_goes_is_a_stall_all_the_same() {
