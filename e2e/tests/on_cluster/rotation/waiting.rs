@@ -29,11 +29,12 @@ async fn a_session_on_the_old_account_holds_the_rotation_up_and_is_named() -> Re
     let (_, before) = published(&namespace, "held").await?;
     let (user, password) = &before[0];
     let mut foreign = database.connect(user, password).await?;
+    let id: Option<u64> = foreign.query_first("SELECT CONNECTION_ID()").await?;
+    let id = id.context("the server numbers sessions")?;
 
     let last = last_rotation(&namespace, "held").await?;
     namespace.ask_for_rotation("held").await?;
-    let named = format!("{user} is logged in from ");
-    wait_for_reason(&namespace, "held", "RotationStalled", &named).await?;
+    wait_for_reason(&namespace, "held", "RotationStalled", &format!("session {id}")).await?;
     stays_valid(&database, &before[0]).await?;
 
     foreign.disconnect().await?;
