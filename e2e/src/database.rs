@@ -179,10 +179,11 @@ impl Database {
     }
 }
 
-/// 32 hexadecimal digits from the operating system.
+/// 32 hexadecimal digits from the operating system, and what policies of servers ask for besides: four
+/// characters of each class.
 pub fn random_password() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    Ok(format!("{:032x}aBcD-eFgH_0123.+", u128::from_be_bytes(bytes)))
 }
