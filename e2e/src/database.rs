@@ -1,12 +1,12 @@
 //! The real MariaDB and MySQL servers, which speak TLS only.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
 use mysql_login::find_denial;
 
-use crate::setting;
+use crate::{setting, wait::eventually};
 
 /// How a server is reached and as whom; read from the file that its script writes.
 #[derive(Clone, Debug)]
@@ -38,6 +38,20 @@ impl Database {
     pub fn get(&self, name: &str) -> Result<&str> {
         let value = self.settings.get(name).map(String::as_str);
         value.with_context(|| format!("the database's settings lack {name}"))
+    }
+
+    /// Where it listens, as `HOST:PORT`.
+    pub fn address(&self) -> Result<String> {
+        Ok(format!("{}:{}", self.get("MYSQL_HOST")?, self.get("MYSQL_PORT")?))
+    }
+
+    /// The same server at the address of a proxy in front of it.
+    #[must_use]
+    pub fn behind(&self, proxy: SocketAddr) -> Self {
+        let mut settings = self.settings.clone();
+        settings.insert("MYSQL_HOST".to_owned(), proxy.ip().to_string());
+        settings.insert("MYSQL_PORT".to_owned(), proxy.port().to_string());
+        Self { settings }
     }
 
     /// The certificate authority of the server, as PEM text.
@@ -146,6 +160,17 @@ impl Database {
         Ok(rows.into_iter().map(|(user, locked)| (user, is_locked(locked))).collect())
     }
 
+    /// Waits until nobody can log in as any account whose name begins with `prefix`.
+    pub async fn wait_until_locked(&self, prefix: &str, deadline: Duration) -> Result<()> {
+        eventually(&format!("a lock on each account {prefix}…"), deadline, async || {
+            let accounts = self.accounts(prefix).await?;
+            ensure!(!accounts.is_empty(), "there is none");
+            ensure!(accounts.values().all(|is_locked| *is_locked), "found {accounts:?}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs one statement as the administrator.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let mut admin = self.connect_as_admin().await?;
@@ -154,10 +179,11 @@ impl Database {
     }
 }
 
-/// 32 hexadecimal digits from the operating system.
+/// 32 hexadecimal digits from the operating system, and what policies of servers ask for besides: four
+/// characters of each class.
 pub fn random_password() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0_u8; 16];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    Ok(format!("{:032x}aBcD-eFgH_0123.+", u128::from_be_bytes(bytes)))
 }

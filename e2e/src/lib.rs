@@ -5,11 +5,13 @@
 
 pub mod audit;
 pub mod browser;
+pub mod contents;
 pub mod database;
 pub mod eviction;
 pub mod fake_nodes;
 pub mod fault;
 pub mod health;
+pub mod held_login;
 pub mod in_process;
 pub mod load;
 pub mod managed;

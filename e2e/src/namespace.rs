@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{audit, setting, wait::eventually};
+use crate::{audit, program::run_in_shell, setting, wait::eventually};
 
 /// Long enough for images that are already on the node, a migration and two rollouts on a busy
 /// two-core machine.
@@ -42,6 +42,21 @@ impl Namespace {
     /// Opens the namespace with whatever is in it.
     pub async fn keep(name: &str) -> Result<Self> {
         Ok(Self { client: connect().await?, name: name.to_owned() })
+    }
+
+    /// Opens a namespace that the installed operator leaves alone, with an operator's rights in it, and
+    /// removes what an earlier run left. It is made if it is missing.
+    pub async fn open_without_operator(name: &str) -> Result<Self> {
+        let role = "../deploy/manifests/watched-namespace.yaml";
+        let script = format!(
+            "kubectl create namespace {name} --dry-run=client --output yaml | kubectl apply --server-side --filename - &&
+             kubectl --namespace {name} apply --server-side --force-conflicts --filename {role}"
+        );
+        run_in_shell(&script)?;
+        let namespace = Self::keep(name).await?;
+        namespace.release_portals().await?;
+        namespace.delete_portals().await?;
+        Ok(namespace)
     }
 
     /// Its name.

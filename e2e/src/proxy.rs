@@ -1,6 +1,12 @@
 //! A port in front of a server, on which connections go wrong.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::{Context, Result};
 use tokio::{
@@ -18,6 +24,7 @@ use crate::fault::{Fault, Faults};
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -25,10 +32,30 @@ impl Proxy {
     /// Listens on a free port of `host` in front of `server`. What this host itself sends is counted
     /// by `faults`, chunk by chunk as it arrives; what pods send is passed on as it is.
     pub async fn start(host: IpAddr, server: &str, faults: &Faults) -> Result<Self> {
-        let listener = TcpListener::bind((host, 0)).await?;
+        Self::start_at(SocketAddr::new(host, 0), server, faults).await
+    }
+
+    /// The same at an address, as a server that comes back.
+    pub async fn start_at(address: SocketAddr, server: &str, faults: &Faults) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, server.to_owned(), faults.clone()));
-        Ok(Self { address, task })
+        let accepted = Arc::<AtomicUsize>::default();
+        let accept = accept(listener, server.to_owned(), faults.clone(), Arc::clone(&accepted));
+        Ok(Self { address, accepted, task: tokio::spawn(accept) })
+    }
+
+    /// Connections that were accepted since the start.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Ends it with its connections, as the end of a server does, and gives its address.
+    pub async fn stop(mut self) -> SocketAddr {
+        self.task.abort();
+        // It is cancelled, and has closed its sockets then.
+        drop((&mut self.task).await);
+        self.address
     }
 
     /// Where it listens.
@@ -44,11 +71,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: String, faults: Faults) {
+async fn accept(listener: TcpListener, server: String, faults: Faults, accepted: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     // An error is the client's: it went before it was let in.
     loop {
         let Ok((client, peer)) = listener.accept().await else { continue };
+        accepted.fetch_add(1, Ordering::SeqCst);
         let is_of_host = client.local_addr().is_ok_and(|own| own.ip() == peer.ip());
         let (server, faults) = (server.clone(), faults.clone());
         connections.spawn(async move {

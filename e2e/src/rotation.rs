@@ -7,9 +7,12 @@ use crds::{HardwarePortal, RotationOutcome, RotationPhase, RotationRecord};
 use k8s_openapi::{
     api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration,
 };
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use crate::{Namespace, database::Database, namespace::expect_condition, source, wait::eventually};
+use crate::{
+    Namespace, database::Database, namespace::expect_condition, operator, source, wait::eventually,
+};
 
 /// Longer than any rotation without an obstacle takes on a busy machine.
 pub const ROTATED: Duration = Duration::from_mins(2);
@@ -90,13 +93,61 @@ pub async fn published(
     namespace: &Namespace,
     portal: &str,
 ) -> Result<(u64, Vec<(String, String)>)> {
-    let secret: Secret = namespace.api().get(&format!("{portal}-database")).await?;
-    let file = secret.data.and_then(|mut data| data.remove("credentials.json"));
-    let file: Value = serde_json::from_slice(&file.context("the Secret has a file")?.0)?;
+    let file = credentials_file(namespace, portal).await?;
     let text = |login: &Value, key: &str| login[key].as_str().unwrap_or_default().to_owned();
     let logins = file["candidates"].as_array().cloned().unwrap_or_default();
     let logins = logins.iter().map(|login| (text(login, "username"), text(login, "password")));
     Ok((file["generation"].as_u64().unwrap_or_default(), logins.collect()))
+}
+
+/// Where the pods' file says that the database is, as `HOST:PORT/SCHEMA`.
+pub async fn published_place(namespace: &Namespace, portal: &str) -> Result<String> {
+    let file = credentials_file(namespace, portal).await?;
+    let text = |key: &str| file[key].as_str().unwrap_or_default().to_owned();
+    Ok(format!("{}:{}/{}", text("host"), file["port"], text("database")))
+}
+
+async fn credentials_file(namespace: &Namespace, portal: &str) -> Result<Value> {
+    let secret: Secret = namespace.api().get(&format!("{portal}-database")).await?;
+    let file = secret.data.and_then(|mut data| data.remove("credentials.json"));
+    Ok(serde_json::from_slice(&file.context("the Secret has a file")?.0)?)
+}
+
+/// What is common to the names of a portal's accounts, by one of them.
+#[must_use]
+pub fn prefix(account: &str) -> String {
+    account.trim_end_matches(['a', 'b']).to_owned()
+}
+
+/// The Secrets of the operator's own namespace, where it stores the states of rotations.
+#[must_use]
+pub fn stored_states(client: Client) -> Api<Secret> {
+    Api::namespaced(client, operator::NAMESPACE)
+}
+
+/// Name of the Secret with the state of a portal's rotations.
+pub async fn name_of_state(namespace: &Namespace, portal: &str) -> Result<String> {
+    let portal = namespace.api::<HardwarePortal>().get_metadata(portal).await?;
+    Ok(format!("rotation-{}", portal.uid().context("a stored object has a uid")?))
+}
+
+/// The state of a portal's rotations, as the operator stores it.
+pub async fn stored_state(namespace: &Namespace, portal: &str) -> Result<Value> {
+    let name = name_of_state(namespace, portal).await?;
+    let secret = stored_states(namespace.client()).get(&name).await?;
+    let record = secret.data.and_then(|mut data| data.remove("record.json"));
+    let record: Value = serde_json::from_slice(&record.context("the Secret has a record")?.0)?;
+    Ok(record["state"].clone())
+}
+
+/// Waits until the Secret of this name is gone from the operator's own namespace.
+pub async fn wait_until_forgotten(client: Client, name: &str, deadline: Duration) -> Result<()> {
+    let states = stored_states(client);
+    eventually(&format!("the end of the Secret {name}"), deadline, async || {
+        ensure!(states.get_metadata_opt(name).await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until `CredentialsReady` is false for this reason, in words, while the portal stays Ready: pods

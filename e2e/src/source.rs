@@ -54,10 +54,17 @@ pub async fn offer(
 ) -> Result<()> {
     let values = data(database, schema, schema, password)?;
     namespace.apply_secret("db", labels, values).await?;
+    trust(namespace, &[database]).await
+}
+
+/// Writes the authorities of these servers to where the portal of [`spec`] looks for them.
+pub async fn trust(namespace: &Namespace, databases: &[&Database]) -> Result<()> {
+    let authorities: Vec<String> =
+        databases.iter().map(|database| database.authority()).collect::<Result<_>>()?;
     let authority = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "db-ca"},
-        "data": {"ca.pem": database.authority()?},
+        "data": {"ca.pem": authorities.join("\n")},
     });
     let parameters = PatchParams::apply("e2e").force();
     namespace.api::<ConfigMap>().patch("db-ca", &parameters, &Patch::Apply(authority)).await?;

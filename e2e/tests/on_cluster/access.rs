@@ -1,16 +1,23 @@
 //! What the operator may do, and what the pods may do.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Namespace, namespace::configuration_of_operator};
+use e2e::{
+    Namespace,
+    fault::Faults,
+    in_process::Operator,
+    namespace::configuration_of_operator,
+    neighbour::{expect_explained, small},
+};
 use k8s_openapi::api::{
     authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec},
     core::v1::{Namespace as NamespaceObject, Pod},
+    rbac::v1::Role,
 };
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -130,4 +137,38 @@ async fn pods_run_where_the_restricted_standard_is_enforced_and_hold_no_token() 
         ensure!(volumes.iter().all(|volume| volume.projected.is_none()), "a token is mounted");
     }
     namespace.delete_portal("confined").await
+}
+
+/// Nothing is done for a portal of whose children nothing is known, which has to be said.
+#[tokio::test]
+async fn a_kind_that_may_not_be_listed_is_named_on_the_portal() -> Result<()> {
+    let namespace = Namespace::open_without_operator("e2e-fault-unlisted").await?;
+    let rights: Role = namespace.api().get("gill-hicks-operator").await?;
+    let mut cut = rights.clone();
+    for rule in cut.rules.iter_mut().flatten() {
+        if rule.resources.iter().flatten().any(|kind| kind == "poddisruptionbudgets") {
+            rule.verbs.retain(|verb| verb != "list");
+        }
+    }
+    ensure!(cut.rules != rights.rules, "the Role has no rule for budgets");
+    replace_rules(&namespace, &cut).await?;
+    let operator = Operator::start(namespace.name(), &Faults::default()).await?;
+    namespace.apply_portal("blind", small()).await?;
+    let started = Instant::now();
+    let words = ["PodDisruptionBudget", "apply the Role of deploy/manifests"];
+    for kind in ["Progressing", "Ready"] {
+        expect_explained(&namespace, "blind", kind, "ListForbidden", &words).await?;
+    }
+    println!("a kind that may not be listed: said after {:.1} s", started.elapsed().as_secs_f64());
+    replace_rules(&namespace, &rights).await?;
+    namespace.wait_until_ready("blind").await?;
+    namespace.delete_portal("blind").await?;
+    operator.stop().await
+}
+
+async fn replace_rules(namespace: &Namespace, role: &Role) -> Result<()> {
+    let patch = Patch::Merge(json!({"rules": role.rules}));
+    let roles = namespace.api::<Role>();
+    roles.patch("gill-hicks-operator", &PatchParams::default(), &patch).await?;
+    Ok(())
 }

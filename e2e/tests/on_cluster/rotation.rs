@@ -4,9 +4,13 @@
 mod crashes;
 mod deletion;
 mod documented;
+mod drift;
 mod modes;
+mod moves;
 mod neighbours;
+mod outage;
 mod secrecy;
+mod slow_login;
 mod sources;
 mod terraform;
 mod waiting;

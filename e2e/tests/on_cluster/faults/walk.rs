@@ -11,9 +11,7 @@ use e2e::{
     fault::{Fault, Faults},
     in_process::Operator,
     namespace::{expect_condition, expect_scaled_to_zero},
-    owned,
-    program::run_in_shell,
-    setting, source,
+    owned, setting, source,
     wait::eventually,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -222,15 +220,7 @@ pub(super) struct Model {
 impl Walker {
     /// Opens the namespace, and makes it if it is missing.
     pub(super) async fn open(name: &str) -> Result<Self> {
-        let role = "../deploy/manifests/watched-namespace.yaml";
-        let script = format!(
-            "kubectl create namespace {name} --dry-run=client --output yaml | kubectl apply --server-side --filename - &&
-             kubectl --namespace {name} apply --server-side --filename {role}"
-        );
-        run_in_shell(&script)?;
-        let namespace = Namespace::keep(name).await?;
-        namespace.release_portals().await?;
-        namespace.delete_portals().await?;
+        let namespace = Namespace::open_without_operator(name).await?;
         Ok(Self { namespace, site: Site::Request, server: None })
     }
 

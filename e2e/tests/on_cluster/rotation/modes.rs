@@ -92,7 +92,17 @@ async fn five_rotations_between_two_passwords_of_mysql_fail_no_operation() -> Re
 /// so. The operator only follows, and tells when nobody uses the other one any more.
 #[tokio::test]
 async fn five_changes_by_somebody_else_are_followed_without_a_failed_operation() -> Result<()> {
-    let (namespace, database) = (Namespace::open("e2e-follow").await?, Database::from_settings()?);
+    follow_under_load(Database::from_settings()?, "e2e-follow").await
+}
+
+#[tokio::test]
+async fn five_changes_by_somebody_else_on_mysql_are_followed_without_a_failed_operation()
+-> Result<()> {
+    follow_under_load(Database::of_mysql()?, "e2e-mysql-follow").await
+}
+
+async fn follow_under_load(database: Database, namespace: &str) -> Result<()> {
+    let namespace = Namespace::open(namespace).await?;
     let accounts = ["e2e_follow_one", "e2e_follow_two"];
     let mut password = database.create_schema("e2e_follow").await?;
     for account in accounts {
