@@ -80,7 +80,9 @@ impl Pod {
 
     /// Sends its password, which the server does not answer yet.
     pub(super) fn begin_login(&mut self, servers: &mut [Server]) {
-        let Some(file) = self.file.as_ref().filter(|_| self.login.is_none()) else { return };
+        // Of an orphan's logins nobody knows.
+        let is_known = self.login.is_none() && !self.is_orphan;
+        let Some(file) = self.file.as_ref().filter(|_| is_known) else { return };
         let server = server_of(&file.place);
         let tried = file.candidates.iter().find(|login| servers[server].serves(&file.place, login));
         let Some(login) = tried else { return };
