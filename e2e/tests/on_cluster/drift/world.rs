@@ -90,8 +90,13 @@ pub(super) fn is_made_anew(child: &Owned, field: &FieldPath) -> bool {
 }
 
 /// Whether a person may choose the value of a field, though we have set it first: the number of pods
-/// under an autoscaler, and the token that observations are posted with.
+/// under an autoscaler, and the token that observations are posted with. A Job that has succeeded is left
+/// alone if it was made of another template, which the annotation says.
 pub(super) fn is_left_to_people(child: &Owned, field: &FieldPath) -> bool {
+    let annotation = "metadata.annotations.gill-hicks.dev/rendered";
+    if child.resource.kind == "Job" && field.to_string() == annotation {
+        return true;
+    }
     matches!(
         (child.to_string().as_str(), field.to_string().as_str()),
         ("Deployment/drifted-hardware", "spec.replicas")
