@@ -56,13 +56,14 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogueEntry>, String> {
     Ok(entries)
 }
 
-/// Adds missing rows now and after each change of the catalogue, for ever, and wakes the refresh when
-/// it added some. Rows that leave the catalogue stay: others may use them.
+/// Adds missing rows now, after each change of the catalogue and after each move to another database, and
+/// wakes the refresh when it added some. Rows that leave the catalogue stay: others may use them.
 pub async fn keep(
     db: &Db,
     mut catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
     wake: &Notify,
 ) {
+    let mut moves = db.moves();
     loop {
         let entries = Arc::clone(&catalogue.borrow_and_update());
         match db.add_missing_hardware(&entries).await {
@@ -71,7 +72,10 @@ pub async fn keep(
                     info!(added, "added rows of the catalogue");
                     wake.notify_one();
                 }
-                changed(&mut catalogue).await;
+                tokio::select! {
+                    () = changed(&mut catalogue) => {}
+                    () = moves.next() => {}
+                }
             }
             Err(error) => {
                 warn!(%error, "failed to add the rows of the catalogue, trying again");

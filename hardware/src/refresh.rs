@@ -18,7 +18,7 @@ use crate::{
     observation::Run,
     pools::Pools,
     snapshot::Published,
-    store::{Db, HardwareRow, PoolRow, SourceRow, StoreError},
+    store::{Db, HardwareRow, Place, PoolRow, SourceRow, StoreError},
 };
 
 /// How far back a fit looks; see `availability::ParametersBuilder::window`.
@@ -56,6 +56,8 @@ pub struct Refresher {
     /// The revision up to which each source's pools have been read, and its interval then.
     seen: HashMap<i32, (i64, i32)>,
     pools: Pools,
+    /// Where all of these were read.
+    place: Option<Place>,
     metrics: RefreshMetrics,
 }
 
@@ -63,6 +65,7 @@ impl Refresher {
     /// Reads `db` every `interval` into `published`.
     pub fn new(db: Arc<Db>, published: Arc<Published>, interval: Duration) -> Self {
         Self {
+            place: db.place(),
             db,
             published,
             interval,
@@ -110,6 +113,12 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<(), RefreshError> {
+        // Revisions of another database say nothing of this one.
+        let place = self.db.place();
+        let has_moved = place != self.place;
+        if has_moved {
+            self.seen.clear();
+        }
         // The guard of the store makes it safe to cut a query off.
         let read = match timeout(DEADLINE, self.read()).await {
             Ok(read) => read.map_err(RefreshError::from),
@@ -117,6 +126,10 @@ impl Refresher {
         };
         let outcome = match read {
             Ok(changes) => {
+                if has_moved {
+                    self.pools = Pools::default();
+                    self.place = place;
+                }
                 self.apply(changes).await;
                 Ok(())
             }

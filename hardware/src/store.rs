@@ -11,6 +11,7 @@
 mod guard;
 mod migrations;
 mod mysql;
+mod place;
 mod retire;
 mod rows;
 mod schema;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 pub use self::{
     guard::Guarded,
     mysql::{Opener as MysqlOpener, Tls},
+    place::{Moves, Place},
     rows::{CatalogueEntry, HardwareRow, PoolRow, SegmentRow, SourceRow},
     sessions::SessionReport,
     sqlite::Opener as SqliteOpener,

@@ -82,6 +82,18 @@ impl Opener {
         self.credentials.borrow().generation
     }
 
+    /// The credentials that new connections log in with.
+    #[must_use]
+    pub fn latest_credentials(&self) -> Arc<CredentialSet> {
+        Arc::clone(&self.credentials.borrow())
+    }
+
+    /// Notices when the credentials change.
+    #[must_use]
+    pub fn credentials(&self) -> watch::Receiver<Arc<CredentialSet>> {
+        self.credentials.clone()
+    }
+
     /// The open connections, and the logins under way, by generation.
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
