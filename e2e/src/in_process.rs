@@ -70,7 +70,8 @@ impl Operator {
             portal_image: setting("E2E_PORTAL_IMAGE")?,
             image_pull_policy: Some("Never".to_owned()),
             allowed_database_hosts: Vec::new(),
-            namespace: "gill-hicks-system".to_owned(),
+            // The states of rotations too, which the installed operator must leave alone.
+            namespace: namespace.to_owned(),
             rds_authorities: Vec::new().into(),
             aws_endpoint: None,
         };

@@ -47,10 +47,6 @@ async fn every_child_that_is_deleted_by_hand_returns_as_it_was() -> Result<()> {
     let mut times: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     let mut problems = Vec::new();
     for child in children(&namespace, &uid).await? {
-        // The pods run the image on the schema that it has migrated, so there is nothing to run again.
-        if child.resource.kind == "Job" {
-            continue;
-        }
         match delete_and_wait(&namespace, &child).await {
             Ok(time) => times.entry(child.resource.kind.clone()).or_default().push(time),
             Err(error) => problems.push(format!("{child}: {error:#}")),

@@ -287,7 +287,8 @@ impl ChildrenWriter<'_> {
         let object = current.read();
         let rendered = serde_json::to_value(job).expect("children are plain data");
         // What others changed of its metadata is put right as with every other child.
-        let has_template = is_part_of(&rendered["spec"], &object.data["spec"]);
+        let template = |job: &Value| job["spec"]["template"].clone();
+        let has_template = is_part_of(&template(&rendered), &template(&object.data));
         let is_ours = current.owner.as_ref() == Some(&self.portal.owner.uid);
         if has_template || !is_ours {
             return self.put(job).await;

@@ -65,10 +65,8 @@ pub struct Children {
 #[must_use]
 pub fn build(portal: &ResolvedPortal, credentials: Option<&Credentials>, live: &Live) -> Children {
     let (api, web) = (names::hardware(&portal.name), names::portal(&portal.name));
+    let migration = migration::job(portal);
     let is_migrated = !migration::is_outstanding(portal, live);
-    // A Job that is there is kept; one of an earlier version of the operator was called otherwise.
-    let job_exists = migration::name(portal).is_some_and(|job| live.jobs.contains_key(&job));
-    let migration = migration::job(portal).filter(|_| !is_migrated || job_exists);
     let mut deployments = vec![portal::deployment(portal)];
     let mut blocked_by_migration = Vec::new();
     if is_migrated {

@@ -156,7 +156,12 @@ async fn retire(
     if found.is_some_and(|found| found.uid().as_deref() == Some(uid)) {
         return Retired::Exists;
     }
-    match executor.retire_stored(record, &settings.rds_authorities).await {
+    let record = match executor.store().read_again(uid).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return Retired::Done,
+        Err(error) => return Retired::Unknown(error.to_string()),
+    };
+    match executor.retire_stored(&record, &settings.rds_authorities).await {
         Ok(()) => {
             let policy = record.deletion_policy;
             info!(namespace, name, ?policy, "the accounts of a deleted portal are retired");

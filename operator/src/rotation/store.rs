@@ -193,6 +193,12 @@ impl Store {
         self.with(|known| known.values().map(|known| known.record.clone()).collect())
     }
 
+    /// The record of a portal as the API server has it now, which another process may have deleted.
+    pub async fn read_again(&self, uid: &str) -> Result<Option<Record>, StoreError> {
+        self.forget(uid);
+        self.read(uid).await
+    }
+
     /// The record of a portal; none if there is none yet.
     pub async fn read(&self, uid: &str) -> Result<Option<Record>, StoreError> {
         if let Some(known) = self.with(|known| known.get(uid).map(|known| known.record.clone())) {

@@ -82,17 +82,8 @@ fn spec(portal: &ResolvedPortal) -> Option<JobSpec> {
     })
 }
 
-/// Whether the migration has still to succeed before new pods may start. A Deployment gets an image only
-/// once that has migrated the schema, so that where the pods have both already, nothing is outstanding.
+/// Whether the migration has still to succeed before new pods may start.
 #[must_use]
 pub fn is_outstanding(portal: &ResolvedPortal, live: &Live) -> bool {
-    let ResolvedDatabase::Mysql(mysql) = &portal.database else { return false };
-    let has_succeeded =
-        |job: String| live.jobs.get(&job).is_some_and(|job| matches!(job, Migration::Succeeded));
-    let runs_image = live.hardware.as_ref().is_some_and(|it| it.image == portal.hardware.image);
-    let place = mysql.request.place();
-    let is_at_place = mysql.request.published.as_ref().is_some_and(|set| {
-        set.host == place.host && set.port == place.port && set.database == place.database
-    });
-    !(name(portal).is_some_and(has_succeeded) || (runs_image && is_at_place))
+    name(portal).is_some_and(|job| !matches!(live.jobs.get(&job), Some(Migration::Succeeded)))
 }

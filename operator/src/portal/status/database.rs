@@ -35,9 +35,6 @@ pub(super) fn ready(
             if let Some(problem) = problem {
                 return judgement(false, Reason::DatabaseUnreachable, problem.message.clone());
             }
-            if !migration::is_outstanding(portal, live) {
-                return judgement(true, Reason::AsExpected, "the schema is current".to_owned());
-            }
             let job = migration::name(portal).unwrap_or_default();
             migrated(&job, live.jobs.get(&job), pod_problems.of(Component::Migration))
         }
