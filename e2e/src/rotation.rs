@@ -134,7 +134,12 @@ pub async fn name_of_state(namespace: &Namespace, portal: &str) -> Result<String
 /// The state of a portal's rotations, as the operator stores it.
 pub async fn stored_state(namespace: &Namespace, portal: &str) -> Result<Value> {
     let name = name_of_state(namespace, portal).await?;
-    let secret = stored_states(namespace.client()).get(&name).await?;
+    state_in(&stored_states(namespace.client()), &name).await
+}
+
+/// The state in one of these Secrets.
+pub async fn state_in(secrets: &Api<Secret>, name: &str) -> Result<Value> {
+    let secret = secrets.get(name).await?;
     let record = secret.data.and_then(|mut data| data.remove("record.json"));
     let record: Value = serde_json::from_slice(&record.context("the Secret has a record")?.0)?;
     Ok(record["state"].clone())

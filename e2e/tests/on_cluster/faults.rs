@@ -213,7 +213,7 @@ async fn a_name_that_is_taken_is_explained_and_what_has_it_is_left_alone() -> Re
     walker.apply("taken", &Scenario::New.after().context("a portal comes about")?).await?;
     eventually("the reason", walk::SETTLED, async || {
         let message = walker.why_not_ready("taken").await?;
-        ensure!(message.contains("taken-hardware: an object of this name is there"), "{message}");
+        ensure!(message.contains("taken-hardware: an object of this name exists"), "{message}");
         Ok(())
     })
     .await?;

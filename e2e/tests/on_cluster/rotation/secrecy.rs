@@ -18,8 +18,8 @@ use e2e::{
     neighbour::{expect_warning, warnings},
     program::run,
     rotation::{
-        last_rotation, name_of_state, prefix, published, rotate_in_a_row, start_portal,
-        stored_state, stored_states, wait_for_rotation, wait_until_forgotten,
+        last_rotation, name_of_state, prefix, published, rotate_in_a_row, start_portal, state_in,
+        stored_state, wait_for_rotation, wait_until_forgotten,
     },
     secrets_manager, source,
     store_load::StoreLoad,
@@ -175,15 +175,16 @@ async fn the_state_of_an_earlier_version_is_moved_and_its_secret_deleted() -> Re
     operator.stop().await?;
     let load = StoreLoad::start(&namespace, "moved", &database).await?;
 
-    let mut state = stored_state(&namespace, "moved").await?;
-    write_earlier_state(&namespace, "moved", &mut state).await?;
+    // An operator inside of the test has its own namespace here.
+    let states = namespace.api::<Secret>();
     let name = name_of_state(&namespace, "moved").await?;
-    let states = stored_states(namespace.client());
+    let mut state = state_in(&states, &name).await?;
+    write_earlier_state(&namespace, "moved", &mut state).await?;
     states.delete(&name, &DeleteParams::default()).await?;
 
     let operator = Operator::start(namespace.name(), &Faults::default()).await?;
     wait_until_earlier_state_is_gone(&namespace, "moved").await?;
-    let moved = stored_state(&namespace, "moved").await?;
+    let moved = state_in(&states, &name).await?;
     for field in ["generation", "published", "place", "root", "sourceVersion", "history"] {
         assert_eq!(moved[field], state[field], "{field} of the state");
     }
