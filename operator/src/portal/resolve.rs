@@ -363,11 +363,12 @@ fn resolve_database(
     if is_local(&place.host) {
         return Err(ResolveError::LocalHost(place.host));
     }
-    expect_allowed(&place, read.source.as_ref().ok(), settings)?;
+    // Why there is none goes into the request below.
+    let source = read.source.as_ref().ok();
+    expect_allowed(&place, source, settings)?;
     let rotation = mysql.rotation.clone().unwrap_or_default();
     let uid = portal.uid().ok_or(ResolveError::Metadata("uid"))?;
     let tls = mysql.tls.clone().unwrap_or_default();
-    let source = read.source.as_ref().ok();
     Ok(ResolvedDatabase::Mysql(Box::new(ResolvedMysql {
         request: Request {
             portal: PortalKey {
