@@ -11,7 +11,6 @@ pub mod eviction;
 pub mod fake_nodes;
 pub mod fault;
 pub mod health;
-pub mod held_login;
 pub mod in_process;
 pub mod load;
 pub mod managed;

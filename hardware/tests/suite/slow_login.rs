@@ -1,20 +1,23 @@
 //! A login takes so long that credentials change before it ends. MySQL only.
 
 use std::{
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hardware::store::{Db, HardwareRow, SessionReport, StoreError};
+use test_kit::held_login::{At, HeldLogin, HoldingProxy};
 use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::support::{
     database::{Mysql, PASSWORD, TestDatabase, candidate},
     eventually,
-    held_login::{At, HeldLogin, HoldingProxy},
 };
 
 const NEXT_PASSWORD: &str = "next-password";
+/// How long a login may take to get to where it is held.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Connections that are opened through a proxy, and the account that takes over.
 struct World {
@@ -33,8 +36,10 @@ impl World {
         let mysql = database.mysql_details();
         let new = mysql.other_user();
         mysql.create_account(&new, NEXT_PASSWORD).await;
-        let proxy = HoldingProxy::start(&mysql.server.host, mysql.server.port).await;
-        mysql.go_through(proxy.port);
+        let server = format!("{}:{}", mysql.server.host, mysql.server.port);
+        let proxy = HoldingProxy::start(Ipv4Addr::LOCALHOST.into(), &server).await;
+        let proxy = proxy.expect("a free port");
+        mysql.go_through(proxy.address().port());
         Self { db: Arc::new(database.connect()), proxy, new, database }
     }
 
@@ -48,10 +53,10 @@ impl World {
 
     /// A query that needs a connection of its own, once its login is held.
     async fn hold_query(&self, at: At) -> (HeldLogin, Query) {
-        let held = self.proxy.hold_next(at);
+        let held = self.proxy.hold_next(at, Vec::new());
         let db = Arc::clone(&self.db);
         let query = tokio::spawn(async move { db.list_hardware().await });
-        held.is_held().await;
+        held.is_held(DEADLINE).await.expect("a login should have sent its password");
         (held, query)
     }
 }

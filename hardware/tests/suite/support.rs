@@ -1,7 +1,6 @@
 //! What tests build their world from.
 
 pub(crate) mod database;
-pub(crate) mod held_login;
 pub(crate) mod proxy;
 pub(crate) mod service;
 

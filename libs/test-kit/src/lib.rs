@@ -1,4 +1,7 @@
-//! What the tests of both services need: waiting, options, and the program as a process.
+//! What the tests of both services need: waiting, options, and the program as a process; and, as those of
+//! the whole do, a login that is slow.
+
+pub mod held_login;
 
 use std::{
     ffi::OsString,

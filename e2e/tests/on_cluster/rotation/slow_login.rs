@@ -7,7 +7,6 @@ use crds::{HardwarePortal, RotationOutcome, RotationPhase};
 use e2e::{
     Namespace,
     database::Database,
-    held_login::{At, HoldingProxy},
     namespace::SETTLED,
     operator,
     rotation::{last_rotation, published, start_portal, wait_for_rotation},
@@ -17,6 +16,7 @@ use e2e::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
+use test_kit::held_login::{At, HoldingProxy};
 
 /// A pod gives a login up after five seconds, as one on a dead network.
 const HELD_AT_MOST: Duration = Duration::from_secs(4);

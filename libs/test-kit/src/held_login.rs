@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional},
     net::{
@@ -55,11 +54,16 @@ enum Progress {
     Coming,
     Held,
     Released,
+    Cut,
 }
 
 impl HoldingProxy {
     /// Listens on a free port of `host` in front of `server`.
-    pub async fn start(host: IpAddr, server: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such port.
+    pub async fn start(host: IpAddr, server: &str) -> io::Result<Self> {
         let listener = TcpListener::bind((host, 0)).await?;
         let address = listener.local_addr()?;
         let next = Arc::<Mutex<Option<Hold>>>::default();
@@ -96,16 +100,27 @@ pub struct HeldLogin {
 
 impl HeldLogin {
     /// Waits until the client has sent its password.
-    pub async fn is_held(&self, deadline: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If it has not before `deadline`.
+    pub async fn is_held(&self, deadline: Duration) -> io::Result<()> {
         let mut progress = self.progress.subscribe();
         let held = timeout(deadline, progress.wait_for(|now| *now == Progress::Held)).await;
-        held.context("no login has sent its password")?.context("its sender is here")?;
-        Ok(())
+        let held = held.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "no login has sent its password")
+        })?;
+        held.map(drop).map_err(io::Error::other)
     }
 
     /// Lets it go on, and everything after it on the same connection.
     pub fn release(self) {
         self.progress.send_replace(Progress::Released);
+    }
+
+    /// Closes its connection.
+    pub fn cut(self) {
+        self.progress.send_replace(Progress::Cut);
     }
 }
 
@@ -147,7 +162,7 @@ async fn pass_login(
     let password = pass_until_password(&mut from, &mut to).await?;
     hold.progress.send_replace(Progress::Held);
     if hold.at == At::Password {
-        hold.wait_for_release().await;
+        hold.wait_for_release().await?;
     }
     to.write_all(&password).await?;
     copy(&mut from, &mut to).await?;
@@ -162,7 +177,7 @@ async fn pass_answers(
     let mut buffer = vec![0; 16 * 1024];
     while let length @ 1.. = from.read(&mut buffer).await? {
         if *hold.progress.borrow() == Progress::Held {
-            hold.wait_for_release().await;
+            hold.wait_for_release().await?;
         }
         to.write_all(&buffer[..length]).await?;
     }
@@ -170,10 +185,13 @@ async fn pass_answers(
 }
 
 impl Hold {
-    async fn wait_for_release(&self) {
+    async fn wait_for_release(&self) -> io::Result<()> {
         let mut progress = self.progress.subscribe();
-        // Its sender is here.
-        drop(progress.wait_for(|now| *now == Progress::Released).await);
+        let end = progress.wait_for(|now| matches!(now, Progress::Released | Progress::Cut)).await;
+        match *end.map_err(io::Error::other)? {
+            Progress::Cut => Err(io::ErrorKind::ConnectionReset.into()),
+            _ => Ok(()),
+        }
     }
 }
 
