@@ -164,7 +164,7 @@ async fn a_credential_that_is_replaced_in_its_file_is_used_without_a_restart() {
         set.candidates = vec![candidate(&new, "another-password")];
     });
     // A login under way counts as a connection, but no candidate has been let in before it ends.
-    let report = eventually("a login with the new generation, and no older connection", async || {
+    let report = eventually("a login with the new generation, and none older", async || {
         let report = world.service.get_admin("/credentials").await;
         let report: serde_json::Value = report.json().await.expect("JSON");
         let connections = report["connections"].as_object().expect("an object");
