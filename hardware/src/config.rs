@@ -16,6 +16,7 @@ use service_kit::{
 };
 
 use crate::{
+    backtest::BacktestArgs,
     followed::Followed,
     store::{StoreConfig, Tls},
 };
@@ -40,6 +41,8 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Say what works with this configuration and what does not, then exit
     Check(ServeArgs),
+    /// Replay a recorded past and say what the labels would have been worth
+    Backtest(BacktestArgs),
 }
 
 /// Options of `serve` and `check`.

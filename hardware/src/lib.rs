@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod backtest;
 pub mod catalogue;
 pub mod check;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod followed;
 pub mod metrics;
 pub mod observation;
 pub mod pools;
+pub mod recording;
 pub mod refresh;
 pub mod snapshot;
 pub mod store;

@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use hardware::{
     app::{App, StartError},
+    backtest::{self, BacktestError},
     check,
     config::{Cli, Command, MigrateArgs, OpenError, ServeArgs},
     store::{Db, StoreError},
@@ -66,6 +67,8 @@ enum RunError {
     Run(#[from] LifecycleError),
     #[error("failed to write the report: {0}")]
     Report(io::Error),
+    #[error(transparent)]
+    Backtest(#[from] BacktestError),
 }
 
 impl From<ConfigError> for RunError {
@@ -81,6 +84,10 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
         Command::Check(args) => {
             let is_good = check::run(&args, &mut io::stdout()).await.map_err(RunError::Report)?;
             Ok(ExitCode::from(if is_good { 0 } else { EXIT_FAILED }))
+        }
+        Command::Backtest(args) => {
+            backtest::run(&args, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What is known of each pool, and the level of a row of the list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use availability::{
-    Assessment, Fit, History, Level, Model, ParametersBuilder, PoolKey, Reading, Segment,
-    SourceKind, Timestamp, Wanted, canonical_provider, combine_sources, family_contains,
-    summarize_family,
+    Assessment, CorrectionTable, ExpectedInterval, Level, Observation, PoolState, Reading, Segment,
+    SourceKind, Timestamp, Wanted, canonical_name, canonical_provider, canonical_text,
+    canonical_tier, combine_sources, family_contains, summarize_family,
 };
 use chrono::NaiveDateTime;
 use hardware_api::Availability;
@@ -13,27 +13,25 @@ use tracing::error;
 
 use crate::{
     observation::{Count, Run},
-    store::{HardwareRow, PoolRow},
+    store::{HardwareRow, PoolRow, SourceRow},
 };
 
-/// The pools of all sources, fitted for one unit.
+/// The pools of all sources.
 #[derive(Default)]
 pub struct Pools {
     by_id: BTreeMap<i32, Pool>,
-    /// Building a model costs as much as a fit, and few intervals differ.
-    models: HashMap<i32, Model>,
     matches: Matches,
+    correction: CorrectionTable,
 }
 
 struct Pool {
     identity: Identity,
     kind: SourceKind,
-    past: Vec<Segment>,
-    current: Segment,
-    fit: Fit,
+    source: String,
+    state: PoolState,
 }
 
-/// Pools that agree in this are the same supply, seen by different sources.
+/// Pools that agree in this are the same supply, seen by different sources. All are canonical.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Identity {
     provider: String,
@@ -41,6 +39,7 @@ struct Identity {
     region: String,
     zone: String,
     tier: String,
+    unit: String,
 }
 
 /// Which pools each row of the list stands for; only rows or pools that are new change it.
@@ -52,48 +51,44 @@ struct Matches {
 }
 
 impl Pools {
-    /// Whether a pool's finished runs have to be read: it is new, or another run has begun.
+    /// Whether a pool's closed segments have to be read: it is new, or another segment has begun.
     #[must_use]
     pub fn needs_history(&self, row: &PoolRow) -> bool {
         let known = self.by_id.get(&row.id);
-        known.is_none_or(|pool| pool.current.start != timestamp(row.started_at))
+        known.is_none_or(|pool| pool.state.open_segment().started != timestamp(row.started_at))
     }
 
-    /// Takes in a pool as it is now, with its finished runs if [`Pools::needs_history`], and fits it.
-    pub fn update(&mut self, row: PoolRow, history: Option<Vec<Run>>, expected_interval_s: i32) {
-        let count = Count { total: row.total, free: row.free };
-        let current =
-            segment(&Run { started_at: row.started_at, last_seen_at: row.last_seen_at, count });
+    /// Takes in a pool of `source` as it is now, with its closed segments if [`Pools::needs_history`].
+    pub fn update(&mut self, row: &PoolRow, history: Option<Vec<Run>>, source: &SourceRow) {
+        let open = segment(&Run::new(row.started_at, row.last_seen_at, row.total, row.free));
+        let interval = expected_interval(source);
         let known = self.by_id.remove(&row.id);
         self.matches.is_outdated |= known.is_none();
-        let past = match (history, known) {
-            // The runs are read after the pools: another process may have ended the current one since.
-            (Some(runs), _) => {
-                runs.iter().filter(|run| run.started_at < row.started_at).map(segment).collect()
+        let state = match (history, known) {
+            (None, Some(Pool { mut state, .. })) => {
+                state.set_interval(interval);
+                state.extend(open.last_seen);
+                state
             }
-            (None, Some(pool)) => pool.past,
-            (None, None) => Vec::new(),
+            (history, _) => {
+                // The segments are read after the pools: another process may have closed the open one
+                // since.
+                let closed = history.unwrap_or_default();
+                let closed = closed.iter().filter(|run| run.started_at < row.started_at);
+                let segments = closed.map(segment).chain([open]);
+                PoolState::fold(segments, interval).expect("there is an open segment")
+            }
         };
-        let model =
-            self.models.entry(expected_interval_s).or_insert_with(|| model(expected_interval_s));
-        let mut segments = past;
-        segments.push(current);
-        let history = History::new(&segments).unwrap_or_else(|error| {
-            // Somebody wrote to the tables by hand: what is posted is checked.
-            error!(pool = row.id, %error, "leaving this pool unknown");
-            History::new(&[]).expect("no segments are a history")
-        });
-        let fit = model.fit(history, Wanted::ONE, PoolKey::new(row.id.unsigned_abs().into()));
-        segments.pop();
         let kind = if row.total.is_some() { SourceKind::Counts } else { SourceKind::Boolean };
         let identity = Identity {
             provider: canonical_provider(&row.provider).into_owned(),
-            name: row.name,
-            region: row.region,
-            zone: row.zone,
-            tier: row.tier,
+            name: canonical_name(&row.provider, &row.name),
+            region: canonical_text(&row.region),
+            zone: canonical_text(&row.zone),
+            tier: canonical_tier(&row.tier),
+            unit: canonical_text(&row.unit),
         };
-        self.by_id.insert(row.id, Pool { identity, kind, past: segments, current, fit });
+        self.by_id.insert(row.id, Pool { identity, kind, source: source.name.clone(), state });
     }
 
     /// The level of each row at `now`: that of the best pool that it stands for, itself or a member
@@ -119,9 +114,14 @@ impl Pools {
     }
 
     fn level(&self, pools: &[i32], now: Timestamp) -> Availability {
-        let mut supplies: BTreeMap<&Identity, Vec<Reading>> = BTreeMap::new();
+        let mut supplies: BTreeMap<&Identity, Vec<Reading<'_>>> = BTreeMap::new();
         for pool in pools.iter().filter_map(|id| self.by_id.get(id)) {
-            let reading = Reading { kind: pool.kind, assessment: pool.fit.assess(now) };
+            let reading = Reading {
+                kind: pool.kind,
+                interval: pool.state.interval(),
+                source: &pool.source,
+                assessment: pool.state.assess(Wanted::ONE, now, &self.correction),
+            };
             supplies.entry(&pool.identity).or_default().push(reading);
         }
         let combined = supplies.iter().filter_map(|(identity, readings)| {
@@ -132,29 +132,25 @@ impl Pools {
     }
 }
 
-fn model(expected_interval_s: i32) -> Model {
-    let seconds = expected_interval_s.unsigned_abs().into();
-    let parameters = ParametersBuilder {
-        expected_interval: std::time::Duration::from_secs(seconds),
-        ..ParametersBuilder::default()
-    };
-    let parameters = parameters.build().unwrap_or_else(|error| {
+fn expected_interval(source: &SourceRow) -> ExpectedInterval {
+    let seconds = source.expected_interval_s.unsigned_abs().into();
+    ExpectedInterval::new(std::time::Duration::from_secs(seconds)).unwrap_or_else(|error| {
         // Somebody wrote to the table by hand: what is posted is checked.
-        error!(%error, "using the default interval for a source");
-        availability::Parameters::default()
-    });
-    Model::new(parameters)
+        error!(source = source.name, %error, "using the default interval for a source");
+        ExpectedInterval::default()
+    })
 }
 
 fn segment(run: &Run) -> Segment {
-    let (start, last_seen) = (timestamp(run.started_at), timestamp(run.last_seen_at));
+    let (started, last_seen) = (timestamp(run.started_at), timestamp(run.last_seen_at));
     let units = |count: i32| u32::try_from(count).unwrap_or(0);
-    match run.count {
+    let observation = match run.count {
         Count { total: Some(total), free } => {
-            Segment::counts(start, last_seen, units(total), units(total.saturating_sub(free)))
+            Observation::counts(units(total), units(total.saturating_sub(free)))
         }
-        Count { total: None, free } => Segment::available(start, last_seen, free > 0),
-    }
+        Count { total: None, free } => Observation::Available(free > 0),
+    };
+    Segment { started, last_seen, observation }
 }
 
 fn timestamp(at: NaiveDateTime) -> Timestamp {
@@ -179,7 +175,7 @@ mod tests {
     use super::Pools;
     use crate::{
         observation::{Count, Run},
-        store::{HardwareRow, PoolRow},
+        store::{HardwareRow, PoolRow, SourceRow},
     };
 
     /// A pool that has shown the same for eight hours, up to minute 0.
@@ -192,11 +188,16 @@ mod tests {
             region: String::new(),
             zone: String::new(),
             tier: "on-demand".to_owned(),
+            unit: "unit".to_owned(),
             started_at: at(-480).naive_utc(),
             last_seen_at: at(0).naive_utc(),
             total: count.total,
             free: count.free,
         }
+    }
+
+    fn source() -> SourceRow {
+        SourceRow { id: 1, name: "lab".to_owned(), expected_interval_s: 60, revision: 1 }
     }
 
     fn counts(free: i32) -> Count {
@@ -206,7 +207,7 @@ mod tests {
     fn levels_of(row: &str, pools: Vec<PoolRow>, minute: i64) -> Availability {
         let mut known = Pools::default();
         for pool in pools {
-            known.update(pool, Some(Vec::<Run>::new()), 60);
+            known.update(&pool, Some(Vec::<Run>::new()), &source());
         }
         level(&mut known, row, minute)
     }
@@ -221,7 +222,7 @@ mod tests {
         let row = pool(1, "c5", counts(3));
         let ended = Run::new(row.started_at, row.last_seen_at, Some(8), 3);
         let mut known = Pools::default();
-        known.update(row, Some(vec![ended]), 60);
+        known.update(&row, Some(vec![ended]), &source());
         assert_eq!(level(&mut known, "c5", 0), High);
     }
 
@@ -241,10 +242,23 @@ mod tests {
     }
 
     #[test]
+    fn other_spellings_of_one_supply_are_one_supply() {
+        let other = PoolRow {
+            name: " C5".to_owned(),
+            tier: "On Demand".to_owned(),
+            ..pool(2, "c5", counts(0))
+        };
+        let yes = Count { total: None, free: 1 };
+        assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), other], 0), Low, "counts go first");
+        let gpus = PoolRow { unit: "gpu".to_owned(), ..pool(2, "c5", counts(0)) };
+        assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), gpus], 0), High, "another supply");
+    }
+
+    #[test]
     fn levels_age_without_new_data() {
         assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 4), High);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 20), Availability::Medium);
-        assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 31), Unknown);
+        assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 61), Unknown);
     }
 
     #[test]
@@ -252,7 +266,7 @@ mod tests {
         let mut known = Pools::default();
         let row = pool(1, "c5", counts(3));
         assert!(known.needs_history(&row));
-        known.update(row.clone(), Some(Vec::new()), 60);
+        known.update(&row, Some(Vec::new()), &source());
         let heartbeat = PoolRow {
             last_seen_at: row.last_seen_at + chrono::TimeDelta::minutes(1),
             ..row.clone()

@@ -21,8 +21,8 @@ use crate::{
     store::{Db, HardwareRow, Place, PoolRow, SourceRow, StoreError},
 };
 
-/// How far back a fit looks; see `availability::ParametersBuilder::window`.
-const WINDOW: TimeDelta = TimeDelta::hours(24);
+/// How far back segments are read. What is older weighs less than a hundredth.
+const WINDOW: TimeDelta = TimeDelta::days(7);
 
 /// A refresh that takes longer has met a database that hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,8 +33,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Fits between two looks at other tasks: each takes tens of microseconds.
-const FITS_PER_TURN: usize = 100;
+/// Pools that are updated before other tasks get a turn: each takes microseconds.
+const POOLS_PER_TURN: usize = 1000;
 
 /// Why a refresh did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +153,7 @@ impl Refresher {
         for source in self.db.list_sources().await? {
             let seen = self.seen.get(&source.id).copied();
             if seen != Some((source.revision, source.expected_interval_s)) {
-                // Another interval changes the fit of every pool of the source, and a revision that
+                // Another interval changes the level of every pool of the source, and a revision that
                 // went back means that somebody replaced the tables.
                 let since = seen.filter(|(revision, interval)| {
                     *interval == source.expected_interval_s && *revision <= source.revision
@@ -186,14 +186,14 @@ impl Refresher {
         Ok(histories)
     }
 
-    /// Fits what changed. Not under the deadline: after a restart that may be every pool there is.
+    /// Takes in what changed. Not under the deadline: after a restart that may be every pool there is.
     async fn apply(&mut self, changes: Changes) {
         self.rows = changes.rows;
         for SourceChanges { source, pools, mut histories } in changes.sources {
-            for (index, row) in pools.into_iter().enumerate() {
+            for (index, row) in pools.iter().enumerate() {
                 let history = histories.remove(&row.id);
-                self.pools.update(row, history, source.expected_interval_s);
-                if index % FITS_PER_TURN == FITS_PER_TURN - 1 {
+                self.pools.update(row, history, &source);
+                if index % POOLS_PER_TURN == POOLS_PER_TURN - 1 {
                     tokio::task::yield_now().await;
                 }
             }

@@ -4,8 +4,8 @@
 
 mod answer;
 mod cpus;
+mod estimate;
 mod figure;
-mod fit;
 mod footprint;
 mod images;
 mod node;
@@ -70,7 +70,7 @@ struct Cli {
 enum Part {
     Images,
     Footprint,
-    Fit,
+    Estimate,
     Throughput,
     Rotation,
     Scale,
@@ -142,9 +142,9 @@ async fn run(cli: Cli) -> Result<()> {
         eprintln!("bench: starting the services and leaving them alone");
         footprint::measure(&programs, &client, &mut found).await?;
     }
-    if is_wanted(Part::Fit) {
-        eprintln!("bench: fitting");
-        fit::measure(&programs.example("fit_cost"), &mut found).await?;
+    if is_wanted(Part::Estimate) {
+        eprintln!("bench: observing and assessing");
+        estimate::measure(&programs.example("estimate_cost"), &mut found).await?;
     }
     if is_wanted(Part::Throughput) {
         eprintln!("bench: {PAIRS} pairs of rounds of {seconds} s for each answer");

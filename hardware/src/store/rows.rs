@@ -58,6 +58,8 @@ pub struct PoolRow {
     pub zone: String,
     /// How it is sold.
     pub tier: String,
+    /// What is counted.
+    pub unit: String,
     /// When the run began.
     pub started_at: NaiveDateTime,
     /// When it was last confirmed.

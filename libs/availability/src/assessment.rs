@@ -1,23 +1,31 @@
-//! The cheap half: an answer at a given time.
+//! An answer: the level of a pool for N units at a time, with everything that belongs beside it.
 
 use std::time::Duration;
 
 use crate::{
-    Confidence, Fit, Freshness, Level, Observation, Parameters, Reason, Reasons, Timestamp, Units,
-    Wanted,
-    fit::Seen,
-    level::{Evidence, HIGH_FROM, LOW_BELOW, THIN_BELOW, decide_level},
+    Cell, CorrectionTable, DEFAULT_HORIZON, Freshness, Interval, Level, PoolState, Reason, Reasons,
+    State, Timestamp, Units, Wanted,
+    level::{Evidence, HIGH_FROM, LOW_BELOW, decide_level, is_thin},
+    pool::{Lookup, Weights},
 };
 
-/// P and its interval; `low ≤ probability ≤ high`, all within \[0, 1\].
+/// A state that is younger than this is not yet believed to last: [`Reason::JustChanged`]. It is the
+/// first cell of the correction.
+const JUST_CHANGED: Duration = Duration::from_mins(10);
+
+/// P and what the history leaves open about it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// P: the expected share of the next H minutes in which the wanted units are free.
+    /// P: the expected share of the next hour in which the wanted units are free, corrected.
     pub probability: f64,
-    /// 10 % of the bootstrap replicates are below.
-    pub low: f64,
-    /// 10 % of the bootstrap replicates are above.
-    pub high: f64,
+    /// P before the correction.
+    pub uncorrected: f64,
+    /// What the rates leave open, with the same correction.
+    pub interval: Interval,
+    /// Which record P was corrected by: that of the next lower threshold where N is none.
+    pub cell: Cell,
+    /// Whether N is not a threshold, so that P comes from the thresholds beside it.
+    pub is_interpolated: bool,
 }
 
 /// A level, and everything that belongs beside it.
@@ -25,7 +33,7 @@ pub struct Estimate {
 pub struct Assessment {
     /// The word.
     pub level: Level,
-    /// `None` if the level is UNKNOWN, or comes from the provider and not from the model.
+    /// `None` if the level is UNKNOWN, the source does not count, or the level is the provider's own.
     pub estimate: Option<Estimate>,
     /// N.
     pub wanted: Wanted,
@@ -33,37 +41,177 @@ pub struct Assessment {
     pub free: Option<Units>,
     /// Usable units as last seen; `None` if the source does not count.
     pub total: Option<Units>,
-    /// Whether the last observation, if it is still usable, had the wanted units free.
+    /// Whether the wanted units were free when last seen; `None` if that is not known any more.
     pub can_fulfil_now: Option<bool>,
+    /// When they began to be free, or not to be.
+    pub since: Option<Timestamp>,
     /// The last observation.
     pub observed_at: Option<Timestamp>,
     /// Its age, zero if it comes from the future.
     pub age: Option<Duration>,
-    /// C in \[0, 1\]: how much of the window was observed.
-    pub coverage: f64,
     /// Whether the source reports on time.
     pub freshness: Freshness,
-    /// How narrow the interval is.
-    pub confidence: Confidence,
     /// Why.
     pub reasons: Reasons,
 }
 
-impl Fit {
-    /// The answer at `now`. A `now` before t₀ (a clock that runs behind) counts as t₀.
+impl PoolState {
+    /// The answer for N at `now`, for the next hour. A `now` before the last observation, which a clock
+    /// that runs behind gives, counts as its time.
     #[must_use]
-    pub fn assess(&self, now: Timestamp) -> Assessment {
-        match &self.seen {
-            Some(seen) => assess_seen(self, seen, now),
-            None => Assessment::unknown(self.wanted, Reason::NoData),
+    pub fn assess(
+        &self,
+        wanted: Wanted,
+        now: Timestamp,
+        correction: &CorrectionTable,
+    ) -> Assessment {
+        let segment = self.open_segment();
+        let age = now.since(segment.last_seen);
+        let freshness = Freshness::at_age(age, self.interval());
+        let is_known = freshness != Freshness::Unknown;
+        let seen = Assessment {
+            free: segment.observation.free(),
+            total: segment.observation.total(),
+            observed_at: Some(segment.last_seen),
+            age: Some(age),
+            freshness,
+            reasons: Reasons::default().with(Reason::StaleSource, freshness != Freshness::Fresh),
+            ..Assessment::unknown(wanted)
+        };
+
+        let weights = match self.look_up(wanted) {
+            Lookup::States(weights) => weights,
+            Lookup::ExceedsPool => {
+                return Assessment {
+                    level: if is_known { Level::Low } else { Level::Unknown },
+                    can_fulfil_now: is_known.then_some(false),
+                    reasons: seen.reasons.with(Reason::ExceedsPool, true),
+                    ..seen
+                };
+            }
+            Lookup::UnitsUnknown => {
+                let is_free = self.state(0).is_free;
+                return Assessment {
+                    level: self.level_without_units(is_free, freshness, now, correction),
+                    can_fulfil_now: (is_known && !is_free).then_some(false),
+                    reasons: seen
+                        .reasons
+                        .with(Reason::UnitsUnknown, true)
+                        .with(Reason::FullNow, !is_free),
+                    ..seen
+                };
+            }
+        };
+
+        let state = self.state(weights.lower);
+        let is_free = segment.observation.is_free(wanted).unwrap_or(state.is_free);
+        let estimate = self.estimate(&weights, &state, now, correction);
+        let level = decide_level(&Evidence {
+            freshness,
+            is_free,
+            probability: estimate.probability,
+            observed: state.observed(),
+        });
+        Assessment {
+            level,
+            estimate: is_known.then_some(estimate),
+            can_fulfil_now: is_known.then_some(is_free),
+            since: Some(state.since),
+            reasons: seen
+                .reasons
+                .with(Reason::FullNow, !is_free)
+                .with(Reason::UsuallyFree, state.usual_share() >= HIGH_FROM)
+                .with(Reason::UsuallyFull, state.usual_share() < LOW_BELOW)
+                .with(Reason::ThinHistory, is_thin(state.observed()))
+                .with(Reason::JustChanged, now.since(state.since) < JUST_CHANGED),
+            ..seen
+        }
+    }
+
+    /// The level for N at `now` and its P, as [`PoolState::assess`] gives them, and nothing else.
+    #[must_use]
+    pub fn level(
+        &self,
+        wanted: Wanted,
+        now: Timestamp,
+        correction: &CorrectionTable,
+    ) -> (Level, Option<f64>) {
+        let Lookup::States(weights) = self.look_up(wanted) else {
+            let assessment = self.assess(wanted, now, correction);
+            return (assessment.level, None);
+        };
+        let segment = self.open_segment();
+        let freshness = Freshness::at_age(now.since(segment.last_seen), self.interval());
+        if freshness == Freshness::Unknown {
+            return (Level::Unknown, None);
+        }
+        let state = self.state(weights.lower);
+        let correct = |state: &State| {
+            let p = state.probability(now, DEFAULT_HORIZON);
+            correction.correct(Cell::of(state, now), p)
+        };
+        let probability = if weights.of_next > 0.0 {
+            self.weigh(&weights, correct)
+        } else {
+            correct(&state) * weights.of_lower
+        };
+        let level = decide_level(&Evidence {
+            freshness,
+            is_free: segment.observation.is_free(wanted).unwrap_or(state.is_free),
+            probability,
+            observed: state.observed(),
+        });
+        (level, Some(probability))
+    }
+
+    /// P, its interval and its cell, for an N that the pool may have; `lower` is the state of the
+    /// threshold at or below N.
+    fn estimate(
+        &self,
+        weights: &Weights,
+        lower: &State,
+        now: Timestamp,
+        correction: &CorrectionTable,
+    ) -> Estimate {
+        let corrected = |value: fn(&State, Timestamp) -> f64| {
+            self.weigh(weights, |state| correction.correct(Cell::of(state, now), value(state, now)))
+        };
+        let uncorrected = |state: &State| state.probability(now, DEFAULT_HORIZON);
+        Estimate {
+            probability: corrected(|state, now| state.probability(now, DEFAULT_HORIZON)),
+            uncorrected: self.weigh(weights, uncorrected),
+            interval: Interval {
+                low: corrected(|state, now| state.interval(now, DEFAULT_HORIZON).low),
+                high: corrected(|state, now| state.interval(now, DEFAULT_HORIZON).high),
+            },
+            cell: Cell::of(lower, now),
+            is_interpolated: !weights.is_exact(),
+        }
+    }
+
+    /// A source that says yes or no answers for more than one unit only what it says of one: full.
+    fn level_without_units(
+        &self,
+        is_free: bool,
+        freshness: Freshness,
+        now: Timestamp,
+        correction: &CorrectionTable,
+    ) -> Level {
+        if freshness == Freshness::Unknown {
+            Level::Unknown
+        } else if is_free {
+            Level::Medium
+        } else {
+            let one = self.assess(Wanted::ONE, now, correction);
+            one.level.min(Level::Medium)
         }
     }
 }
 
 impl Assessment {
-    /// Nothing is known, for a reason that the caller knows, such as [`Reason::PodsForbidden`].
+    /// Nothing was ever observed, or what was said does not count.
     #[must_use]
-    pub fn unknown(wanted: Wanted, reason: Reason) -> Self {
+    pub fn unknown(wanted: Wanted) -> Self {
         Self {
             level: Level::Unknown,
             estimate: None,
@@ -71,13 +219,19 @@ impl Assessment {
             free: None,
             total: None,
             can_fulfil_now: None,
+            since: None,
             observed_at: None,
             age: None,
-            coverage: 0.0,
             freshness: Freshness::Unknown,
-            confidence: Confidence::Low,
-            reasons: Reasons::from_iter([reason]),
+            reasons: Reasons::default(),
         }
+    }
+
+    /// The same with another reason.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.reasons.insert(reason);
+        self
     }
 
     /// A level that a provider published at `observed_at`. It ages like an observation: UNKNOWN when
@@ -88,10 +242,10 @@ impl Assessment {
         wanted: Wanted,
         observed_at: Timestamp,
         now: Timestamp,
-        parameters: &Parameters,
+        interval: crate::ExpectedInterval,
     ) -> Self {
         let age = now.since(observed_at);
-        let freshness = Freshness::at_age(age, parameters);
+        let freshness = Freshness::at_age(age, interval);
         let level = match freshness {
             Freshness::Unknown => Level::Unknown,
             Freshness::Stale => level.min(Level::Medium),
@@ -105,7 +259,7 @@ impl Assessment {
             reasons: Reasons::default()
                 .with(Reason::UnitsUnknown, true)
                 .with(Reason::StaleSource, freshness != Freshness::Fresh),
-            ..Self::unknown(wanted, Reason::UnitsUnknown)
+            ..Self::unknown(wanted)
         }
     }
 
@@ -121,60 +275,28 @@ impl Assessment {
     }
 }
 
-fn assess_seen(fit: &Fit, seen: &Seen, now: Timestamp) -> Assessment {
-    let age = now.since(seen.anchor);
-    let freshness = Freshness::at_age(age, &fit.parameters);
-    let is_free = seen.observation.is_free(fit.wanted);
-    let total = seen.observation.total();
-    let exceeds_pool = total.is_some_and(|total| !fit.wanted.fits_in(total));
-    // A yes without a number is a yes to one unit only.
-    let units_unknown =
-        matches!(seen.observation, Observation::Available(_)) && fit.wanted > Wanted::ONE;
-
-    let estimate = if exceeds_pool {
-        Estimate { probability: 0.0, low: 0.0, high: 0.0 }
-    } else {
-        let probability = seen.nowcast.probability(is_free, age, fit.parameters.horizon());
-        Estimate {
-            probability,
-            low: (probability - seen.below).max(0.0),
-            high: (probability + seen.above).min(1.0),
+impl PoolState {
+    /// The largest N that is HIGH at `now`; `None` if not even one unit is.
+    ///
+    /// P is linear between two thresholds, so the search is a bisection within the highest pair whose
+    /// lower end is HIGH, after a look at every threshold from the top.
+    #[must_use]
+    pub fn largest_high(&self, now: Timestamp, correction: &CorrectionTable) -> Option<Wanted> {
+        let is_high = |wanted: Wanted| self.assess(wanted, now, correction).level == Level::High;
+        let index =
+            (0..self.threshold_count()).rev().find(|index| is_high(crate::threshold(*index)))?;
+        let mut high = crate::threshold(index);
+        let free = self.open_segment().observation.free().map_or(1, Units::get);
+        let next = (index + 1 < self.threshold_count()).then(|| crate::threshold(index + 1).get());
+        let mut beyond = next.unwrap_or(u32::MAX).min(free.saturating_add(1));
+        while high.get() + 1 < beyond {
+            let Some(middle) = Wanted::new(high.get() + (beyond - high.get()) / 2) else { break };
+            if is_high(middle) {
+                high = middle;
+            } else {
+                beyond = middle.get();
+            }
         }
-    };
-    let coverage = seen.sums.coverage;
-    let level = decide_level(&Evidence {
-        freshness,
-        exceeds_pool,
-        surely_free: is_free && !units_unknown,
-        probability: estimate.probability,
-        low: estimate.low,
-        coverage,
-    });
-    let known = level != Level::Unknown;
-    let usually_free = seen.nowcast.usually_free;
-    Assessment {
-        level,
-        estimate: known.then_some(estimate),
-        wanted: fit.wanted,
-        free: seen.observation.free(),
-        total,
-        can_fulfil_now: (known && !(units_unknown && is_free)).then_some(is_free),
-        observed_at: Some(seen.anchor),
-        age: Some(age),
-        coverage,
-        freshness,
-        confidence: if known {
-            Confidence::of(estimate.low, estimate.high, coverage)
-        } else {
-            Confidence::Low
-        },
-        reasons: Reasons::default()
-            .with(Reason::ExceedsPool, exceeds_pool)
-            .with(Reason::FullNow, !is_free && !exceeds_pool)
-            .with(Reason::UsuallyFree, usually_free >= HIGH_FROM && !exceeds_pool)
-            .with(Reason::UsuallyFull, usually_free < LOW_BELOW && !exceeds_pool)
-            .with(Reason::ThinHistory, coverage < THIN_BELOW)
-            .with(Reason::StaleSource, freshness != Freshness::Fresh)
-            .with(Reason::UnitsUnknown, units_unknown),
+        Some(high)
     }
 }

@@ -1,6 +1,8 @@
-//! Several sources for one pool: the best kind speaks, and nobody is averaged.
+//! Several sources for one supply: the best one speaks, and nothing is averaged.
 
-use crate::{Assessment, Level, Reason};
+use std::cmp::Reverse;
+
+use crate::{Assessment, ExpectedInterval, Freshness, Level, Reason};
 
 /// What a source can know. Ordered: a later kind goes before an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,20 +11,26 @@ pub enum SourceKind {
     ProviderLevel,
     /// Says yes or no.
     Boolean,
+    /// Reports attempts to get the hardware.
+    Attempts,
     /// Counts units.
     Counts,
 }
 
 /// What one source says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub struct Reading<'a> {
     /// What the source can know.
     pub kind: SourceKind,
+    /// How often it reports.
+    pub interval: ExpectedInterval,
+    /// Its name.
+    pub source: &'a str,
     /// What it says.
     pub assessment: Assessment,
 }
 
-/// The reading that speaks for the pool, and those that contradict it.
+/// The reading that speaks for the supply, and those that contradict it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Combined {
     /// Position of the reading that speaks.
@@ -30,25 +38,32 @@ pub struct Combined {
     /// Its assessment, with [`Reason::SourcesDisagree`] if `dissenting` is not empty.
     pub assessment: Assessment,
     /// Positions of the readings that say the opposite: HIGH against LOW, or "free now" against "full
-    /// now". A mere MEDIUM contradicts nobody.
+    /// now". A mere MEDIUM contradicts no other, and neither does what is stale.
     pub dissenting: Vec<usize>,
 }
 
-/// Picks the reading of the best kind that is not UNKNOWN; of equal kinds the one observed last, of
-/// equal times the first. `None` without readings.
+/// Picks the reading that speaks: a fresh one before a stale one before one that knows nothing, then by
+/// kind, then the one with the shorter interval, then by name. Which source reported last does not
+/// matter, so two that both report on time do not take turns. `None` without readings.
 #[must_use]
-pub fn combine_sources(readings: &[Reading]) -> Option<Combined> {
-    let rank = |reading: &Reading| {
-        let known = reading.assessment.level != Level::Unknown;
-        (known, reading.kind, reading.assessment.observed_at)
+pub fn combine_sources(readings: &[Reading<'_>]) -> Option<Combined> {
+    let rank = |reading: &Reading<'_>| {
+        let freshness = match reading.assessment.level {
+            Level::Unknown => Freshness::Unknown,
+            _ => reading.assessment.freshness,
+        };
+        (freshness, reading.kind, Reverse(reading.interval))
     };
-    let (chosen, best) = readings
-        .iter()
-        .enumerate()
-        .max_by(|(i, a), (j, b)| rank(a).cmp(&rank(b)).then_with(|| j.cmp(i)))?;
+    let (chosen, best) = readings.iter().enumerate().max_by(|(i, one), (j, other)| {
+        rank(one)
+            .cmp(&rank(other))
+            .then_with(|| other.source.cmp(one.source))
+            .then_with(|| j.cmp(i))
+    })?;
     let dissenting: Vec<usize> = readings
         .iter()
         .enumerate()
+        .filter(|(_, reading)| reading.assessment.freshness == Freshness::Fresh)
         .filter(|(_, reading)| contradict(&best.assessment, &reading.assessment))
         .map(|(index, _)| index)
         .collect();

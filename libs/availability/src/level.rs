@@ -2,16 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use crate::Parameters;
+use crate::ExpectedInterval;
 
-/// HIGH needs at least this, LOW is below the other: the cut points of Google Cloud's published
-/// obtainability bands.
-pub(crate) const HIGH_FROM: f64 = 0.70;
-pub(crate) const LOW_BELOW: f64 = 0.40;
-/// Less of the window than this is a thin history.
-pub(crate) const THIN_BELOW: f64 = 0.25;
-const HIGH_CONFIDENCE_WIDTH: f64 = 0.10;
-const MEDIUM_CONFIDENCE_WIDTH: f64 = 0.25;
+/// HIGH needs at least this P.
+pub const HIGH_FROM: f64 = 0.80;
+/// LOW is a P below this.
+pub const LOW_BELOW: f64 = 0.40;
+/// HIGH needs at least so much observed time, weighted.
+pub const HIGH_NEEDS: Duration = Duration::from_hours(2);
 
 /// Whether the wanted units can be had. Ordered: UNKNOWN < LOW < MEDIUM < HIGH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,13 +18,16 @@ pub enum Level {
     Unknown,
     /// Probably not.
     Low,
-    /// Perhaps, or probably on thin or ageing evidence.
+    /// Perhaps, or probably but on thin or ageing evidence.
     Medium,
-    /// Free now, and with good evidence for the time ahead.
+    /// Free now, and probably for the time ahead.
     High,
 }
 
 impl Level {
+    /// Every level, the best first.
+    pub const ALL: [Self; 4] = [Self::High, Self::Medium, Self::Low, Self::Unknown];
+
     /// The word in the HTTP API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +38,31 @@ impl Level {
             Self::High => "HIGH",
         }
     }
+
+    /// The rule in a sentence, from the constants that it is decided by.
+    #[must_use]
+    pub fn rule(self) -> String {
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        match self {
+            Self::High => format!(
+                "free when last seen, and expected to be free for {} of the next hour or more; the \
+                 source is on time and has been observed for at least {} minutes",
+                percent(HIGH_FROM),
+                HIGH_NEEDS.as_secs() / 60,
+            ),
+            Self::Medium => "neither HIGH nor LOW".to_owned(),
+            Self::Low => format!(
+                "expected to be free for less than {} of the next hour, or more units than there are",
+                percent(LOW_BELOW),
+            ),
+            Self::Unknown => format!(
+                "never observed, or not for ten of the source's intervals (at least {} minutes, at \
+                 most {} hours)",
+                crate::interval::KNOWN_FOR_AT_LEAST.as_secs() / 60,
+                crate::interval::KNOWN_FOR_AT_MOST.as_secs() / 3600,
+            ),
+        }
+    }
 }
 
 /// Whether the source still reports as it should.
@@ -44,7 +70,7 @@ impl Level {
 pub enum Freshness {
     /// Never observed, or so long ago that the level is UNKNOWN.
     Unknown,
-    /// Silent for longer than max(3Δ, 5 min).
+    /// Silent for longer than [`ExpectedInterval::fresh_for`].
     Stale,
     /// On time.
     Fresh,
@@ -63,49 +89,13 @@ impl Freshness {
 
     /// Of an observation that was last made `age` ago.
     #[must_use]
-    pub fn at_age(age: Duration, parameters: &Parameters) -> Self {
-        if age > parameters.usable_for() {
+    pub fn at_age(age: Duration, interval: ExpectedInterval) -> Self {
+        if age > interval.known_for() {
             Self::Unknown
-        } else if age > parameters.fresh_for() {
+        } else if age > interval.fresh_for() {
             Self::Stale
         } else {
             Self::Fresh
-        }
-    }
-}
-
-/// How narrow the interval is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Confidence {
-    /// Wider than .25, a thin history, or no interval.
-    Low,
-    /// At most .25 wide.
-    Medium,
-    /// At most .10 wide.
-    High,
-}
-
-impl Confidence {
-    /// The word in the HTTP API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-
-    /// Resampling ten minutes of data gives ten minutes of data again, and so a narrow interval: a
-    /// thin history is therefore never more than low.
-    pub(crate) fn of(low: f64, high: f64, coverage: f64) -> Self {
-        let width = high - low;
-        if coverage < THIN_BELOW || width > MEDIUM_CONFIDENCE_WIDTH {
-            Self::Low
-        } else if width > HIGH_CONFIDENCE_WIDTH {
-            Self::Medium
-        } else {
-            Self::High
         }
     }
 }
@@ -114,28 +104,34 @@ impl Confidence {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence {
     pub(crate) freshness: Freshness,
-    pub(crate) exceeds_pool: bool,
-    /// Whether the wanted number is known to be free, as last seen.
-    pub(crate) surely_free: bool,
+    /// Whether the wanted number was free when last seen.
+    pub(crate) is_free: bool,
+    /// P, corrected; 0 for more units than there are.
     pub(crate) probability: f64,
-    pub(crate) low: f64,
-    pub(crate) coverage: f64,
+    /// Weighted minutes observed.
+    pub(crate) observed: f64,
 }
 
 pub(crate) fn decide_level(evidence: &Evidence) -> Level {
-    let Evidence { freshness, exceeds_pool, surely_free, probability, low, coverage } = *evidence;
-    let well_seen = freshness == Freshness::Fresh && coverage >= THIN_BELOW;
+    let Evidence { freshness, is_free, probability, observed } = *evidence;
     if freshness == Freshness::Unknown {
         Level::Unknown
-    } else if exceeds_pool {
-        Level::Low
-    } else if surely_free && low >= HIGH_FROM && well_seen {
-        Level::High
     } else if probability < LOW_BELOW {
         Level::Low
+    } else if is_free
+        && probability >= HIGH_FROM
+        && freshness == Freshness::Fresh
+        && !is_thin(observed)
+    {
+        Level::High
     } else {
         Level::Medium
     }
+}
+
+/// Whether too little was observed for HIGH.
+pub(crate) fn is_thin(observed_minutes: f64) -> bool {
+    observed_minutes < HIGH_NEEDS.as_secs_f64() / 60.0
 }
 
 macro_rules! display_as_str {
@@ -147,43 +143,32 @@ macro_rules! display_as_str {
         }
     )*};
 }
-display_as_str!(Level, Freshness, Confidence);
+display_as_str!(Level, Freshness);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GOOD: Evidence = Evidence {
-        freshness: Freshness::Fresh,
-        exceeds_pool: false,
-        surely_free: true,
-        probability: 0.9,
-        low: 0.8,
-        coverage: 1.0,
-    };
+    const GOOD: Evidence =
+        Evidence { freshness: Freshness::Fresh, is_free: true, probability: 0.9, observed: 1000.0 };
 
     #[test]
     fn level_changes_exactly_at_its_cut_points() {
         let just_below = |cut: f64| cut - 1e-12;
         let table = [
             ("good evidence", GOOD, Level::High),
-            ("low end at .70", Evidence { low: 0.70, ..GOOD }, Level::High),
-            ("low end below .70", Evidence { low: just_below(0.70), ..GOOD }, Level::Medium),
-            ("coverage at .25", Evidence { coverage: 0.25, ..GOOD }, Level::High),
-            ("coverage below .25", Evidence { coverage: just_below(0.25), ..GOOD }, Level::Medium),
+            ("P at .80", Evidence { probability: 0.80, ..GOOD }, Level::High),
+            ("P below .80", Evidence { probability: just_below(0.80), ..GOOD }, Level::Medium),
+            ("two hours observed", Evidence { observed: 120.0, ..GOOD }, Level::High),
+            ("less observed", Evidence { observed: just_below(120.0), ..GOOD }, Level::Medium),
             ("stale", Evidence { freshness: Freshness::Stale, ..GOOD }, Level::Medium),
             ("too old", Evidence { freshness: Freshness::Unknown, ..GOOD }, Level::Unknown),
-            ("not surely free", Evidence { surely_free: false, ..GOOD }, Level::Medium),
-            ("P at .40", Evidence { probability: 0.40, low: 0.3, ..GOOD }, Level::Medium),
+            ("full, soon free", Evidence { is_free: false, ..GOOD }, Level::Medium),
+            ("P at .40", Evidence { probability: 0.40, ..GOOD }, Level::Medium),
+            ("P below .40", Evidence { probability: just_below(0.40), ..GOOD }, Level::Low),
             (
-                "P below .40",
-                Evidence { probability: just_below(0.40), low: 0.3, ..GOOD },
-                Level::Low,
-            ),
-            ("exceeds the pool", Evidence { exceeds_pool: true, ..GOOD }, Level::Low),
-            (
-                "exceeds a pool last seen long ago",
-                Evidence { exceeds_pool: true, freshness: Freshness::Unknown, ..GOOD },
+                "P below .40, last seen long ago",
+                Evidence { probability: 0.0, freshness: Freshness::Unknown, ..GOOD },
                 Level::Unknown,
             ),
         ];
@@ -194,40 +179,30 @@ mod tests {
 
     #[test]
     fn freshness_changes_exactly_at_its_ages() {
-        let every = |seconds| {
-            let expected_interval = Duration::from_secs(seconds);
-            crate::ParametersBuilder { expected_interval, ..Default::default() }.build().unwrap()
-        };
         let table = [
             (60, 300_000, Freshness::Fresh),
             (60, 300_001, Freshness::Stale),
-            (60, 1_800_000, Freshness::Stale),
-            (60, 1_800_001, Freshness::Unknown),
-            (100, 300_000, Freshness::Fresh),
+            (60, 3_600_000, Freshness::Stale),
+            (60, 3_600_001, Freshness::Unknown),
             (600, 1_800_000, Freshness::Fresh),
             (600, 1_800_001, Freshness::Stale),
             (600, 6_000_000, Freshness::Stale),
             (600, 6_000_001, Freshness::Unknown),
+            (86_400, 3_600_000, Freshness::Fresh),
+            (86_400, 10_800_000, Freshness::Stale),
+            (86_400, 10_800_001, Freshness::Unknown),
         ];
         for (interval, age, expected) in table {
-            let found = Freshness::at_age(Duration::from_millis(age), &every(interval));
+            let every = ExpectedInterval::new(Duration::from_secs(interval)).unwrap();
+            let found = Freshness::at_age(Duration::from_millis(age), every);
             assert_eq!(found, expected, "a source of every {interval} s, {age} ms ago");
         }
     }
 
     #[test]
-    fn confidence_changes_exactly_at_its_widths() {
-        let table = [
-            (0.0, 0.10, 1.0, Confidence::High),
-            (0.0, 0.100_001, 1.0, Confidence::Medium),
-            (0.0, 0.25, 1.0, Confidence::Medium),
-            (0.0, 0.250_001, 1.0, Confidence::Low),
-            (0.9, 0.9, 0.25, Confidence::High),
-            (0.9, 0.9, 0.249, Confidence::Low),
-        ];
-        for (low, high, coverage, expected) in table {
-            let found = Confidence::of(low, high, coverage);
-            assert_eq!(found, expected, "[{low}, {high}] at a coverage of {coverage}");
-        }
+    fn rules_name_the_constants() {
+        assert!(Level::High.rule().contains("80 %") && Level::High.rule().contains("120 minutes"));
+        assert!(Level::Low.rule().contains("40 %"));
+        assert!(Level::Unknown.rule().contains("60 minutes, at most 3 hours"));
     }
 }

@@ -65,7 +65,7 @@ impl Wanted {
     /// One unit, the question behind a plain list.
     pub const ONE: Self = Self(NonZeroU32::MIN);
 
-    /// `None` for zero: nobody wants nothing.
+    /// `None` for zero.
     #[must_use]
     pub const fn new(count: u32) -> Option<Self> {
         match NonZeroU32::new(count) {

@@ -1,81 +1,73 @@
-//! Why a level is what it is, as codes that programs may rely on.
+//! Why a level is what it is, as codes that programs may rely on, each with a sentence.
 
 use std::fmt;
 
-/// One reason. The codes of [`Reason::as_str`] are part of the HTTP API and never change meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Reason {
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal: $sentence:literal;)*) => {
+        /// One reason. The codes of [`Reason::as_str`] are part of the HTTP API and never change meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order in which they are listed.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable code.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+
+            /// The same for a person to read.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$name => $sentence,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// Nothing was ever observed.
-    NoData,
+    NoData = "no_data": "No source has reported this yet.";
     /// More units are wanted than the pool has.
-    ExceedsPool,
-    /// Fewer units are free than wanted, as last seen.
-    FullNow,
-    /// The wanted units are free at least 70 % of the time.
-    UsuallyFree,
-    /// The wanted units are free less than 40 % of the time.
-    UsuallyFull,
-    /// Less than a quarter of the window was observed.
-    ThinHistory,
+    ExceedsPool = "exceeds_pool": "More units are wanted than the pool has.";
+    /// Fewer units were free than wanted when the pool was last seen.
+    FullNow = "full_now": "Fewer units are free than are wanted, as last seen.";
+    /// The usual share is at least [`crate::HIGH_FROM`].
+    UsuallyFree = "usually_free": "The wanted units are free most of the time.";
+    /// The usual share is below [`crate::LOW_BELOW`].
+    UsuallyFull = "usually_full": "The wanted units are taken most of the time.";
+    /// Less than [`crate::HIGH_NEEDS`] was observed.
+    ThinHistory = "thin_history": "Less than two hours have been observed, too little for HIGH.";
+    /// The state is younger than ten minutes.
+    JustChanged = "just_changed": "This changed less than ten minutes ago, and may change back.";
     /// The source is silent for longer than it should.
-    StaleSource,
+    StaleSource = "stale_source": "The source has not reported when it should have.";
     /// The source says yes or no, not how many.
-    UnitsUnknown,
+    UnitsUnknown = "units_unknown": "The source says only whether one can be had, not how many.";
     /// Another source for the same pool says the opposite.
-    SourcesDisagree,
+    SourcesDisagree = "sources_disagree": "Another source says the opposite.";
     /// The provider does not offer this here. Given by the caller.
-    NotOffered,
+    NotOffered = "not_offered": "The provider does not offer this here.";
     /// Offered, but not to this account. Given by the caller.
-    Restricted,
+    Restricted = "restricted": "The provider does not offer this to this account.";
     /// An attempt to get it failed not long ago. Given by the caller.
-    RecentFailure,
+    RecentFailure = "recent_failure": "An attempt to get it failed a few minutes ago.";
     /// No attempt has succeeded yet, and the source alone is not enough for HIGH. Given by the caller.
-    NeverConfirmed,
+    NeverConfirmed = "never_confirmed": "Nobody has got it yet, and an offer alone is not enough for HIGH.";
     /// Pods cannot be listed, so what is in use is not known. Given by the caller.
-    PodsForbidden,
+    PodsForbidden = "pods_forbidden": "The source may not list pods, so what is in use is not known.";
 }
 
 impl Reason {
-    /// Every reason, in the order in which they are listed.
-    pub const ALL: [Self; 14] = [
-        Self::NoData,
-        Self::ExceedsPool,
-        Self::FullNow,
-        Self::UsuallyFree,
-        Self::UsuallyFull,
-        Self::ThinHistory,
-        Self::StaleSource,
-        Self::UnitsUnknown,
-        Self::SourcesDisagree,
-        Self::NotOffered,
-        Self::Restricted,
-        Self::RecentFailure,
-        Self::NeverConfirmed,
-        Self::PodsForbidden,
-    ];
-
-    /// The stable code.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoData => "no_data",
-            Self::ExceedsPool => "exceeds_pool",
-            Self::FullNow => "full_now",
-            Self::UsuallyFree => "usually_free",
-            Self::UsuallyFull => "usually_full",
-            Self::ThinHistory => "thin_history",
-            Self::StaleSource => "stale_source",
-            Self::UnitsUnknown => "units_unknown",
-            Self::SourcesDisagree => "sources_disagree",
-            Self::NotOffered => "not_offered",
-            Self::Restricted => "restricted",
-            Self::RecentFailure => "recent_failure",
-            Self::NeverConfirmed => "never_confirmed",
-            Self::PodsForbidden => "pods_forbidden",
-        }
-    }
-
     const fn bit(self) -> u16 {
         1 << self as u8
     }
@@ -120,7 +112,7 @@ impl Reasons {
 
     /// The reasons in the order of [`Reason::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Reason> {
-        Reason::ALL.into_iter().filter(move |reason| self.contains(*reason))
+        Reason::ALL.iter().copied().filter(move |reason| self.contains(*reason))
     }
 }
 
@@ -153,11 +145,14 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_put_in() {
-        for reason in Reason::ALL {
+        for &reason in Reason::ALL {
             let set = Reasons::from_iter([reason, reason]);
             assert_eq!(set.iter().collect::<Vec<_>>(), [reason]);
         }
         assert!(Reasons::default().is_empty());
-        assert_eq!(Reasons::from_iter(Reason::ALL).iter().count(), Reason::ALL.len());
+        assert_eq!(
+            Reason::ALL.iter().copied().collect::<Reasons>().iter().count(),
+            Reason::ALL.len()
+        );
     }
 }

@@ -1,31 +1,52 @@
 //! Many pools behind one row, and many sources behind one pool.
 
+use std::time::Duration;
+
 use availability::{
-    Assessment, Level, Parameters, Reading, Reason, SourceKind, Timestamp, Wanted,
-    canonical_provider, combine_sources, family_contains, summarize_family,
+    Assessment, ExpectedInterval, Level, Reading, Reason, SourceKind, Timestamp, Wanted,
+    canonical_name, canonical_provider, canonical_tier, combine_sources, family_contains,
+    summarize_family,
 };
 
 const NOON: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 fn saying(level: Level) -> Assessment {
-    Assessment::published(level, Wanted::ONE, NOON, NOON, &Parameters::default())
+    Assessment::published(level, Wanted::ONE, NOON, NOON, ExpectedInterval::default())
 }
 
-fn reading(kind: SourceKind, level: Level) -> Reading {
-    Reading { kind, assessment: saying(level) }
+fn reading(kind: SourceKind, level: Level) -> Reading<'static> {
+    let interval = ExpectedInterval::default();
+    Reading { kind, interval, source: "lab", assessment: saying(level) }
 }
 
 #[test]
 fn aliases_name_one_provider() {
     for (names, canonical) in [
-        (&["amazon", "AWS", " ec2 ", "Amazon"][..], "amazon"),
-        (&["Azure", "microsoft"], "azure"),
-        (&["google", "GCP", "gce"], "google"),
+        (&["amazon", "AWS", " ec2 ", "Amazon", "Amazon Web Services"][..], "amazon"),
+        (&["Azure", "microsoft", "Microsoft Azure"], "azure"),
+        (&["google", "GCP", "gce", "Google Cloud"], "google"),
         (&["Hetzner"], "hetzner"),
     ] {
         for name in names {
             assert_eq!(canonical_provider(name), canonical, "{name:?}");
         }
+    }
+}
+
+#[test]
+fn other_spellings_are_the_same_name() {
+    let composed = "caf\u{e9}";
+    let decomposed = "Cafe\u{301} ";
+    for (provider, one, other) in [
+        ("Amazon", "c5.Large", " C5.LARGE"),
+        ("Microsoft Azure", "Standard_H16mr", "h16mr"),
+        ("lab", composed, decomposed),
+    ] {
+        assert_eq!(canonical_name(provider, one), canonical_name(provider, other), "{one:?}");
+    }
+    assert_ne!(canonical_name("lab", "Standard_H16mr"), canonical_name("lab", "H16mr"));
+    for tier in ["on-demand", "On Demand", "on_demand"] {
+        assert_eq!(canonical_tier(tier), "on_demand");
     }
 }
 
@@ -80,7 +101,6 @@ fn best_kind_of_source_speaks_unless_it_knows_nothing() {
         (vec![(Counts, Unknown), (Boolean, Medium), (ProviderLevel, Low)], 1, vec![]),
         (vec![(Counts, High), (ProviderLevel, Low), (Boolean, Low)], 0, vec![1, 2]),
         (vec![(Counts, High), (Boolean, Medium)], 0, vec![]),
-        (vec![(ProviderLevel, Low), (ProviderLevel, High)], 0, vec![1]),
         (vec![(Boolean, Unknown), (Counts, Unknown)], 1, vec![]),
     ];
     for (sources, chosen, dissenting) in table {
@@ -98,34 +118,55 @@ fn best_kind_of_source_speaks_unless_it_knows_nothing() {
 #[test]
 fn sources_that_see_opposite_states_disagree_whatever_their_levels() {
     let seen = |free| Assessment { can_fulfil_now: Some(free), ..saying(Level::Medium) };
-    let readings =
-        [true, false].map(|free| Reading { kind: SourceKind::Boolean, assessment: seen(free) });
+    let readings = [true, false].map(|free| Reading {
+        assessment: seen(free),
+        ..reading(SourceKind::Boolean, Level::Medium)
+    });
     assert_eq!(combine_sources(&readings).unwrap().dissenting, [1]);
 }
 
 #[test]
-fn of_equal_sources_the_newest_speaks() {
-    let older = reading(SourceKind::Counts, Level::Low);
-    let mut newer = reading(SourceKind::Counts, Level::Medium);
+fn of_equal_sources_the_one_with_the_shorter_interval_speaks_then_the_first_by_name() {
+    let every = |seconds| ExpectedInterval::new(Duration::from_secs(seconds)).unwrap();
+    let slow = Reading { interval: every(600), ..reading(SourceKind::Counts, Level::Low) };
+    let quick = Reading { interval: every(60), ..reading(SourceKind::Counts, Level::High) };
+    assert_eq!(combine_sources(&[slow, quick]).unwrap().chosen, 1);
+    let other = Reading { source: "basement", ..quick };
+    assert_eq!(combine_sources(&[quick, other]).unwrap().chosen, 1);
+    let mut newer = quick;
     newer.assessment.observed_at = Some(Timestamp::from_millis(NOON.as_millis() + 1));
-    assert_eq!(combine_sources(&[older, newer]).unwrap().chosen, 1);
-    assert_eq!(combine_sources(&[newer, older]).unwrap().chosen, 0);
+    assert_eq!(combine_sources(&[newer, other]).unwrap().chosen, 1, "they do not take turns");
+}
+
+#[test]
+fn a_stale_source_never_speaks_before_a_fresh_one() {
+    let later = Timestamp::from_millis(NOON.as_millis() + 20 * 60_000);
+    let stale =
+        Assessment::published(Level::High, Wanted::ONE, NOON, later, ExpectedInterval::default());
+    let counts = Reading { assessment: stale, ..reading(SourceKind::Counts, Level::High) };
+    let word = reading(SourceKind::ProviderLevel, Level::Low);
+    let combined = combine_sources(&[counts, word]).unwrap();
+    assert_eq!(
+        (combined.chosen, combined.dissenting),
+        (1, vec![]),
+        "what is stale contradicts nobody"
+    );
 }
 
 #[test]
 fn published_level_ages_like_an_observation() {
-    let parameters = Parameters::default();
     let table = [
         (0, Level::High, Level::High),
         (5, Level::High, Level::High),
         (6, Level::High, Level::Medium),
         (6, Level::Low, Level::Low),
-        (30, Level::Low, Level::Low),
-        (31, Level::Low, Level::Unknown),
+        (60, Level::Low, Level::Low),
+        (61, Level::Low, Level::Unknown),
     ];
     for (minutes, level, expected) in table {
         let now = Timestamp::from_millis(NOON.as_millis() + minutes * 60_000);
-        let found = Assessment::published(level, Wanted::ONE, NOON, now, &parameters);
+        let found =
+            Assessment::published(level, Wanted::ONE, NOON, now, ExpectedInterval::default());
         assert_eq!(found.level, expected, "{level} after {minutes} min");
     }
 }

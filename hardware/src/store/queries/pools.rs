@@ -35,6 +35,7 @@ pub(in crate::store) async fn list_changed_since(
             pool::region,
             pool::zone,
             pool::tier,
+            pool::unit,
             pool_current::started_at,
             pool_current::last_seen_at,
             pool_current::total,
