@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod check;
 pub mod config;
 pub mod followed;
+pub mod listed;
 pub mod metrics;
 pub mod observation;
 pub mod pools;
