@@ -12,7 +12,7 @@ use hardware_api::Availability;
 use tracing::error;
 
 use crate::{
-    observation::{Count, Run},
+    observation::{Run, Supply},
     store::{HardwareRow, PoolRow},
 };
 
@@ -61,9 +61,8 @@ impl Pools {
 
     /// Takes in a pool as it is now, with its finished runs if [`Pools::needs_history`], and fits it.
     pub fn update(&mut self, row: PoolRow, history: Option<Vec<Run>>, expected_interval_s: i32) {
-        let count = Count { total: row.total, free: row.free };
-        let current =
-            segment(&Run { started_at: row.started_at, last_seen_at: row.last_seen_at, count });
+        let run = Run::from(&row);
+        let current = segment(&run);
         let known = self.by_id.remove(&row.id);
         self.matches.is_outdated |= known.is_none();
         let past = match (history, known) {
@@ -85,7 +84,10 @@ impl Pools {
         });
         let fit = model.fit(history, Wanted::ONE, PoolKey::new(row.id.unsigned_abs().into()));
         segments.pop();
-        let kind = if row.total.is_some() { SourceKind::Counts } else { SourceKind::Boolean };
+        let kind = match run.supply {
+            Supply::Counts { .. } => SourceKind::Counts,
+            Supply::Available(_) => SourceKind::Boolean,
+        };
         let identity = Identity {
             provider: canonical_provider(&row.provider).into_owned(),
             name: row.name,
@@ -149,11 +151,11 @@ fn model(expected_interval_s: i32) -> Model {
 fn segment(run: &Run) -> Segment {
     let (start, last_seen) = (timestamp(run.started_at), timestamp(run.last_seen_at));
     let units = |count: i32| u32::try_from(count).unwrap_or(0);
-    match run.count {
-        Count { total: Some(total), free } => {
+    match run.supply {
+        Supply::Counts { total, free } => {
             Segment::counts(start, last_seen, units(total), units(total.saturating_sub(free)))
         }
-        Count { total: None, free } => Segment::available(start, last_seen, free > 0),
+        Supply::Available(is_available) => Segment::available(start, last_seen, is_available),
     }
 }
 
@@ -178,12 +180,13 @@ mod tests {
 
     use super::Pools;
     use crate::{
-        observation::{Count, Run},
+        observation::{Run, Supply},
         store::{HardwareRow, PoolRow},
     };
 
     /// A pool that has shown the same for eight hours, up to minute 0.
-    fn pool(id: i32, name: &str, count: Count) -> PoolRow {
+    fn pool(id: i32, name: &str, supply: Supply) -> PoolRow {
+        let (total, free) = supply.columns();
         let at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).expect("in range");
         PoolRow {
             id,
@@ -194,13 +197,13 @@ mod tests {
             tier: "on-demand".to_owned(),
             started_at: at(-480).naive_utc(),
             last_seen_at: at(0).naive_utc(),
-            total: count.total,
-            free: count.free,
+            total,
+            free,
         }
     }
 
-    fn counts(free: i32) -> Count {
-        Count { total: Some(8), free }
+    fn counts(free: i32) -> Supply {
+        Supply::Counts { total: 8, free }
     }
 
     fn levels_of(row: &str, pools: Vec<PoolRow>, minute: i64) -> Availability {
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_between_two_reads_is_not_counted_twice() {
         let row = pool(1, "c5", counts(3));
-        let ended = Run::new(row.started_at, row.last_seen_at, Some(8), 3);
+        let ended = Run::from(&row);
         let mut known = Pools::default();
         known.update(row, Some(vec![ended]), 60);
         assert_eq!(level(&mut known, "c5", 0), High);
@@ -235,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_source_that_counts_outweighs_one_that_says_yes() {
-        let yes = Count { total: None, free: 1 };
+        let yes = Supply::Available(true);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes)], 0), High);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), pool(2, "c5", counts(0))], 0), Low);
     }
