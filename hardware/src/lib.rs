@@ -16,4 +16,5 @@ pub mod observation;
 pub mod pools;
 pub mod refresh;
 pub mod snapshot;
+pub mod source_tokens;
 pub mod store;

@@ -9,11 +9,8 @@ use axum::{
 };
 use chrono::{NaiveDateTime, SubsecRound, Utc};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -54,7 +51,8 @@ const ATTEMPTS: u32 = 3;
         (status = UNAUTHORIZED, body = Problem, content_type = "application/problem+json",
             description = "`unauthorized`: the bearer token is missing or wrong"),
         (status = FORBIDDEN, body = Problem, content_type = "application/problem+json",
-            description = "`observations_disabled`: no token is configured"),
+            description = "`observations_disabled`: no token is configured; `wrong_source`: the token does not \
+                open the source that the batch names"),
         (status = REQUEST_TIMEOUT, body = Problem, content_type = "application/problem+json",
             description = "`body_too_slow`"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
@@ -70,11 +68,12 @@ pub(super) async fn add_observations(
     _: NoParameters,
     body: Body,
 ) -> Result<Json<ObservationSummary>, Refusal> {
-    authorize(&state, &headers)?;
+    let access = state.tokens.check(&headers)?;
     let body = read_body(body).await?;
     let now = Utc::now();
     let received = parse_batch(&body, now)?;
     drop(body);
+    access.check_source(&received.batch.source)?;
     let arrived = now.naive_utc().trunc_subsecs(3);
     // In a task of its own: the client may leave, the batch is written nevertheless.
     let taken = take(Arc::clone(&state), received, arrived);
@@ -91,26 +90,6 @@ pub(super) async fn add_observations(
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
         }
     }
-}
-
-fn authorize(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = &state.token else {
-        let detail = "no token is configured; set OBSERVATIONS_TOKEN_FILE to open this route";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "observations_disabled", detail));
-    };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' '));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match given {
-        None => Err(Refusal::unauthorized("expected Authorization: Bearer <token>")),
-        Some((_, given)) if is_same(given.trim(), &token.borrow()) => Ok(()),
-        Some(_) => Err(Refusal::unauthorized("the bearer token is wrong")),
-    }
-}
-
-/// Compares in a time that tells neither content nor length.
-fn is_same(given: &str, token: &SecretString) -> bool {
-    Sha256::digest(given).ct_eq(&Sha256::digest(token.expose_secret())).into()
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Refusal> {

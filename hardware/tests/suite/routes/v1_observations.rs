@@ -209,6 +209,76 @@ async fn a_token_that_is_replaced_in_its_file_is_used() {
     .await;
 }
 
+/// A batch of one source, sent with some token: the status and the code of the problem, if any.
+async fn send_as(service: &TestService, source: &str, token: &str) -> (u16, String) {
+    let seen = json!({"provider": "Amazon", "name": "c5", "total": 8, "in_use": 1});
+    let request = service.client.post(format!("{}/v1/observations", service.url));
+    let request = request.json(&json!({"source": source, "observations": [seen]}));
+    let response = request.bearer_auth(token).send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.expect("JSON");
+    (status, body["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_a_token_of_its_own_is_let_in_with_that_one_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    replace_file(&file, r#"{"rack": "rack-token", "shelf": "shelf-token"}"#);
+    let path = file.to_str().expect("UTF-8");
+    let options = ["--observations-token", TOKEN, "--source-tokens-file", path];
+    let service = TestService::with(&options).await;
+    service.wait_until_ready().await;
+    let table = [
+        ("rack", "rack-token", 200, ""),
+        (" rack ", "rack-token", 200, ""),
+        ("lab", TOKEN, 200, ""),
+        ("rack", TOKEN, 403, "wrong_source"),
+        ("rack", "shelf-token", 403, "wrong_source"),
+        ("lab", "rack-token", 403, "wrong_source"),
+        ("rack", "wrong", 401, "unauthorized"),
+    ];
+    for (source, token, status, code) in table {
+        let found = send_as(&service, source, token).await;
+        assert_eq!(found, (status, code.to_owned()), "{source} with {token}");
+    }
+    replace_file(&file, r#"{"rack": "next-token"}"#);
+    eventually("the new token is let in", async || {
+        (send_as(&service, "rack", "next-token").await.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(send_as(&service, "rack", "rack-token").await.0, 401, "the old one is not");
+    assert_eq!(send_as(&service, "shelf", TOKEN).await.0, 200, "it has no token of its own now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_shared_token_only_sources_with_their_own_are_let_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    replace_file(&file, r#"{"rack": "rack-token"}"#);
+    let path = file.to_str().expect("UTF-8");
+    let service = TestService::with(&["--source-tokens-file", path]).await;
+    service.wait_until_ready().await;
+    assert_eq!(send_as(&service, "rack", "rack-token").await.0, 200);
+    let refused = send_as(&service, "lab", "rack-token").await;
+    assert_eq!(refused, (403, "wrong_source".to_owned()));
+    assert_eq!(send_as(&service, "lab", TOKEN).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_source_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    replace_file(&file, r#"{"lab": "lab-token"}"#);
+    let path = file.to_str().expect("UTF-8");
+    let options = ["--observations-token", TOKEN, "--source-tokens-file", path];
+    let service = TestService::with(&options).await;
+    service.wait_until_ready().await;
+    let problem = problem(service.observe(&report("c5", 8, 8)).await).await;
+    let detail = "the bearer token does not open source \"lab\"; use the token of this source";
+    assert_eq!(problem["detail"], detail);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_is_refused() {
     let service = TestService::on_sqlite().await;
