@@ -1,5 +1,6 @@
 //! The public HTTP API.
 
+mod access;
 mod hardware;
 mod observations;
 mod problem;
@@ -15,16 +16,15 @@ use axum::{
     routing::get,
 };
 use http::{HeaderValue, header};
-use secrecy::SecretString;
 use service_kit::{Lifecycle, observe::ObserveRequests};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use utoipa::openapi::{
     ComponentsBuilder, Info, OpenApiBuilder,
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::problem::Refusal;
+pub use self::{access::Tokens, problem::Refusal};
 use crate::{
     metrics::{IngestMetrics, RouteMetrics},
     snapshot::Published,
@@ -41,8 +41,8 @@ pub struct ApiState {
     pub db: Arc<Db>,
     /// Wakes the refresh.
     pub wake: Arc<Notify>,
-    /// The token of `POST /v1/observations`, unless that route is closed.
-    pub token: Option<watch::Receiver<Arc<SecretString>>>,
+    /// Who may post observations.
+    pub tokens: Tokens,
     /// Lets work outlive its request.
     pub lifecycle: Lifecycle,
     /// Counts observations.

@@ -12,7 +12,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    api::{self, ApiState},
+    api::{self, ApiState, Tokens},
     catalogue,
     config::{OpenError, OpenStore, ServeArgs},
     followed::Followed,
@@ -56,6 +56,7 @@ impl App {
         let mut catalogue =
             catalogue::open(args.catalog_file.as_deref()).await.map_err(OpenError::from)?;
         let mut token = args.open_token().await?;
+        let mut source_tokens = args.open_source_tokens().await?;
         if let StoreConfig::Mysql { tls: Tls::Disabled, .. } = config {
             warn!(
                 "MYSQL_TLS=disabled: passwords and answers can be read and changed on the way to \
@@ -75,6 +76,9 @@ impl App {
         catalogue.start("catalogue file", lifecycle);
         if let Some(token) = &mut token {
             token.start("token file", lifecycle);
+        }
+        if let Some(tokens) = &mut source_tokens {
+            tokens.start("source tokens file", lifecycle);
         }
         let stale_after = (args.refresh_interval * STALE_REFRESHES).max(STALE_AFTER);
         let published = Arc::new(Published::new(stale_after));
@@ -102,7 +106,10 @@ impl App {
             cache_control: cache_control(args.refresh_interval),
             db: Arc::clone(&db),
             wake,
-            token: token.as_ref().map(Followed::latest),
+            tokens: Tokens {
+                shared: token.as_ref().map(Followed::latest),
+                of_sources: source_tokens.as_ref().map(Followed::latest),
+            },
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),
             list_metrics: RouteMetrics::register("/hardware/"),

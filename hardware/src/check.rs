@@ -17,11 +17,23 @@ pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
     let rows = catalogue.as_ref().map(|rows| format!("{} rows", rows.latest().borrow().len()));
     report.line("catalogue", rows)?;
     let token = args.open_token().await;
+    let source_tokens = args.open_source_tokens().await;
+    let has_source_tokens = matches!(source_tokens, Ok(Some(_)));
     let token = token.as_ref().map(|token| match token {
         Some(_) => "POST /v1/observations takes a token".to_owned(),
+        None if has_source_tokens => {
+            "none, POST /v1/observations takes those of single sources only".to_owned()
+        }
         None => "none, POST /v1/observations is closed".to_owned(),
     });
     report.line("token", token)?;
+    let source_tokens = source_tokens.map(|tokens| match tokens {
+        Some(tokens) => {
+            format!("{} sources have a token of their own", tokens.latest().borrow().len())
+        }
+        None => "no source has a token of its own".to_owned(),
+    });
+    report.line("source tokens", source_tokens)?;
     if let Ok(store) = store {
         check_store(&store, &mut report).await?;
     }

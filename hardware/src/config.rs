@@ -18,6 +18,7 @@ use service_kit::{
 use crate::{
     backtest::BacktestArgs,
     followed::Followed,
+    source_tokens::SourceTokens,
     store::{StoreConfig, Tls},
 };
 
@@ -55,12 +56,17 @@ pub struct ServeArgs {
     /// serving. Without it: Amazon c5 and Azure H16mr
     #[arg(long, env = "CATALOG_FILE", value_name = "FILE")]
     pub catalog_file: Option<PathBuf>,
-    /// Bearer token of POST /v1/observations; without one that route is closed
+    /// Bearer token of POST /v1/observations, for every source that has none of its own; without any
+    /// token that route is closed
     #[arg(long, env = "OBSERVATIONS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub observations_token: Option<SecretString>,
     /// File that holds the token; followed while serving
     #[arg(long, env = "OBSERVATIONS_TOKEN_FILE", value_name = "FILE")]
     pub observations_token_file: Option<PathBuf>,
+    /// File with tokens of single sources: {"source": "token", …}; followed while serving. A source
+    /// that is named there is let in with its own token only
+    #[arg(long, env = "SOURCE_TOKENS_FILE", value_name = "FILE")]
+    pub source_tokens_file: Option<PathBuf>,
     /// How often to read the database
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "2s", value_parser = parse_interval, value_name = "TIME")]
     pub refresh_interval: Duration,
@@ -281,7 +287,7 @@ impl Account {
 }
 
 impl ServeArgs {
-    /// The token of POST /v1/observations, unless that route is closed.
+    /// The token that sources share, if there is one.
     pub async fn open_token(&self) -> Result<Option<Followed<SecretString>>, OpenError> {
         let given = self.observations_token.clone();
         let given = given.filter(|token| !token.expose_secret().is_empty());
@@ -296,6 +302,12 @@ impl ServeArgs {
             )
             .into()),
         }
+    }
+
+    /// The tokens of single sources, if there are any.
+    pub async fn open_source_tokens(&self) -> Result<Option<Followed<SourceTokens>>, OpenError> {
+        let Some(file) = set_path(self.source_tokens_file.as_deref()) else { return Ok(None) };
+        Ok(Some(Followed::file(file, SourceTokens::parse).await?))
     }
 }
 

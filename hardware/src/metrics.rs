@@ -8,7 +8,7 @@ use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, gauge, histogram,
 };
 
-use crate::store::Db;
+use crate::{observation::Warning, store::Db};
 
 /// What each metric means, for whoever reads `/metrics`.
 pub fn describe() {
@@ -22,6 +22,10 @@ pub fn describe() {
     describe_gauge!("hardware_store_connections", "Database connections by state.");
     describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
     describe_counter!("hardware_observations_total", "Observations by what became of them.");
+    describe_counter!(
+        "hardware_observation_warnings_total",
+        "Warnings in answers to sources, by their code."
+    );
 }
 
 /// Instruments of the refresh task.
@@ -72,27 +76,43 @@ fn as_gauge(count: usize) -> f64 {
 }
 
 /// Instruments of the ingest.
-#[derive(Clone)]
 pub struct IngestMetrics {
-    by_outcome: [Counter; 4],
+    by_outcome: [Counter; 5],
+    by_warning: [(&'static str, Counter); Warning::ALL.len()],
 }
 
 impl IngestMetrics {
     /// Registers them.
     #[must_use]
     pub fn register() -> Self {
-        let outcomes = ["accepted", "unchanged", "duplicate", "out_of_order"];
+        let outcomes = ["accepted", "unchanged", "duplicate", "late", "refused"];
         let counter =
             |outcome: &'static str| counter!("hardware_observations_total", "outcome" => outcome);
-        Self { by_outcome: outcomes.map(counter) }
+        let warning_counter = |warning: Warning| {
+            let code = warning.code();
+            (code, counter!("hardware_observation_warnings_total", "code" => code))
+        };
+        Self { by_outcome: outcomes.map(counter), by_warning: Warning::ALL.map(warning_counter) }
     }
 
     /// Counts what became of a batch.
     pub fn count(&self, summary: &ObservationSummary) {
-        let ObservationSummary { accepted, unchanged, duplicates, out_of_order } = *summary;
-        let counts = [accepted, unchanged, duplicates, out_of_order];
+        let ObservationSummary {
+            accepted,
+            unchanged,
+            duplicates,
+            late,
+            refused_total,
+            refused: _,
+            warnings,
+        } = summary;
+        let counts = [accepted, unchanged, duplicates, late, refused_total];
         for (counter, count) in self.by_outcome.iter().zip(counts) {
-            counter.increment(count.into());
+            counter.increment(u64::from(*count));
+        }
+        for (code, counter) in &self.by_warning {
+            let given = warnings.iter().filter(|warning| warning.code == *code);
+            counter.increment(given.map(|_| 1).sum());
         }
     }
 }

@@ -1,14 +1,21 @@
 //! What sources report, and what becomes of it.
 
 mod fields;
+mod json;
 mod parse;
+mod refusals;
+mod summary;
 mod timeline;
+
+use std::fmt;
 
 use chrono::{NaiveDateTime, TimeDelta};
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    parse::{BatchError, MAX_OBSERVATIONS, parse_batch},
+    parse::{BatchError, MAX_OBSERVATIONS, Received, parse_batch},
+    refusals::Refusals,
+    summary::{Recorded, Warning, summarize},
     timeline::{Outcome, Run, Timeline},
 };
 
@@ -22,7 +29,7 @@ pub struct Batch {
     pub source: String,
     /// Seconds between two reports.
     pub expected_interval_s: i32,
-    /// What was seen, in any order.
+    /// What was seen, in any order of time.
     pub observations: Vec<Observation>,
 }
 
@@ -33,17 +40,26 @@ impl Batch {
     pub fn max_gap(&self) -> TimeDelta {
         TimeDelta::seconds((i64::from(self.expected_interval_s) * 2).max(120))
     }
+
+    /// How old the last observation may be for a level to follow from it: ten times the expected
+    /// interval, at least an hour and at most three.
+    #[must_use]
+    pub fn known_for(&self) -> TimeDelta {
+        TimeDelta::seconds((i64::from(self.expected_interval_s) * 10).clamp(3_600, 10_800))
+    }
 }
 
 /// What was seen of one pool at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// Its place in the batch that was sent.
+    pub index: u32,
     /// Where.
     pub pool: PoolName,
     /// When, in UTC, to the millisecond.
     pub observed_at: NaiveDateTime,
     /// What.
-    pub count: Count,
+    pub supply: Supply,
 }
 
 /// The names that identify a pool within its source. All are trimmed.
@@ -76,11 +92,56 @@ impl PoolName {
     }
 }
 
-/// Units of a pool.
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (", self.provider, self.name)?;
+        for place in [&self.region, &self.zone].into_iter().filter(|place| !place.is_empty()) {
+            write!(f, "{place}, ")?;
+        }
+        write!(f, "{}, {})", self.tier, self.unit)
+    }
+}
+
+/// What a pool has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// Units that exist; nothing if the source only says yes or no.
-    pub total: Option<i32>,
-    /// Units that are free; 1 or 0 if the source only says yes or no.
-    pub free: i32,
+pub enum Supply {
+    /// Units, from a source that counts.
+    Counts {
+        /// Units that exist.
+        total: i32,
+        /// Units that are free, at most `total`.
+        free: i32,
+    },
+    /// Whether a unit can be had, from a source that only says yes or no.
+    Available(bool),
+}
+
+impl Supply {
+    /// From the columns of the database: without a total, `free` says yes or no.
+    #[must_use]
+    pub fn from_columns(total: Option<i32>, free: i32) -> Self {
+        match total {
+            Some(total) => Self::Counts { total, free },
+            None => Self::Available(free > 0),
+        }
+    }
+
+    /// The columns `total` and `free` of the database.
+    #[must_use]
+    pub fn columns(self) -> (Option<i32>, i32) {
+        match self {
+            Self::Counts { total, free } => (Some(total), free),
+            Self::Available(is_available) => (None, is_available.into()),
+        }
+    }
+}
+
+impl fmt::Display for Supply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counts { total, free } => write!(f, "{free} of {total} free"),
+            Self::Available(true) => f.write_str("available"),
+            Self::Available(false) => f.write_str("not available"),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use hardware_api::Availability;
 use tracing::error;
 
 use crate::{
-    observation::{Count, Run},
+    observation::{Run, Supply},
     store::{HardwareRow, PoolRow, SourceRow},
 };
 
@@ -60,7 +60,7 @@ impl Pools {
 
     /// Takes in a pool of `source` as it is now, with its closed segments if [`Pools::needs_history`].
     pub fn update(&mut self, row: &PoolRow, history: Option<Vec<Run>>, source: &SourceRow) {
-        let open = segment(&Run::new(row.started_at, row.last_seen_at, row.total, row.free));
+        let open = segment(&Run::from(row));
         let interval = expected_interval(source);
         let known = self.by_id.remove(&row.id);
         self.matches.is_outdated |= known.is_none();
@@ -79,7 +79,10 @@ impl Pools {
                 PoolState::fold(segments, interval).expect("there is an open segment")
             }
         };
-        let kind = if row.total.is_some() { SourceKind::Counts } else { SourceKind::Boolean };
+        let kind = match open.observation {
+            Observation::Counts { .. } => SourceKind::Counts,
+            Observation::Available(_) => SourceKind::Boolean,
+        };
         let identity = Identity {
             provider: canonical_provider(&row.provider).into_owned(),
             name: canonical_name(&row.provider, &row.name),
@@ -144,11 +147,11 @@ fn expected_interval(source: &SourceRow) -> ExpectedInterval {
 fn segment(run: &Run) -> Segment {
     let (started, last_seen) = (timestamp(run.started_at), timestamp(run.last_seen_at));
     let units = |count: i32| u32::try_from(count).unwrap_or(0);
-    let observation = match run.count {
-        Count { total: Some(total), free } => {
+    let observation = match run.supply {
+        Supply::Counts { total, free } => {
             Observation::counts(units(total), units(total.saturating_sub(free)))
         }
-        Count { total: None, free } => Observation::Available(free > 0),
+        Supply::Available(is_available) => Observation::Available(is_available),
     };
     Segment { started, last_seen, observation }
 }
@@ -174,12 +177,13 @@ mod tests {
 
     use super::Pools;
     use crate::{
-        observation::{Count, Run},
+        observation::{Run, Supply},
         store::{HardwareRow, PoolRow, SourceRow},
     };
 
     /// A pool that has shown the same for eight hours, up to minute 0.
-    fn pool(id: i32, name: &str, count: Count) -> PoolRow {
+    fn pool(id: i32, name: &str, supply: Supply) -> PoolRow {
+        let (total, free) = supply.columns();
         let at = |minute: i64| DateTime::from_timestamp(minute * 60, 0).expect("in range");
         PoolRow {
             id,
@@ -191,8 +195,8 @@ mod tests {
             unit: "unit".to_owned(),
             started_at: at(-480).naive_utc(),
             last_seen_at: at(0).naive_utc(),
-            total: count.total,
-            free: count.free,
+            total,
+            free,
         }
     }
 
@@ -200,8 +204,8 @@ mod tests {
         SourceRow { id: 1, name: "lab".to_owned(), expected_interval_s: 60, revision: 1 }
     }
 
-    fn counts(free: i32) -> Count {
-        Count { total: Some(8), free }
+    fn counts(free: i32) -> Supply {
+        Supply::Counts { total: 8, free }
     }
 
     fn levels_of(row: &str, pools: Vec<PoolRow>, minute: i64) -> Availability {
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_between_two_reads_is_not_counted_twice() {
         let row = pool(1, "c5", counts(3));
-        let ended = Run::new(row.started_at, row.last_seen_at, Some(8), 3);
+        let ended = Run::from(&row);
         let mut known = Pools::default();
         known.update(&row, Some(vec![ended]), &source());
         assert_eq!(level(&mut known, "c5", 0), High);
@@ -236,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_source_that_counts_outweighs_one_that_says_yes() {
-        let yes = Count { total: None, free: 1 };
+        let yes = Supply::Available(true);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes)], 0), High);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), pool(2, "c5", counts(0))], 0), Low);
     }
@@ -248,7 +252,7 @@ mod tests {
             tier: "On Demand".to_owned(),
             ..pool(2, "c5", counts(0))
         };
-        let yes = Count { total: None, free: 1 };
+        let yes = Supply::Available(true);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), other], 0), Low, "counts go first");
         let gpus = PoolRow { unit: "gpu".to_owned(), ..pool(2, "c5", counts(0)) };
         assert_eq!(levels_of("c5", vec![pool(1, "c5", yes), gpus], 0), High, "another supply");

@@ -17,6 +17,8 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use crate::listed::Listed;
+
 /// Brotli's highest quality: the list is encoded once per change and sent many times.
 const BROTLI_QUALITY: u32 = 9;
 /// Brotli's default window, 4 MiB.
@@ -33,10 +35,12 @@ pub struct Snapshot {
     pub gzip: Bytes,
     /// JSON with brotli.
     pub brotli: Bytes,
+    /// The hardware that it shows.
+    pub listed: Listed,
 }
 
 impl Snapshot {
-    fn encode(identity: Vec<u8>) -> std::io::Result<Self> {
+    fn encode(rows: &[Hardware], identity: Vec<u8>) -> std::io::Result<Self> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(&identity)?;
         let mut brotli = Vec::new();
@@ -50,6 +54,7 @@ impl Snapshot {
             identity: identity.into(),
             gzip: gzip.finish()?.into(),
             brotli: brotli.into(),
+            listed: Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name))),
         })
     }
 }
@@ -99,7 +104,7 @@ impl Published {
         if latest.as_ref().is_some_and(|snapshot| snapshot.identity == identity) {
             return Ok(false);
         }
-        self.latest.store(Some(Arc::new(Snapshot::encode(identity)?)));
+        self.latest.store(Some(Arc::new(Snapshot::encode(rows, identity)?)));
         Ok(true)
     }
 

@@ -22,7 +22,6 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::NaiveDateTime;
 use deadpool::managed::{BuildError, TimeoutType};
-use hardware_api::ObservationSummary;
 use service_kit::credentials::CredentialSet;
 use tokio::sync::watch;
 
@@ -34,7 +33,7 @@ pub use self::{
     sessions::SessionReport,
     sqlite::Opener as SqliteOpener,
 };
-use crate::observation::Batch;
+use crate::observation::{Batch, Recorded};
 
 #[path = "store"]
 mod on_sqlite {
@@ -277,12 +276,8 @@ impl Db {
         run!(self, pools::list_segments(pool_ids, since))
     }
 
-    /// Writes a batch, whole or not at all. Repeating it changes nothing.
-    pub async fn record(
-        &self,
-        batch: &Batch,
-        now: NaiveDateTime,
-    ) -> Result<ObservationSummary, StoreError> {
+    /// Writes a batch in one transaction. Repeating it changes nothing.
+    pub async fn record(&self, batch: &Batch, now: NaiveDateTime) -> Result<Recorded, StoreError> {
         match self {
             // A transaction that begins as a reader cannot wait to become a writer.
             Self::Sqlite(guarded) => {

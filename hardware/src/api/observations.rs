@@ -7,19 +7,16 @@ use axum::{
     body::{Body, Bytes},
     extract::State,
 };
-use chrono::{SubsecRound, Utc};
+use chrono::{NaiveDateTime, SubsecRound, Utc};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::{ApiState, Refusal, query::NoParameters};
 use crate::{
-    observation::{Batch, parse_batch},
+    observation::{Batch, Received, Recorded, parse_batch, summarize},
     store::{Db, StoreError},
 };
 
@@ -38,20 +35,24 @@ const ATTEMPTS: u32 = 3;
 
 /// Report what a source sees
 ///
-/// A batch is taken whole or not at all. Sending it again changes nothing.
+/// A batch is taken item by item: the answer lists what was refused, and why. Sending a batch again
+/// changes nothing if it says when its observations were made.
 #[utoipa::path(
     post,
     path = "/v1/observations",
     tag = "observations",
     request_body = ObservationBatch,
     responses(
-        (status = OK, body = ObservationSummary),
+        (status = OK, body = ObservationSummary,
+            description = "The batch was processed, whatever became of its observations"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
-            description = "`invalid_json`, `invalid_field`, `observed_in_future`, `unknown_parameter`"),
+            description = "The batch as a whole is wrong: `invalid_json`, `invalid_field`, \
+                `observed_in_future`, `unknown_parameter`"),
         (status = UNAUTHORIZED, body = Problem, content_type = "application/problem+json",
             description = "`unauthorized`: the bearer token is missing or wrong"),
         (status = FORBIDDEN, body = Problem, content_type = "application/problem+json",
-            description = "`observations_disabled`: no token is configured"),
+            description = "`observations_disabled`: no token is configured; `wrong_source`: the token does not \
+                open the source that the batch names"),
         (status = REQUEST_TIMEOUT, body = Problem, content_type = "application/problem+json",
             description = "`body_too_slow`"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
@@ -67,18 +68,17 @@ pub(super) async fn add_observations(
     _: NoParameters,
     body: Body,
 ) -> Result<Json<ObservationSummary>, Refusal> {
-    authorize(&state, &headers)?;
+    let access = state.tokens.check(&headers)?;
     let body = read_body(body).await?;
-    let batch = parse_batch(&body, Utc::now())?;
+    let now = Utc::now();
+    let received = parse_batch(&body, now)?;
     drop(body);
+    access.check_source(&received.batch.source)?;
+    let arrived = now.naive_utc().trunc_subsecs(3);
     // In a task of its own: the client may leave, the batch is written nevertheless.
-    let written = state.lifecycle.spawn_detached(write(Arc::clone(&state.db), batch)).await;
-    match written {
-        Ok(Ok(summary)) => {
-            state.ingest_metrics.count(&summary);
-            state.wake.notify_one();
-            Ok(Json(summary))
-        }
+    let taken = take(Arc::clone(&state), received, arrived);
+    match state.lifecycle.spawn_detached(taken).await {
+        Ok(Ok(summary)) => Ok(Json(summary)),
         Ok(Err(error)) => {
             warn!(%error, "failed to write observations");
             let detail = "the database did not take the batch; send it again";
@@ -90,26 +90,6 @@ pub(super) async fn add_observations(
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
         }
     }
-}
-
-fn authorize(state: &ApiState, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(token) = &state.token else {
-        let detail = "no token is configured; set OBSERVATIONS_TOKEN_FILE to open this route";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "observations_disabled", detail));
-    };
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' '));
-    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    match given {
-        None => Err(Refusal::unauthorized("expected Authorization: Bearer <token>")),
-        Some((_, given)) if is_same(given.trim(), &token.borrow()) => Ok(()),
-        Some(_) => Err(Refusal::unauthorized("the bearer token is wrong")),
-    }
-}
-
-/// Compares in a time that tells neither content nor length.
-fn is_same(given: &str, token: &SecretString) -> bool {
-    Sha256::digest(given).ct_eq(&Sha256::digest(token.expose_secret())).into()
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Refusal> {
@@ -133,12 +113,25 @@ async fn read_body(body: Body) -> Result<Bytes, Refusal> {
     }
 }
 
-async fn write(db: Arc<Db>, batch: Batch) -> Result<ObservationSummary, StoreError> {
-    let now = Utc::now().naive_utc().trunc_subsecs(3);
+async fn take(
+    state: Arc<ApiState>,
+    received: Received,
+    arrived: NaiveDateTime,
+) -> Result<ObservationSummary, StoreError> {
+    let recorded = write(&state.db, &received.batch, arrived).await?;
+    let latest = state.published.latest();
+    let listed = latest.as_ref().map(|snapshot| &snapshot.listed);
+    let summary = summarize(received, &recorded, arrived, listed);
+    state.ingest_metrics.count(&summary);
+    state.wake.notify_one();
+    Ok(summary)
+}
+
+async fn write(db: &Db, batch: &Batch, now: NaiveDateTime) -> Result<Recorded, StoreError> {
     let mut attempt = 1;
     loop {
-        let error = match timeout(WRITE_TIME, db.record(&batch, now)).await {
-            Ok(Ok(summary)) => return Ok(summary),
+        let error = match timeout(WRITE_TIME, db.record(batch, now)).await {
+            Ok(Ok(recorded)) => return Ok(recorded),
             Ok(Err(error)) => error,
             Err(_) => StoreError::TooSlow(WRITE_TIME),
         };

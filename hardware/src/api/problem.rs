@@ -68,17 +68,13 @@ impl Refusal {
 impl From<BatchError> for Refusal {
     fn from(error: BatchError) -> Self {
         let detail = error.to_string();
-        let refuse = |code| Self::new(StatusCode::BAD_REQUEST, code, detail);
+        let refusal = Self::new(StatusCode::BAD_REQUEST, error.code(), detail);
         match error {
-            BatchError::Json(_) => refuse("invalid_json"),
-            BatchError::Field { field, found, expected } => {
-                refuse("invalid_field").about(field, found, expected)
+            BatchError::Json(_) => refusal,
+            BatchError::Field { field, found, expected } => refusal.about(field, found, expected),
+            BatchError::Future { field, found, now } => {
+                refusal.about(field, found, format!("a time up to a minute ahead of {now}"))
             }
-            BatchError::Future { field, found, now } => refuse("observed_in_future").about(
-                field,
-                found,
-                format!("a time up to a minute ahead of {now}"),
-            ),
         }
     }
 }

@@ -1,11 +1,17 @@
 //! Members of a JSON object, each checked as it is taken, with a place to name when it is wrong.
+//!
+//! A value stays the text that was sent until it is taken, so what nobody asks for costs no memory,
+//! and an error shows it as it was sent.
 
 use std::fmt;
 
 use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
-use super::BatchError;
+use super::{
+    BatchError,
+    json::{Members, read_list, read_members},
+};
 
 /// Clocks differ a little; more than this is a mistake, and would make data look fresh for ever.
 const MAX_SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -13,9 +19,11 @@ const MAX_SKEW: TimeDelta = TimeDelta::seconds(60);
 /// How much of a wrong value is shown, in characters.
 const MAX_SHOWN: usize = 80;
 
+const TIME: &str = "a time such as 2026-01-31T12:00:00Z";
+
 /// A JSON object at some place of the body, all of whose members are known.
 pub(super) struct Object<'a> {
-    members: &'a Map<String, Value>,
+    members: Members<'a>,
     pub(super) path: Path,
 }
 
@@ -23,85 +31,111 @@ pub(super) struct Object<'a> {
 pub(super) struct Text(pub(super) Option<String>);
 
 impl<'a> Object<'a> {
-    pub(super) fn new(value: &'a Value, path: Path, known: &[&str]) -> Result<Self, BatchError> {
-        let Value::Object(members) = value else {
-            return Err(BatchError::Field {
-                field: path.to_string(),
-                found: show(value),
-                expected: "an object".to_owned(),
-            });
+    pub(super) fn new(
+        value: &'a RawValue,
+        path: Path,
+        known: &'static [&'static str],
+    ) -> Result<Self, BatchError> {
+        let wrong = |field: &Path, found, expected| BatchError::Field {
+            field: field.to_string(),
+            found,
+            expected,
         };
-        if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
-            return Err(BatchError::Field {
-                field: path.child(&shorten(unknown)).to_string(),
-                found: "a field that is not known".to_owned(),
-                expected: format!("one of {}", known.join(", ")),
-            });
+        if !value.get().starts_with('{') {
+            return Err(wrong(&path, show(value), "an object".to_owned()));
+        }
+        let (members, unknown) = read_members(value, known).map_err(|error| {
+            // Values have been read before: only a name can be wrong.
+            wrong(&path, format!("a name that is no text ({error})"), "names of fields".to_owned())
+        })?;
+        if let Some(unknown) = unknown {
+            let expected = format!("one of {}", known.join(", "));
+            let field = path.child(&shorten(&unknown));
+            return Err(wrong(&field, "a field that is not known".to_owned(), expected));
         }
         Ok(Self { members, path })
     }
 
     /// A member; null is as good as none.
-    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
-        self.members.get(name).filter(|value| !value.is_null())
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.members.get(name).filter(|value| value.get() != "null")
     }
 
     pub(super) fn text(&self, name: &str, longest: usize) -> Result<Text, BatchError> {
-        match self.get(name) {
-            None => Ok(Text(None)),
-            Some(Value::String(text)) => {
-                let trimmed = text.trim();
-                if trimmed.chars().count() > longest || trimmed.chars().any(char::is_control) {
-                    let expected =
-                        format!("at most {longest} characters, none of them a control character");
-                    return Err(self.wrong(name, &expected));
-                }
-                Ok(Text(Some(trimmed.to_owned())))
-            }
-            Some(_) => Err(self.wrong(name, "text")),
+        let Some(value) = self.get(name) else { return Ok(Text(None)) };
+        let text = read_text(value).ok_or_else(|| self.wrong(name, "text"))?;
+        let trimmed = text.trim();
+        if trimmed.chars().count() > longest || trimmed.chars().any(char::is_control) {
+            let expected =
+                format!("at most {longest} characters, none of them a control character");
+            return Err(self.wrong(name, &expected));
         }
+        Ok(Text(Some(trimmed.to_owned())))
     }
 
+    /// A whole number, however JSON writes it: 8, 8.0, 0.8e1.
     pub(super) fn integer(
         &self,
         name: &str,
-        least: i64,
-        most: i64,
+        least: i32,
+        most: i32,
     ) -> Result<Option<i32>, BatchError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = value.as_i64().filter(|number| (least..=most).contains(number));
-        let number = number.and_then(|number| i32::try_from(number).ok());
-        let expected = || self.wrong(name, &format!("a whole number from {least} to {most}"));
-        number.map(Some).ok_or_else(expected)
+        let range = f64::from(least)..=f64::from(most);
+        // What is no number in JSON is none here: a text has its quotes.
+        let number = value.get().parse().ok();
+        let number = number.filter(|number: &f64| number.fract() == 0.0 && range.contains(number));
+        let number = number
+            .ok_or_else(|| self.wrong(name, &format!("a whole number from {least} to {most}")))?;
+        #[expect(clippy::cast_possible_truncation, reason = "whole, and between two i32")]
+        let number = number as i32;
+        Ok(Some(number))
     }
 
-    pub(super) fn time(&self, name: &str, now: DateTime<Utc>) -> Result<NaiveDateTime, BatchError> {
-        let at = match self.get(name) {
-            None => now,
-            Some(Value::String(text)) => DateTime::parse_from_rfc3339(text)
-                .map_err(|_| self.wrong(name, "a time such as 2026-01-31T12:00:00Z"))?
-                .to_utc(),
-            Some(_) => return Err(self.wrong(name, "a time such as 2026-01-31T12:00:00Z")),
-        };
+    pub(super) fn boolean(&self, name: &str) -> Result<Option<bool>, BatchError> {
+        match self.get(name).map(RawValue::get) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(self.wrong(name, "true or false")),
+        }
+    }
+
+    pub(super) fn time(
+        &self,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<NaiveDateTime>, BatchError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let at = read_text(value).and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
+        let at = at.ok_or_else(|| self.wrong(name, TIME))?.to_utc();
         if at < DateTime::UNIX_EPOCH {
             return Err(self.wrong(name, "a time after 1970"));
         }
         if at - now > MAX_SKEW {
             return Err(BatchError::Future {
                 field: self.path.child(name).to_string(),
-                found: self.get(name).map_or_else(String::new, show),
+                found: show(value),
                 now: now.to_rfc3339(),
             });
         }
-        Ok(at.naive_utc().trunc_subsecs(3))
+        Ok(Some(at.naive_utc().trunc_subsecs(3)))
+    }
+
+    /// The items of a list, at most `most`.
+    pub(super) fn list(&self, name: &str, most: usize) -> Result<Vec<&'a RawValue>, BatchError> {
+        let expected = format!("a list of at most {most} {name}");
+        let list = self.get(name).filter(|value| value.get().starts_with('['));
+        let list = list.ok_or_else(|| self.wrong(name, &expected))?;
+        let list = read_list(list, most);
+        if list.length > most {
+            return Err(self.wrong(name, &expected));
+        }
+        Ok(list.first)
     }
 
     pub(super) fn wrong(&self, name: &str, expected: &str) -> BatchError {
         let found = self.members.get(name).map_or_else(|| "nothing".to_owned(), show);
-        self.wrong_as(name, found, expected)
-    }
-
-    pub(super) fn wrong_as(&self, name: &str, found: String, expected: &str) -> BatchError {
         let field = self.path.child(name).to_string();
         BatchError::Field { field, found, expected: expected.to_owned() }
     }
@@ -127,7 +161,7 @@ impl Path {
         Self(if self.0.is_empty() { name.to_owned() } else { format!("{}.{name}", self.0) })
     }
 
-    pub(super) fn item(&self, index: usize) -> Self {
+    pub(super) fn item(&self, index: u32) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
 }
@@ -138,11 +172,16 @@ impl fmt::Display for Path {
     }
 }
 
-fn show(value: &Value) -> String {
-    match value {
-        Value::Array(list) => format!("a list of {}", list.len()),
-        Value::Object(_) => "an object".to_owned(),
-        _ => shorten(&value.to_string()),
+/// Nothing for other values, and for a text with half of a surrogate pair.
+fn read_text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn show(value: &RawValue) -> String {
+    match value.get() {
+        list if list.starts_with('[') => format!("a list of {}", read_list(value, 0).length),
+        object if object.starts_with('{') => "an object".to_owned(),
+        scalar => shorten(scalar),
     }
 }
 

@@ -1,11 +1,11 @@
 //! The body of `POST /v1/observations`, checked field by field, so that whoever sent it learns which
 //! one is wrong, what was found there and what is expected.
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use serde_json::value::RawValue;
 
 use super::{
-    Batch, Count, Observation, PoolName,
+    Batch, Observation, PoolName, Refusals, Supply,
     fields::{Object, Path},
 };
 
@@ -14,13 +14,30 @@ pub const MAX_OBSERVATIONS: usize = 10_000;
 
 const DEFAULT_INTERVAL_S: i32 = 60;
 /// A day, the longest interval a fit accepts.
-const MAX_INTERVAL_S: i64 = 86_400;
+const MAX_INTERVAL_S: i32 = 86_400;
 
 /// Lengths of the columns, in characters.
 const MAX_NAME: usize = 128;
 const MAX_PLACE: usize = 64;
 
-/// Why a batch was refused. Nothing of it has been applied then.
+/// Some programs put it before a text in UTF-8. JSON allows a reader to skip it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+const BATCH_FIELDS: &[&str] = &["source", "expected_interval_s", "observed_at", "observations"];
+const OBSERVATION_FIELDS: &[&str] = &[
+    "provider",
+    "name",
+    "region",
+    "zone",
+    "tier",
+    "unit",
+    "observed_at",
+    "total",
+    "in_use",
+    "available",
+];
+
+/// Why a batch, or one observation of it, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     /// The body is not JSON.
@@ -50,54 +67,70 @@ pub enum BatchError {
     },
 }
 
-/// Reads and checks a batch that arrives at `now`.
-pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Batch, BatchError> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| BatchError::Json(error.to_string()))?;
-    let batch =
-        Object::new(&value, Path::root(), &["source", "expected_interval_s", "observations"])?;
-    let source = batch.text("source", MAX_NAME)?.required(&batch, "source")?;
-    let interval = batch.integer("expected_interval_s", 1, MAX_INTERVAL_S)?;
-    let list = match batch.get("observations") {
-        Some(Value::Array(list)) if list.len() <= MAX_OBSERVATIONS => list,
-        Some(Value::Array(list)) => {
-            let found = format!("a list of {}", list.len());
-            return Err(batch.wrong_as(
-                "observations",
-                found,
-                &format!("at most {MAX_OBSERVATIONS} observations"),
-            ));
+impl BatchError {
+    /// Its stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "invalid_json",
+            Self::Field { .. } => "invalid_field",
+            Self::Future { .. } => "observed_in_future",
         }
-        _ => return Err(batch.wrong("observations", "a list of observations")),
-    };
-    let observations = list.iter().enumerate().map(|(index, value)| {
-        parse_observation(value, batch.path.child("observations").item(index), now)
-    });
-    Ok(Batch {
-        source,
-        expected_interval_s: interval.unwrap_or(DEFAULT_INTERVAL_S),
-        observations: observations.collect::<Result<_, _>>()?,
-    })
+    }
 }
 
-fn parse_observation(
-    value: &Value,
-    path: Path,
-    now: DateTime<Utc>,
-) -> Result<Observation, BatchError> {
-    const FIELDS: [&str; 10] = [
-        "provider",
-        "name",
-        "region",
-        "zone",
-        "tier",
-        "unit",
-        "observed_at",
-        "total",
-        "in_use",
-        "available",
-    ];
-    let fields = Object::new(value, path, &FIELDS)?;
+/// A body that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The observations that are well formed.
+    pub batch: Batch,
+    /// The others.
+    pub refusals: Refusals,
+    /// How many observations got the time of arrival, as neither they nor the batch say when they
+    /// were made.
+    pub undated: u32,
+}
+
+/// Reads a batch that arrives at `now`. Observations that are wrong leave the others alone; an error
+/// is about the batch itself.
+pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchError> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let body: &RawValue =
+        serde_json::from_slice(body).map_err(|error| BatchError::Json(error.to_string()))?;
+    let fields = Object::new(body, Path::root(), BATCH_FIELDS)?;
+    let source = fields.text("source", MAX_NAME)?.required(&fields, "source")?;
+    let interval = fields.integer("expected_interval_s", 1, MAX_INTERVAL_S)?;
+    let observed_at = fields.time("observed_at", now)?;
+    let list = fields.list("observations", MAX_OBSERVATIONS)?;
+    let path = fields.path.child("observations");
+
+    let arrived = now.naive_utc().trunc_subsecs(3);
+    let mut observations = Vec::with_capacity(list.len());
+    let (mut refusals, mut undated) = (Refusals::default(), 0);
+    for (index, item) in (0..).zip(list) {
+        match parse_item(item, path.item(index), now) {
+            Ok(Item { pool, supply, observed_at: own }) => {
+                let observed_at = own.or(observed_at);
+                undated += u32::from(observed_at.is_none());
+                let observed_at = observed_at.unwrap_or(arrived);
+                observations.push(Observation { index, pool, observed_at, supply });
+            }
+            Err(error) => refusals.add(index, error.code(), error.to_string()),
+        }
+    }
+    let expected_interval_s = interval.unwrap_or(DEFAULT_INTERVAL_S);
+    let batch = Batch { source, expected_interval_s, observations };
+    Ok(Received { batch, refusals, undated })
+}
+
+struct Item {
+    pool: PoolName,
+    observed_at: Option<NaiveDateTime>,
+    supply: Supply,
+}
+
+fn parse_item(item: &RawValue, path: Path, now: DateTime<Utc>) -> Result<Item, BatchError> {
+    let fields = Object::new(item, path, OBSERVATION_FIELDS)?;
     let place = |name, default: &str| {
         fields.text(name, MAX_PLACE).map(|text| text.0.unwrap_or_else(|| default.to_owned()))
     };
@@ -110,123 +143,290 @@ fn parse_observation(
         unit: place("unit", "unit")?,
     };
     let observed_at = fields.time("observed_at", now)?;
-    Ok(Observation { pool, observed_at, count: parse_count(&fields)? })
+    Ok(Item { pool, observed_at, supply: parse_supply(&fields)? })
 }
 
-fn parse_count(fields: &Object) -> Result<Count, BatchError> {
-    let max = i64::from(i32::MAX);
-    if fields.get("available").is_some() {
+fn parse_supply(fields: &Object) -> Result<Supply, BatchError> {
+    if let Some(is_available) = fields.boolean("available")? {
         for name in ["total", "in_use"] {
             if fields.get(name).is_some() {
                 return Err(fields.wrong(name, "nothing here, as available is given"));
             }
         }
-        let Some(Value::Bool(available)) = fields.get("available") else {
-            return Err(fields.wrong("available", "true or false"));
-        };
-        return Ok(Count { total: None, free: i32::from(*available) });
+        return Ok(Supply::Available(is_available));
     }
-    let total = fields.integer("total", 0, max)?;
+    let total = fields.integer("total", 0, i32::MAX)?;
     let total = total
         .ok_or_else(|| fields.wrong("total", "units in total (or available: true or false)"))?;
-    let in_use = fields.integer("in_use", 0, i64::from(total))?;
+    let in_use = fields.integer("in_use", 0, i32::MAX)?;
     let in_use = in_use.ok_or_else(|| fields.wrong("in_use", "units in use"))?;
-    Ok(Count { total: Some(total), free: total - in_use })
+    // A pool that shrinks keeps what runs there until it ends.
+    Ok(Supply::Counts { total, free: (total - in_use).max(0) })
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::{BatchError, parse_batch};
-    use crate::observation::{Batch, Count};
+    use super::{BatchError, MAX_OBSERVATIONS, Received, parse_batch};
+    use crate::observation::{Batch, Supply};
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").expect("a time").to_utc()
     }
 
-    fn parse(body: &serde_json::Value) -> Result<Batch, BatchError> {
+    fn parse(body: &Value) -> Result<Received, BatchError> {
         parse_batch(body.to_string().as_bytes(), now())
     }
 
-    /// What is said of one observation with these members changed.
-    fn complaint(members: &serde_json::Value) -> String {
-        let mut observation = json!({"provider": "Amazon", "name": "c5", "total": 8, "in_use": 6});
-        for (name, value) in members.as_object().expect("an object") {
-            observation[name] = value.clone();
-        }
-        let error = parse(&json!({"source": "lab", "observations": [observation]}));
-        error.expect_err("refused").to_string()
+    /// A batch of one observation, written as JSON writes it.
+    fn parse_one(observation: &str) -> Received {
+        let body = format!(r#"{{"source": "lab", "observations": [{observation}]}}"#);
+        parse_batch(body.as_bytes(), now()).expect("a good batch")
+    }
+
+    /// Code and detail of what is said of one observation.
+    fn complaint(observation: &str) -> (String, String) {
+        let received = parse_one(observation);
+        assert_eq!(received.batch.observations, [], "{observation}");
+        let refused = received.refusals.into_listed().remove(0);
+        assert_eq!(refused.index, 0);
+        (refused.code, refused.detail)
+    }
+
+    fn only_batch(received: Received) -> Batch {
+        assert_eq!(received.refusals.clone().into_listed(), []);
+        received.batch
     }
 
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let observation = json!({"provider": " Amazon ", "name": "c5", "total": 8, "in_use": 6});
-        let batch = parse(&json!({"source": "lab", "observations": [observation]})).expect("good");
+        let received = parse(&json!({"source": "lab", "observations": [observation]}));
+        let received = received.expect("good");
+        assert_eq!(received.undated, 1);
+        let batch = only_batch(received);
         assert_eq!((batch.source.as_str(), batch.expected_interval_s), ("lab", 60));
         let observation = &batch.observations[0];
         assert_eq!(observation.pool.provider, "Amazon");
         assert_eq!(observation.pool.tier, "on-demand");
         assert_eq!(observation.observed_at, now().naive_utc());
-        assert_eq!(observation.count, Count { total: Some(8), free: 2 });
+        assert_eq!(observation.supply, Supply::Counts { total: 8, free: 2 });
+    }
+
+    #[test]
+    fn whole_numbers_are_taken_however_json_writes_them() {
+        let table = [
+            ("8", "6", (8, 2)),
+            ("8.0", "6.000", (8, 2)),
+            ("1e1", "0.1E1", (10, 9)),
+            ("80e-1", "-0", (8, 8)),
+            ("8", "-0.0", (8, 8)),
+            ("2147483647", "2147483647", (i32::MAX, 0)),
+            ("8", "9", (8, 0)),
+            ("0", "2147483647", (0, 0)),
+        ];
+        for (total, in_use, (expected_total, free)) in table {
+            let observation = format!(
+                r#"{{"provider": "p", "name": "n", "total": {total}, "in_use": {in_use}}}"#
+            );
+            let batch = only_batch(parse_one(&observation));
+            let expected = Supply::Counts { total: expected_total, free };
+            assert_eq!(batch.observations[0].supply, expected, "{observation}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_number_is_shown_as_it_was_sent() {
+        for wrong in ["8.5", "-1", "2147483648", "1e400", "1E-1", "\"8\"", "true"] {
+            let observation =
+                format!(r#"{{"provider": "p", "name": "n", "total": {wrong}, "in_use": 0}}"#);
+            let (code, detail) = complaint(&observation);
+            assert_eq!(code, "invalid_field");
+            assert_eq!(
+                detail,
+                format!(
+                    "field observations[0].total: expected a whole number from 0 to 2147483647, \
+                     found {wrong}"
+                )
+            );
+        }
     }
 
     #[test]
     fn a_wrong_field_is_named_with_what_was_found_and_what_is_expected() {
         let cases = [
             (
-                json!({"total": "8"}),
-                "field observations[0].total: expected a whole number from 0 to 2147483647, found \"8\"",
+                r#""in_use": [1, 2]"#,
+                "in_use: expected a whole number from 0 to 2147483647, found a list of 2",
             ),
             (
-                json!({"in_use": 9}),
-                "field observations[0].in_use: expected a whole number from 0 to 8, found 9",
+                r#""in_use": {}"#,
+                "in_use: expected a whole number from 0 to 2147483647, found an object",
+            ),
+            (r#""in_use": null"#, "in_use: expected units in use, found null"),
+            (
+                r#""total": null"#,
+                "total: expected units in total (or available: true or false), found null",
+            ),
+            (r#""name": "  ""#, "name: expected a text that is not empty, found \"  \""),
+            (r#""name": 5"#, "name: expected text, found 5"),
+            (r#""name": "\ud800""#, r#"name: expected text, found "\ud800""#),
+            (
+                r#""tier": "a\u0007""#,
+                r#"tier: expected at most 64 characters, none of them a control character, found "a\u0007""#,
             ),
             (
-                json!({"name": "  "}),
-                "field observations[0].name: expected a text that is not empty, found \"  \"",
+                r#""available": true"#,
+                "total: expected nothing here, as available is given, found 8",
+            ),
+            (r#""available": "yes""#, "available: expected true or false, found \"yes\""),
+            (
+                r#""observed_at": "yesterday""#,
+                "observed_at: expected a time such as 2026-01-31T12:00:00Z, found \"yesterday\"",
             ),
             (
-                json!({"available": true}),
-                "field observations[0].total: expected nothing here, as available is given, found 8",
+                r#""observed_at": 5"#,
+                "observed_at: expected a time such as 2026-01-31T12:00:00Z, found 5",
             ),
             (
-                json!({"observed_at": "yesterday"}),
-                "field observations[0].observed_at: expected a time such as 2026-01-31T12:00:00Z, \
-                 found \"yesterday\"",
+                r#""observed_at": "1969-01-01T00:00:00Z""#,
+                "observed_at: expected a time after 1970, found \"1969-01-01T00:00:00Z\"",
             ),
             (
-                json!({"observed_at": "2026-01-01T00:01:01Z"}),
-                "field observations[0].observed_at: expected a time up to a minute ahead of this \
-                 clock (2026-01-01T00:00:00+00:00), found \"2026-01-01T00:01:01Z\"",
+                r#""colour": "red""#,
+                "colour: expected one of provider, name, region, zone, tier, unit, observed_at, \
+                 total, in_use, available, found a field that is not known",
             ),
         ];
-        for (members, expected) in cases {
-            assert_eq!(complaint(&members), expected);
+        for (member, expected) in cases {
+            // Of two members with the same name the last one counts.
+            let observation = format!(
+                r#"{{"provider": "Amazon", "name": "c5", "total": 8, "in_use": 6, {member}}}"#
+            );
+            let expected = format!("field observations[0].{expected}");
+            assert_eq!(complaint(&observation), ("invalid_field".to_owned(), expected));
         }
-        assert!(complaint(&json!({"colour": "red"})).starts_with("field observations[0].colour"));
+        let expected = "field observations[0]: expected an object, found \"c5\"";
+        assert_eq!(complaint("\"c5\"").1, expected);
+        assert!(complaint(r#"{"\ud800": 1}"#).1.contains("a name that is no text"));
+        let (_, detail) = complaint(&format!(r#"{{"{}": 1}}"#, "x".repeat(1_000_000)));
+        assert!(detail.len() < 500, "{} bytes", detail.len());
     }
 
     #[test]
-    fn a_wrong_batch_is_named_as_well() {
-        let error = parse(&json!({"observations": []})).expect_err("nobody reports");
+    fn an_observation_of_the_future_has_a_code_of_its_own() {
+        let future = r#"{"provider": "p", "name": "n", "available": true,
+            "observed_at": "2026-01-01T00:01:01Z"}"#;
+        let detail = "field observations[0].observed_at: expected a time up to a minute ahead of this \
+                      clock (2026-01-01T00:00:00+00:00), found \"2026-01-01T00:01:01Z\"";
+        assert_eq!(complaint(future), ("observed_in_future".to_owned(), detail.to_owned()));
+    }
+
+    #[test]
+    fn a_wrong_observation_leaves_the_others_alone() {
+        let good = json!({"provider": "p", "name": "n", "available": true});
+        let list = json!([good, {}, good, 5, good]);
+        let received = parse(&json!({"source": "lab", "observations": list})).expect("a batch");
+        let places = |indices: &[u32]| indices.to_vec();
+        let taken: Vec<u32> = received.batch.observations.iter().map(|seen| seen.index).collect();
+        assert_eq!(taken, places(&[0, 2, 4]));
+        assert_eq!(received.refusals.total(), 2);
+        let refused: Vec<u32> =
+            received.refusals.into_listed().iter().map(|refused| refused.index).collect();
+        assert_eq!(refused, places(&[1, 3]));
+    }
+
+    #[test]
+    fn a_wrong_batch_is_refused_as_a_whole() {
+        let list_of = |length: usize| {
+            format!(r#"{{"source": "lab", "observations": [{}]}}"#, vec!["{}"; length].join(","))
+        };
+        let cases = [
+            (
+                r#"{"observations": []}"#.to_owned(),
+                "field source: expected a text that is not empty, found nothing",
+            ),
+            ("[1, 2]".to_owned(), "field the body: expected an object, found a list of 2"),
+            (
+                r#"{"source": "lab", "observations": [], "colour": 1}"#.to_owned(),
+                "field colour: expected one of source, expected_interval_s, observed_at, \
+                 observations, found a field that is not known",
+            ),
+            (
+                r#"{"source": "lab", "observations": [], "expected_interval_s": 0.5}"#.to_owned(),
+                "field expected_interval_s: expected a whole number from 1 to 86400, found 0.5",
+            ),
+            (
+                r#"{"source": "lab", "observed_at": "2026-01-01T00:02:00Z", "observations": []}"#
+                    .to_owned(),
+                "field observed_at: expected a time up to a minute ahead of this clock \
+                 (2026-01-01T00:00:00+00:00), found \"2026-01-01T00:02:00Z\"",
+            ),
+            (
+                r#"{"source": "lab"}"#.to_owned(),
+                "field observations: expected a list of at most 10000 observations, found nothing",
+            ),
+            (
+                list_of(MAX_OBSERVATIONS + 1),
+                "field observations: expected a list of at most 10000 observations, found a list of \
+                 10001",
+            ),
+        ];
+        for (body, expected) in cases {
+            let error = parse_batch(body.as_bytes(), now()).expect_err("refused");
+            assert_eq!(error.to_string(), expected);
+        }
         assert_eq!(
-            error.to_string(),
-            "field source: expected a text that is not empty, found nothing"
+            parse_batch(list_of(MAX_OBSERVATIONS).as_bytes(), now())
+                .expect("full")
+                .refusals
+                .total(),
+            10_000
         );
-        let error = parse(&json!([1, 2])).expect_err("no object");
-        assert_eq!(error.to_string(), "field the body: expected an object, found a list of 2");
-        assert!(matches!(parse_batch(b"{", now()), Err(BatchError::Json(_))));
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_as_a_whole() {
+        for body in [&b"{"[..], b"", b"\xEF\xBB\xBF", b"{} {}", b"\"\xFF\"", b"[08]", b"[1,]"] {
+            let error = parse_batch(body, now()).expect_err("refused");
+            assert_eq!(error.code(), "invalid_json", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        let body = "\u{FEFF} {\"source\": \"lab\", \"observations\": []}";
+        assert_eq!(parse_batch(body.as_bytes(), now()).expect("good").batch.source, "lab");
+    }
+
+    #[test]
+    fn the_time_of_the_batch_is_that_of_observations_without_one() {
+        let dated = |at: &str| {
+            json!({"provider": "p", "name": "n", "available": true,
+            "observed_at": at})
+        };
+        let undated = json!({"provider": "p", "name": "n", "available": true});
+        let received = parse(&json!({"source": "lab", "observed_at": "2025-12-31T23:00:00Z",
+            "observations": [undated, dated("2025-12-31T22:00:00Z")]}));
+        let received = received.expect("good");
+        assert_eq!(received.undated, 0);
+        let times: Vec<String> = only_batch(received)
+            .observations
+            .iter()
+            .map(|seen| seen.observed_at.to_string())
+            .collect();
+        assert_eq!(times, ["2025-12-31 23:00:00", "2025-12-31 22:00:00"]);
     }
 
     #[test]
     fn a_small_skew_of_clocks_is_tolerated() {
         let observation = json!({"provider": "p", "name": "n", "available": true,
             "observed_at": "2026-01-01T00:00:59.9996Z"});
-        let batch = parse(&json!({"source": "lab", "observations": [observation]}));
-        let observed_at = batch.expect("good").observations[0].observed_at;
+        let received = parse(&json!({"source": "lab", "observations": [observation]}));
+        let observed_at = only_batch(received.expect("good")).observations[0].observed_at;
         assert_eq!(observed_at.and_utc().timestamp_subsec_millis(), 999, "cut to milliseconds");
     }
 
@@ -234,6 +434,14 @@ mod tests {
         #[test]
         fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             drop(parse_batch(&body, now()));
+        }
+
+        #[test]
+        fn no_text_that_looks_like_json_makes_the_parser_panic(
+            observations in r#"[\[\]{}",:\\0-9eu\.a-]{0,60}"#
+        ) {
+            let body = format!(r#"{{"source": "lab", "observations": [{observations}]}}"#);
+            drop(parse_batch(body.as_bytes(), now()));
         }
 
         #[test]
@@ -254,15 +462,27 @@ mod tests {
         }
 
         #[test]
-        fn units_are_taken_if_no_more_are_in_use_than_there_are(
-            total in -2_i32..20, in_use in -2_i32..20,
+        fn every_observation_is_taken_or_refused(
+            list in proptest::collection::vec("5|null|\\{\\}|\\[\\[1\\]\\]|G", 0..200)
         ) {
+            let good = r#"{"provider": "p", "name": "n", "available": true}"#;
+            let items: Vec<&str> =
+                list.iter().map(|item| if item == "G" { good } else { item.as_str() }).collect();
+            let received = parse_one(&items.join(","));
+            let taken = received.batch.observations.len();
+            prop_assert_eq!(taken, items.iter().filter(|item| **item == good).count());
+            let refused = usize::try_from(received.refusals.total()).expect("small");
+            prop_assert_eq!(taken + refused, items.len());
+        }
+
+        #[test]
+        fn units_in_use_leave_the_others_free(total in -2_i32..20, in_use in -2_i32..20) {
             let observation = json!({"provider": "p", "name": "n", "total": total, "in_use": in_use});
-            let batch = parse(&json!({"source": "s", "observations": [observation]}));
-            let count = batch.map(|batch| batch.observations[0].count).ok();
-            let free = total - in_use;
-            let is_possible = in_use >= 0 && free >= 0;
-            prop_assert_eq!(count, is_possible.then_some(Count { total: Some(total), free }));
+            let received = parse_one(&observation.to_string());
+            let supply = received.batch.observations.first().map(|seen| seen.supply);
+            let is_possible = total >= 0 && in_use >= 0;
+            let expected = Supply::Counts { total, free: (total - in_use).max(0) };
+            prop_assert_eq!(supply, is_possible.then_some(expected));
         }
     }
 }

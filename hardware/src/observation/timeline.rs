@@ -1,9 +1,8 @@
 //! A pool's observations as runs of unchanged counts: pure, and the same for both databases.
 
 use chrono::{NaiveDateTime, TimeDelta};
-use hardware_api::ObservationSummary;
 
-use super::{Count, Observation};
+use super::{Observation, Supply};
 
 /// A run of unchanged counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,26 +12,15 @@ pub struct Run {
     /// The last observation, which may be the first.
     pub last_seen_at: NaiveDateTime,
     /// What all of them said.
-    pub count: Count,
+    pub supply: Supply,
 }
 
 impl Run {
-    /// A run as it is stored.
-    #[must_use]
-    pub fn new(
-        started_at: NaiveDateTime,
-        last_seen_at: NaiveDateTime,
-        total: Option<i32>,
-        free: i32,
-    ) -> Self {
-        Self { started_at, last_seen_at, count: Count { total, free } }
-    }
-
     fn begin(observation: &Observation) -> Self {
         Self {
             started_at: observation.observed_at,
             last_seen_at: observation.observed_at,
-            count: observation.count,
+            supply: observation.supply,
         }
     }
 
@@ -40,14 +28,17 @@ impl Run {
     /// known to have been made, and the first report of a time stands.
     fn holds(&self, observation: &Observation) -> bool {
         let at = observation.observed_at;
-        let is_within = self.started_at <= at && at <= self.last_seen_at;
         let is_known = at == self.started_at || at == self.last_seen_at;
-        is_within && (is_known || self.count == observation.count)
+        self.lasted_at(at) && (is_known || self.supply == observation.supply)
+    }
+
+    fn lasted_at(&self, at: NaiveDateTime) -> bool {
+        self.started_at <= at && at <= self.last_seen_at
     }
 }
 
 /// What became of an observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It began a new run.
     Accepted,
@@ -55,20 +46,13 @@ pub enum Outcome {
     Unchanged,
     /// It was known.
     Duplicate,
-    /// It contradicts what is known of an earlier time.
-    OutOfOrder,
-}
-
-impl Outcome {
-    /// Counts it.
-    pub fn count_in(self, summary: &mut ObservationSummary) {
-        *match self {
-            Self::Accepted => &mut summary.accepted,
-            Self::Unchanged => &mut summary.unchanged,
-            Self::Duplicate => &mut summary.duplicates,
-            Self::OutOfOrder => &mut summary.out_of_order,
-        } += 1;
-    }
+    /// It is older than the last observation of its pool and says what is not known.
+    Contradicts {
+        /// The run that lasted at that time, if there is one.
+        known: Option<Run>,
+        /// The last observation of the pool.
+        last_seen_at: NaiveDateTime,
+    },
 }
 
 /// The runs of one pool: the one that goes on, and those that are over.
@@ -78,6 +62,7 @@ pub struct Timeline {
     past: Vec<Run>,
     closed: Vec<Run>,
     has_changed: bool,
+    has_gap: bool,
 }
 
 impl Timeline {
@@ -101,17 +86,28 @@ impl Timeline {
         };
         let silence = observation.observed_at - current.last_seen_at;
         if silence <= TimeDelta::zero() {
-            let mut runs = self.past.iter().chain(&self.closed).chain(&self.current);
-            let is_known = runs.any(|run| run.holds(observation));
-            return if is_known { Outcome::Duplicate } else { Outcome::OutOfOrder };
+            let last_seen_at = current.last_seen_at;
+            let runs = || self.past.iter().chain(&self.closed).chain(&self.current);
+            if runs().any(|run| run.holds(observation)) {
+                return Outcome::Duplicate;
+            }
+            let known = runs().find(|run| run.lasted_at(observation.observed_at)).cloned();
+            return Outcome::Contradicts { known, last_seen_at };
         }
         self.has_changed = true;
-        if current.count == observation.count && silence <= max_gap {
+        self.has_gap |= silence > max_gap;
+        if current.supply == observation.supply && silence <= max_gap {
             current.last_seen_at = observation.observed_at;
             return Outcome::Unchanged;
         }
         self.closed.push(std::mem::replace(current, Run::begin(observation)));
         Outcome::Accepted
+    }
+
+    /// Whether an observation came after more than `max_gap`.
+    #[must_use]
+    pub fn has_gap(&self) -> bool {
+        self.has_gap
     }
 
     /// What has to be written: the run that goes on, and the runs that ended; nothing if nothing
@@ -128,8 +124,8 @@ mod tests {
     use chrono::{DateTime, NaiveDateTime, TimeDelta};
     use proptest::prelude::*;
 
-    use super::{Outcome, Timeline};
-    use crate::observation::{Count, Observation, PoolName};
+    use super::{Outcome, Run, Timeline};
+    use crate::observation::{Observation, PoolName, Supply};
 
     const MAX_GAP: TimeDelta = TimeDelta::minutes(2);
 
@@ -146,7 +142,12 @@ mod tests {
             tier: "on-demand".to_owned(),
             unit: "unit".to_owned(),
         };
-        Observation { pool, observed_at: at(second), count: Count { total: Some(8), free } }
+        Observation {
+            index: 0,
+            pool,
+            observed_at: at(second),
+            supply: Supply::Counts { total: 8, free },
+        }
     }
 
     fn outcomes(timeline: &mut Timeline, seen: &[Observation]) -> Vec<Outcome> {
@@ -169,20 +170,36 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_the_past_goes_aside() {
+    fn what_contradicts_the_past_is_told_with_what_is_known() {
         let mut timeline = Timeline::default();
         outcomes(&mut timeline, &[seen(0, 2), seen(60, 2), seen(120, 1)]);
+        let known = Run {
+            started_at: at(0),
+            last_seen_at: at(60),
+            supply: Supply::Counts { total: 8, free: 2 },
+        };
+        let last_seen_at = at(120);
+        let nothing = Outcome::Contradicts { known: None, last_seen_at };
         let late = [seen(30, 2), seen(30, 1), seen(60, 7), seen(90, 2), seen(-1, 2)];
         assert_eq!(
             outcomes(&mut timeline, &late),
             [
                 Outcome::Duplicate,
-                Outcome::OutOfOrder,
+                Outcome::Contradicts { known: Some(known), last_seen_at },
                 Outcome::Duplicate,
-                Outcome::OutOfOrder,
-                Outcome::OutOfOrder
+                nothing.clone(),
+                nothing,
             ]
         );
+    }
+
+    #[test]
+    fn a_gap_is_longer_than_an_observation_speaks_for() {
+        let mut timeline = Timeline::default();
+        outcomes(&mut timeline, &[seen(0, 2), seen(120, 2), seen(240, 1), seen(100, 1)]);
+        assert!(!timeline.has_gap());
+        outcomes(&mut timeline, &[seen(361, 1)]);
+        assert!(timeline.has_gap());
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use serde::Deserialize;
 
 use super::schema::{hardware, segment, source};
-use crate::observation::Run;
+use crate::observation::{Run, Supply};
 
 /// A row that should exist in `hardware`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,6 +70,16 @@ pub struct PoolRow {
     pub free: i32,
 }
 
+impl From<&PoolRow> for Run {
+    fn from(row: &PoolRow) -> Self {
+        Self {
+            started_at: row.started_at,
+            last_seen_at: row.last_seen_at,
+            supply: Supply::from_columns(row.total, row.free),
+        }
+    }
+}
+
 /// A finished run of counts.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = segment)]
@@ -88,6 +98,10 @@ pub struct SegmentRow {
 
 impl From<&SegmentRow> for Run {
     fn from(row: &SegmentRow) -> Self {
-        Self::new(row.started_at, row.last_seen_at, row.total, row.free)
+        Self {
+            started_at: row.started_at,
+            last_seen_at: row.last_seen_at,
+            supply: Supply::from_columns(row.total, row.free),
+        }
     }
 }

@@ -70,6 +70,10 @@ pub struct ObservationBatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 60, minimum = 1, maximum = 86400, default = 60)]
     pub expected_interval_s: Option<u32>,
+    /// When it was seen, for observations that do not say so themselves. At most a minute in the
+    /// future.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<DateTime<Utc>>,
     /// What was seen, in any order.
     #[schema(max_items = 10000)]
     pub observations: Vec<Observation>,
@@ -100,14 +104,15 @@ pub struct Observation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(default = "unit", max_length = 64)]
     pub unit: Option<String>,
-    /// When it was seen; now if it is missing. At most a minute in the future.
+    /// When it was seen; the batch's time if it is missing, and the time of arrival if the batch has
+    /// none. At most a minute in the future.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<DateTime<Utc>>,
     /// Units that exist; drained and failed ones do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 2_147_483_647)]
     pub total: Option<u32>,
-    /// Units taken, at most `total`.
+    /// Units taken; more than `total` count as all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 2_147_483_647)]
     pub in_use: Option<u32>,
@@ -116,8 +121,9 @@ pub struct Observation {
     pub available: Option<bool>,
 }
 
-/// What became of a batch. The four add up to the number of observations in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// What became of a batch. `accepted`, `unchanged`, `duplicates`, `late` and `refused_total` add up to
+/// the number of observations in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObservationSummary {
     /// Began a new run of counts: the first of its pool, a change, or the end of a gap.
     pub accepted: u32,
@@ -125,8 +131,42 @@ pub struct ObservationSummary {
     pub unchanged: u32,
     /// Were known already; sending a batch twice is harmless.
     pub duplicates: u32,
-    /// Contradict what is known of an earlier time; not applied.
-    pub out_of_order: u32,
+    /// Older than the last observation of their pool, and taken nevertheless. None are yet: they are
+    /// refused as `contradicts`.
+    pub late: u32,
+    /// Were not taken. The others of the batch were.
+    pub refused_total: u32,
+    /// The first of those that were not taken, by their place in the batch.
+    #[schema(max_items = 100)]
+    pub refused: Vec<RefusedObservation>,
+    /// What is worth a look although it was taken.
+    pub warnings: Vec<ObservationWarning>,
+}
+
+/// An observation that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedObservation {
+    /// Its place in `observations`, from 0.
+    pub index: u32,
+    /// Stable name of the reason: `invalid_field`, `observed_in_future`, or `contradicts` for one that
+    /// is older than the last of its pool and says what was not known.
+    #[schema(example = "invalid_field")]
+    pub code: String,
+    /// The reason in a sentence.
+    pub detail: String,
+}
+
+/// Something about a batch that its sender should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObservationWarning {
+    /// Stable name of the kind of warning: `no_observed_at`, `slower_than_declared`, `too_old`,
+    /// `unlisted`.
+    #[schema(example = "no_observed_at")]
+    pub code: String,
+    /// The warning in a sentence.
+    pub detail: String,
+    /// How many observations it is about; pools, for `slower_than_declared`.
+    pub count: u32,
 }
 
 /// An error as RFC 9457 describes it, plus what a program and a person need to correct it.

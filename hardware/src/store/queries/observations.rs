@@ -9,11 +9,10 @@ use diesel::{
     sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamp},
 };
 use diesel_async::RunQueryDsl;
-use hardware_api::ObservationSummary;
 
 use super::{Connection, INSERT_OR_IGNORE};
 use crate::{
-    observation::{Batch, KeyHash, Observation, PoolName, Run, Timeline},
+    observation::{Batch, KeyHash, Observation, PoolName, Recorded, Run, Supply, Timeline},
     store::{
         rows::SegmentRow,
         schema::{hardware_key, pool, pool_current, segment, source},
@@ -30,18 +29,19 @@ pub(in crate::store) async fn record(
     connection: &mut Connection,
     batch: &Batch,
     now: NaiveDateTime,
-) -> QueryResult<ObservationSummary> {
+) -> QueryResult<Recorded> {
     let (source_id, revision) = lock_source(connection, batch, now).await?;
     let by_pool = find_pools(connection, source_id, batch).await?;
     let mut timelines = load_timelines(connection, &by_pool).await?;
 
-    let mut summary = ObservationSummary::default();
+    let (mut outcomes, mut pools_with_gap) = (Vec::new(), 0);
     let (mut current, mut finished) = (Vec::new(), Vec::new());
     for (pool_id, observations) in by_pool {
         let mut timeline = timelines.remove(&pool_id).unwrap_or_default();
-        for observation in observations {
-            timeline.apply(observation, batch.max_gap()).count_in(&mut summary);
+        for (place, observation) in observations {
+            outcomes.push((place, timeline.apply(observation, batch.max_gap())));
         }
+        pools_with_gap += u32::from(timeline.has_gap());
         if let Some((run, closed)) = timeline.into_changes() {
             current.push((pool_id, run));
             finished.extend(closed.into_iter().map(|run| (pool_id, run)));
@@ -53,7 +53,9 @@ pub(in crate::store) async fn record(
     for rows in current.chunks(CHUNK) {
         write_current(connection, rows, source_id, revision).await?;
     }
-    Ok(summary)
+    outcomes.sort_unstable_by_key(|(place, _)| *place);
+    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    Ok(Recorded { outcomes, pools_with_gap })
 }
 
 async fn lock_source(
@@ -97,25 +99,28 @@ async fn advance_source(
 
 type PoolIdentity = (i32, String, String, String, String);
 
+/// An observation and its place among those of the batch.
+type Placed<'batch> = (usize, &'batch Observation);
+
 /// The observations by pool, in order of time; pools that are new get a row.
 async fn find_pools<'batch>(
     connection: &mut Connection,
     source_id: i32,
     batch: &'batch Batch,
-) -> QueryResult<BTreeMap<i32, Vec<&'batch Observation>>> {
+) -> QueryResult<BTreeMap<i32, Vec<Placed<'batch>>>> {
     let mut names: BTreeMap<KeyHash, &PoolName> = BTreeMap::new();
     for observation in &batch.observations {
         names.entry(observation.pool.key_hash()).or_insert(&observation.pool);
     }
     let keys = find_keys(connection, &names).await?;
 
-    let mut by_identity: BTreeMap<PoolIdentity, Vec<&Observation>> = BTreeMap::new();
-    for observation in &batch.observations {
+    let mut by_identity: BTreeMap<PoolIdentity, Vec<Placed>> = BTreeMap::new();
+    for (place, observation) in batch.observations.iter().enumerate() {
         let name = &observation.pool;
         let key_id = keys.get(name.key_hash().as_slice()).copied().ok_or(Error::NotFound)?;
         let (region, zone) = (name.region.clone(), name.zone.clone());
         let identity = (key_id, region, zone, name.tier.clone(), name.unit.clone());
-        by_identity.entry(identity).or_default().push(observation);
+        by_identity.entry(identity).or_default().push((place, observation));
     }
     let mut pools = load_pools(connection, source_id, &keys).await?;
     let is_new = |identity: &&PoolIdentity| !pools.contains_key(*identity);
@@ -129,7 +134,7 @@ async fn find_pools<'batch>(
 
     let mut by_pool = BTreeMap::new();
     for (identity, mut observations) in by_identity {
-        observations.sort_by_key(|observation| observation.observed_at);
+        observations.sort_by_key(|(_, observation)| observation.observed_at);
         let pool_id = pools.get(&identity).copied().ok_or(Error::NotFound)?;
         by_pool.insert(pool_id, observations);
     }
@@ -235,7 +240,7 @@ async fn add_pools(
 
 async fn load_timelines(
     connection: &mut Connection,
-    by_pool: &BTreeMap<i32, Vec<&Observation>>,
+    by_pool: &BTreeMap<i32, Vec<Placed<'_>>>,
 ) -> QueryResult<HashMap<i32, Timeline>> {
     let pool_ids: Vec<i32> = by_pool.keys().copied().collect();
     let mut timelines = HashMap::new();
@@ -252,8 +257,9 @@ async fn load_timelines(
             .load(connection)
             .await?;
         for (pool_id, started_at, last_seen_at, total, free) in rows {
-            let mut timeline = Timeline::new(Run::new(started_at, last_seen_at, total, free));
-            let earliest = by_pool[&pool_id][0].observed_at;
+            let supply = Supply::from_columns(total, free);
+            let mut timeline = Timeline::new(Run { started_at, last_seen_at, supply });
+            let earliest = by_pool[&pool_id][0].1.observed_at;
             if earliest < started_at {
                 let past = load_past(connection, pool_id, earliest).await?;
                 timeline.remember(past);
@@ -287,12 +293,13 @@ async fn write_segments(connection: &mut Connection, rows: &[(i32, Run)]) -> Que
     ))
     .into_boxed();
     for (pool_id, run) in rows {
+        let (total, free) = run.supply.columns();
         query = query
             .bind::<Integer, _>(pool_id)
             .bind::<Timestamp, _>(run.started_at)
             .bind::<Timestamp, _>(run.last_seen_at)
-            .bind::<Nullable<Integer>, _>(run.count.total)
-            .bind::<Integer, _>(run.count.free);
+            .bind::<Nullable<Integer>, _>(total)
+            .bind::<Integer, _>(free);
     }
     query.execute(connection).await
 }
@@ -310,14 +317,15 @@ async fn write_current(
     ))
     .into_boxed();
     for (pool_id, run) in rows {
+        let (total, free) = run.supply.columns();
         query = query
             .bind::<Integer, _>(pool_id)
             .bind::<Integer, _>(source_id)
             .bind::<BigInt, _>(revision)
             .bind::<Timestamp, _>(run.started_at)
             .bind::<Timestamp, _>(run.last_seen_at)
-            .bind::<Nullable<Integer>, _>(run.count.total)
-            .bind::<Integer, _>(run.count.free);
+            .bind::<Nullable<Integer>, _>(total)
+            .bind::<Integer, _>(free);
     }
     query.execute(connection).await
 }

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDateTime};
 use futures::future::join_all;
 use hardware::{
-    observation::{Batch, Count, Observation, PoolName},
+    observation::{Batch, Observation, Outcome, PoolName, Recorded, Supply},
     store::{CatalogueEntry, Db, StoreError},
 };
-use hardware_api::ObservationSummary;
 
 use crate::support::database::{TestDatabase, execute, on_both_databases};
 
@@ -17,6 +16,7 @@ on_both_databases!(
     many_that_add_the_catalogue_at_once_add_it_once,
     a_batch_is_recorded_once_however_often_it_is_sent,
     readers_find_what_changed_since_the_revision_they_know,
+    outcomes_come_in_the_order_of_the_batch,
     a_run_that_ends_is_kept,
     a_batch_that_fails_leaves_nothing,
     eight_writers_on_eight_connections_never_fail,
@@ -37,15 +37,24 @@ fn seen(name: &str, second: i64, free: i32) -> Observation {
         tier: "on-demand".to_owned(),
         unit: "unit".to_owned(),
     };
-    Observation { pool, observed_at: at(second), count: Count { total: Some(8), free } }
+    Observation {
+        index: 0,
+        pool,
+        observed_at: at(second),
+        supply: Supply::Counts { total: 8, free },
+    }
 }
 
 fn batch(source: &str, observations: Vec<Observation>) -> Batch {
     Batch { source: source.to_owned(), expected_interval_s: 60, observations }
 }
 
-async fn record(db: &Db, batch: &Batch) -> ObservationSummary {
+async fn record(db: &Db, batch: &Batch) -> Recorded {
     db.record(batch, at(0)).await.expect("recorded")
+}
+
+fn count(recorded: &Recorded, expected: &Outcome) -> usize {
+    recorded.outcomes.iter().filter(|outcome| *outcome == expected).count()
 }
 
 async fn rows_keep_the_order_of_the_table(database: TestDatabase) {
@@ -70,14 +79,14 @@ async fn many_that_add_the_catalogue_at_once_add_it_once(database: TestDatabase)
 }
 
 async fn a_batch_is_recorded_once_however_often_it_is_sent(database: TestDatabase) {
+    use Outcome::{Accepted, Duplicate, Unchanged};
     let db = database.migrated().await;
     let reports = vec![seen("c5", 0, 2), seen("c5", 60, 2), seen("c5", 120, 1), seen("m5", 0, 0)];
     let batch = batch("lab", reports);
     let first = record(&db, &batch).await;
-    let expected = ObservationSummary { accepted: 3, unchanged: 1, ..Default::default() };
-    assert_eq!(first, expected);
+    assert_eq!(first.outcomes, [Accepted, Unchanged, Accepted, Accepted]);
     let again = record(&db, &batch).await;
-    assert_eq!(again, ObservationSummary { duplicates: 4, ..Default::default() });
+    assert_eq!(again.outcomes, [Duplicate, Duplicate, Duplicate, Duplicate]);
 }
 
 async fn readers_find_what_changed_since_the_revision_they_know(database: TestDatabase) {
@@ -97,11 +106,25 @@ async fn readers_find_what_changed_since_the_revision_they_know(database: TestDa
     assert_eq!((pool.total, pool.free), (Some(8), 2));
 }
 
+/// New pools, pools with a gap, and observations in no order of time or name.
+async fn outcomes_come_in_the_order_of_the_batch(database: TestDatabase) {
+    use Outcome::{Accepted, Unchanged};
+    let db = database.migrated().await;
+    let mixed = vec![seen("m5", 60, 2), seen("c5", 0, 2), seen("m5", 0, 2), seen("c5", 60, 1)];
+    let recorded = record(&db, &batch("lab", mixed)).await;
+    assert_eq!(recorded.outcomes, [Unchanged, Accepted, Accepted, Accepted]);
+    assert_eq!(recorded.pools_with_gap, 0);
+    let later = vec![seen("m5", 181, 2), seen("c5", 180, 1), seen("r5", 900, 1), seen("m5", 0, 9)];
+    let recorded = record(&db, &batch("lab", later)).await;
+    assert_eq!(recorded.outcomes, [Accepted, Unchanged, Accepted, Outcome::Duplicate]);
+    assert_eq!(recorded.pools_with_gap, 1, "the first report of a pool ends no gap");
+}
+
 async fn a_run_that_ends_is_kept(database: TestDatabase) {
     let db = database.migrated().await;
     record(&db, &batch("lab", vec![seen("c5", 0, 2), seen("c5", 60, 2)])).await;
     let mut yes = seen("c5", 90, 1);
-    yes.count.total = None;
+    yes.supply = Supply::Available(true);
     record(&db, &batch("lab", vec![yes])).await;
     let source = db.list_sources().await.expect("sources").remove(0);
     let pool = db.list_pools_changed_since(source.id, 0).await.expect("pools").remove(0);
@@ -153,8 +176,8 @@ async fn new_pools_of_many_sources_at_once_never_fail(database: TestDatabase) {
             batch(&format!("source-{}", source % 8), pools.collect())
         })
         .collect();
-    let summaries = join_all(batches.iter().map(|batch| record(&db, batch))).await;
-    let accepted: u32 = summaries.iter().map(|summary| summary.accepted).sum();
+    let all = join_all(batches.iter().map(|batch| record(&db, batch))).await;
+    let accepted: usize = all.iter().map(|recorded| count(recorded, &Outcome::Accepted)).sum();
     assert_eq!(accepted, 8 * 40, "each source has each pool once");
 }
 
@@ -163,7 +186,9 @@ async fn a_full_batch_of_new_pools_is_recorded_within_seconds(database: TestData
     let db = database.migrated().await;
     let reports = |second| (0..10_000).map(|pool| seen(&format!("c{pool}"), second, 1)).collect();
     let started = Instant::now();
-    assert_eq!(record(&db, &batch("lab", reports(0))).await.accepted, 10_000);
-    assert_eq!(record(&db, &batch("lab", reports(60))).await.unchanged, 10_000);
+    let first = record(&db, &batch("lab", reports(0))).await;
+    assert_eq!(count(&first, &Outcome::Accepted), 10_000);
+    let second = record(&db, &batch("lab", reports(60))).await;
+    assert_eq!(count(&second, &Outcome::Unchanged), 10_000);
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }

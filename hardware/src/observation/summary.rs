@@ -1,0 +1,290 @@
+//! The answer to a batch: what became of its observations, and what its sender should know.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{NaiveDateTime, SecondsFormat, TimeDelta};
+use hardware_api::{ObservationSummary, ObservationWarning};
+
+use super::{Batch, Observation, Outcome, Received, Run};
+use crate::listed::Listed;
+
+/// How many names that no row shows a warning mentions.
+const MAX_NAMES: usize = 3;
+
+/// What the store did with a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What became of each observation, in the order of the batch.
+    pub outcomes: Vec<Outcome>,
+    /// Pools of which an observation came after more than [`Batch::max_gap`].
+    pub pools_with_gap: u32,
+}
+
+/// A kind of warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Observations that got the time of arrival.
+    NoObservedAt,
+    /// Pools that were silent for longer than the declared interval allows.
+    SlowerThanDeclared,
+    /// Observations so old that no level follows from them.
+    TooOld,
+    /// Observations of hardware that no row of the list shows.
+    Unlisted,
+}
+
+impl Warning {
+    /// Every kind.
+    pub const ALL: [Self; 4] =
+        [Self::NoObservedAt, Self::SlowerThanDeclared, Self::TooOld, Self::Unlisted];
+
+    /// Its stable name.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoObservedAt => "no_observed_at",
+            Self::SlowerThanDeclared => "slower_than_declared",
+            Self::TooOld => "too_old",
+            Self::Unlisted => "unlisted",
+        }
+    }
+}
+
+/// Puts the answer together for a batch that arrived at `arrived`. Without `listed` nothing is known
+/// of the list yet, and no warning is about it.
+#[must_use]
+pub fn summarize(
+    received: Received,
+    recorded: &Recorded,
+    arrived: NaiveDateTime,
+    listed: Option<&Listed>,
+) -> ObservationSummary {
+    let Received { batch, mut refusals, undated } = received;
+    let mut summary = ObservationSummary::default();
+    let mut taken = Vec::new();
+    for (observation, outcome) in batch.observations.iter().zip(&recorded.outcomes) {
+        match outcome {
+            Outcome::Accepted => summary.accepted += 1,
+            Outcome::Unchanged => summary.unchanged += 1,
+            Outcome::Duplicate => summary.duplicates += 1,
+            Outcome::Contradicts { known, last_seen_at } => {
+                let detail = describe_contradiction(observation, known.as_ref(), *last_seen_at);
+                refusals.add(observation.index, "contradicts", detail);
+            }
+        }
+        if matches!(outcome, Outcome::Accepted | Outcome::Unchanged) {
+            taken.push(observation);
+        }
+    }
+    let warnings = [
+        warn_of_missing_time(undated),
+        warn_of_slow_pools(&batch, recorded.pools_with_gap),
+        warn_of_old_observations(&batch, &taken, arrived),
+        listed.and_then(|listed| warn_of_unlisted(&taken, listed)),
+    ];
+    summary.warnings = warnings.into_iter().flatten().collect();
+    summary.refused_total = refusals.total();
+    summary.refused = refusals.into_listed();
+    summary
+}
+
+fn describe_contradiction(
+    observation: &Observation,
+    known: Option<&Run>,
+    last_seen_at: NaiveDateTime,
+) -> String {
+    let Observation { index, pool, observed_at, supply } = observation;
+    let at = show_time(*observed_at);
+    let last = show_time(last_seen_at);
+    match known {
+        Some(Run { started_at, last_seen_at, supply: known }) => {
+            let (from, to) = (show_time(*started_at), show_time(*last_seen_at));
+            format!(
+                "observations[{index}]: pool {pool} is known to have been {known} from {from} to \
+                 {to}, found {supply} at {at}"
+            )
+        }
+        None => format!(
+            "observations[{index}]: nothing is known of pool {pool} at {at}, and an observation older \
+             than the last one ({last}) is not taken; send those of a pool in the order of time"
+        ),
+    }
+}
+
+fn warn_of_missing_time(undated: u32) -> Option<ObservationWarning> {
+    warn(Warning::NoObservedAt, undated, || {
+        "observations without observed_at got the time of arrival, so the same batch sent again \
+         counts as further observations; give observed_at, for each or for the batch"
+            .to_owned()
+    })
+}
+
+fn warn_of_slow_pools(batch: &Batch, pools: u32) -> Option<ObservationWarning> {
+    warn(Warning::SlowerThanDeclared, pools, || {
+        let gap = show_duration(batch.max_gap());
+        let interval = batch.expected_interval_s;
+        format!(
+            "pools were not reported for more than {gap}, which is a gap with expected_interval_s \
+             {interval}; report more often, or give the interval as it is"
+        )
+    })
+}
+
+fn warn_of_old_observations(
+    batch: &Batch,
+    taken: &[&Observation],
+    arrived: NaiveDateTime,
+) -> Option<ObservationWarning> {
+    let is_old = |seen: &&&Observation| arrived - seen.observed_at > batch.known_for();
+    let count = taken.iter().filter(is_old).count();
+    warn(Warning::TooOld, to_u32(count), || {
+        let age = show_duration(batch.known_for());
+        format!("observations older than {age} are kept, but no level follows from them")
+    })
+}
+
+fn warn_of_unlisted(taken: &[&Observation], listed: &Listed) -> Option<ObservationWarning> {
+    let is_unlisted = |seen: &&&Observation| !listed.contains(&seen.pool.provider, &seen.pool.name);
+    let unlisted: Vec<&&Observation> = taken.iter().filter(is_unlisted).collect();
+    warn(Warning::Unlisted, to_u32(unlisted.len()), || {
+        let names: BTreeSet<(&str, &str)> =
+            unlisted.iter().map(|seen| (&*seen.pool.provider, &*seen.pool.name)).collect();
+        let names = names.iter().map(|(provider, name)| format!("{provider} {name}"));
+        let names: Vec<String> = names.take(MAX_NAMES).collect();
+        format!(
+            "no row of the list shows, for example, {}; the observations are kept; add rows to the \
+             table hardware to see them",
+            names.join(", ")
+        )
+    })
+}
+
+fn warn(
+    warning: Warning,
+    count: u32,
+    describe: impl FnOnce() -> String,
+) -> Option<ObservationWarning> {
+    let code = warning.code().to_owned();
+    (count > 0).then(|| ObservationWarning { code, detail: describe(), count })
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn show_time(at: NaiveDateTime) -> String {
+    at.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+fn show_duration(duration: TimeDelta) -> String {
+    let seconds = u64::try_from(duration.num_seconds()).unwrap_or(0);
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, NaiveDateTime, Utc};
+    use hardware_api::{ObservationSummary, ObservationWarning};
+    use serde_json::json;
+
+    use super::{Recorded, summarize};
+    use crate::{
+        listed::Listed,
+        observation::{Outcome, Run, Supply, parse_batch},
+    };
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-01-01T12:00:00Z").expect("a time").to_utc()
+    }
+
+    fn at(minute: i64) -> NaiveDateTime {
+        (now() + chrono::TimeDelta::minutes(minute)).naive_utc()
+    }
+
+    /// The answer to observations of these names, made so many minutes after now.
+    fn summary_of(seen: &[(&str, i64)], outcomes: Vec<Outcome>, gaps: u32) -> ObservationSummary {
+        let observations: Vec<_> = seen
+            .iter()
+            .map(|(name, minute)| {
+                json!({"provider": "aws", "name": name, "region": "eu", "total": 8, "in_use": 1,
+                    "observed_at": at(*minute).and_utc()})
+            })
+            .collect();
+        let body =
+            json!({"source": "lab", "expected_interval_s": 600, "observations": observations});
+        let received = parse_batch(body.to_string().as_bytes(), now()).expect("a good batch");
+        let listed = Listed::new([("Amazon", "c5")]);
+        let recorded = Recorded { outcomes, pools_with_gap: gaps };
+        summarize(received, &recorded, now().naive_utc(), Some(&listed))
+    }
+
+    fn warnings(summary: &ObservationSummary) -> Vec<(&str, u32)> {
+        summary.warnings.iter().map(|warning| (warning.code.as_str(), warning.count)).collect()
+    }
+
+    #[test]
+    fn a_good_batch_is_answered_without_warnings() {
+        let summary = summary_of(
+            &[("c5.large", 0), ("c5.large", -100), ("c5", 0)],
+            vec![Outcome::Accepted, Outcome::Unchanged, Outcome::Duplicate],
+            0,
+        );
+        let expected =
+            ObservationSummary { accepted: 1, unchanged: 1, duplicates: 1, ..Default::default() };
+        assert_eq!(summary, expected);
+    }
+
+    #[test]
+    fn a_contradiction_is_told_with_pool_time_and_what_is_known() {
+        let run = Run {
+            started_at: at(-60),
+            last_seen_at: at(-10),
+            supply: Supply::Counts { total: 8, free: 2 },
+        };
+        let known = Outcome::Contradicts { known: Some(run), last_seen_at: at(-5) };
+        let nothing = Outcome::Contradicts { known: None, last_seen_at: at(-5) };
+        let summary = summary_of(&[("c5", -30), ("c5", -90)], vec![known, nothing], 0);
+        assert_eq!(summary.refused_total, 2);
+        let details: Vec<&str> = summary.refused.iter().map(|one| one.detail.as_str()).collect();
+        assert_eq!(
+            details,
+            [
+                "observations[0]: pool aws c5 (eu, on-demand, unit) is known to have been 2 of 8 free \
+                 from 2026-01-01T11:00:00Z to 2026-01-01T11:50:00Z, found 7 of 8 free at \
+                 2026-01-01T11:30:00Z",
+                "observations[1]: nothing is known of pool aws c5 (eu, on-demand, unit) at \
+                 2026-01-01T10:30:00Z, and an observation older than the last one \
+                 (2026-01-01T11:55:00Z) is not taken; send those of a pool in the order of time",
+            ]
+        );
+        assert!(summary.refused.iter().all(|refused| refused.code == "contradicts"));
+    }
+
+    #[test]
+    fn old_means_older_than_a_level_can_be() {
+        let taken = |count| vec![Outcome::Accepted; count];
+        let summary = summary_of(&[("c5", -100), ("c5", -101), ("c5", -200)], taken(3), 0);
+        assert_eq!(warnings(&summary), [("too_old", 2)]);
+        let duplicate = summary_of(&[("c5", -200)], vec![Outcome::Duplicate], 0);
+        assert_eq!(warnings(&duplicate), []);
+    }
+
+    #[test]
+    fn pools_with_gaps_are_slower_than_declared() {
+        let summary = summary_of(&[("c5", 0)], vec![Outcome::Accepted], 7);
+        let detail = "pools were not reported for more than 20m, which is a gap with \
+                      expected_interval_s 600; report more often, or give the interval as it is";
+        let code = "slower_than_declared".to_owned();
+        let expected = ObservationWarning { code, detail: detail.to_owned(), count: 7 };
+        assert_eq!(summary.warnings, [expected]);
+    }
+
+    #[test]
+    fn names_that_no_row_shows_are_told_three_at_most() {
+        let seen = [("m5", 0), ("m5", 0), ("c5.large", 0), ("m6", 0), ("m7", 0), ("m8", 0)];
+        let summary = summary_of(&seen, vec![Outcome::Accepted; 6], 0);
+        assert_eq!(warnings(&summary), [("unlisted", 5)]);
+        let detail = &summary.warnings[0].detail;
+        assert!(detail.contains("for example, aws m5, aws m6, aws m7; the"), "{detail}");
+    }
+}
