@@ -45,8 +45,9 @@ pub struct HardwarePortalSpec {
     pub suspend: bool,
 
     /// Hardware that must have a row in the list. Entries are added to the database when they are
-    /// missing; removing one here removes no row there. Default: Amazon c5 and Azure H16mr. At most
-    /// 1000 entries.
+    /// missing; removing one here removes no row there. Without entries, a table that is made for
+    /// this portal begins with Amazon c5 and Azure H16mr, and one that was there before stays as it
+    /// is. At most 1000 entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["provider".into(), "name".into()]))]

@@ -29,6 +29,9 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 /// How often a database that lacks migrations, or is away, is asked again.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long the first snapshot waits for the rows of the catalogue.
+const FIRST_ADD_TIME: Duration = Duration::from_secs(2);
+
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -134,9 +137,10 @@ impl StoreTasks {
         let Self { db, schema, snapshot, refresher, catalogue, wake } = self;
         let maintain = async {
             wait_for_schema(&db, &schema).await;
-            // Before the first snapshot, so that it has these rows. Tried again below if it fails.
+            // Before the first snapshot, so that it has these rows, unless somebody locks the table, as
+            // a backup does. Tried again below if it fails.
             let entries = Arc::clone(&catalogue.borrow());
-            if let Err(error) = db.add_missing_hardware(&entries).await {
+            if let Err(error) = catalogue::add_rows(&db, &entries, FIRST_ADD_TIME).await {
                 warn!(%error, "failed to add the rows of the catalogue before the first snapshot");
             }
             tokio::join!(

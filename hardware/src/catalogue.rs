@@ -5,29 +5,33 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use service_kit::watched_file::FileError;
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::{info, warn};
 
 use crate::{
     followed::{Followed, changed},
-    store::{CatalogueEntry, Db},
+    store::{AddedRows, CatalogueEntry, Db, RefusedEntry, StoreError},
 };
 
 /// Pause between two attempts to add rows while the database is away.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long adding rows may take.
+const ADD_TIME: Duration = Duration::from_secs(15);
+
 /// Longest name that is accepted, in characters, as in observations.
 const MAX_NAME: usize = 128;
 
-/// The entries of `file`, or what the original application had.
+/// The entries of `file`; none without a file.
 pub async fn open(file: Option<&Path>) -> Result<Followed<Vec<CatalogueEntry>>, FileError> {
     match file {
         Some(path) => Followed::file(path, parse).await,
-        None => Ok(Followed::fixed(default_entries())),
+        None => Ok(Followed::fixed(Vec::new())),
     }
 }
 
+/// What the original application had.
 fn default_entries() -> Vec<CatalogueEntry> {
     let entry = |provider: &str, name: &str| CatalogueEntry {
         provider: provider.to_owned(),
@@ -66,10 +70,9 @@ pub async fn keep(
     let mut moves = db.moves();
     loop {
         let entries = Arc::clone(&catalogue.borrow_and_update());
-        match db.add_missing_hardware(&entries).await {
+        match add_rows(db, &entries, ADD_TIME).await {
             Ok(added) => {
                 if added > 0 {
-                    info!(added, "added rows of the catalogue");
                     wake.notify_one();
                 }
                 tokio::select! {
@@ -83,6 +86,32 @@ pub async fn keep(
             }
         }
     }
+}
+
+/// Adds the rows of the catalogue that are missing and returns how many those were. Without a catalogue
+/// a table that a migration made gets the default rows, once; a table that was there before stays as it
+/// is.
+pub async fn add_rows(
+    db: &Db,
+    entries: &[CatalogueEntry],
+    within: Duration,
+) -> Result<usize, StoreError> {
+    // Somebody may hold a lock on the table: the guard of the store makes it safe to cut this off.
+    let added = timeout(within, async {
+        if entries.is_empty() {
+            return db.add_default_hardware(&default_entries()).await;
+        }
+        let AddedRows { added, refused } = db.add_missing_hardware(entries).await?;
+        for RefusedEntry { entry: CatalogueEntry { provider, name }, reason } in refused {
+            warn!(provider, name, reason, "the table hardware did not take a row of the catalogue");
+        }
+        Ok(added)
+    });
+    let added = added.await.unwrap_or(Err(StoreError::TooSlow(within)))?;
+    if added > 0 {
+        info!(added, "added rows to the table hardware");
+    }
+    Ok(added)
 }
 
 #[cfg(test)]

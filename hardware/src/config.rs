@@ -53,7 +53,8 @@ pub struct ServeArgs {
     #[arg(long, env = "HARDWARE_LISTEN", default_value = "0.0.0.0:5001", value_name = "ADDRESS")]
     pub hardware_listen: SocketAddr,
     /// File with the rows that the list must have: [{"provider", "name"}, …]; followed while
-    /// serving. Without it: Amazon c5 and Azure H16mr
+    /// serving. Without entries a table that was made by `migrate` begins with Amazon c5 and
+    /// Azure H16mr; one that was there before stays as it is
     #[arg(long, env = "CATALOG_FILE", value_name = "FILE")]
     pub catalog_file: Option<PathBuf>,
     /// Bearer token of POST /v1/observations, for every source that has none of its own; without any

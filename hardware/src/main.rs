@@ -16,9 +16,10 @@ use service_kit::{
     server::{self, BindError, Limits},
     telemetry,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
-/// Two do for requests that are answered from memory; more cost memory for nothing.
+/// Threads for requests, which are answered from memory. More of them cost memory and serve no more.
 const MOST_WORKERS: usize = 4;
 
 fn main() -> ExitCode {
@@ -78,6 +79,9 @@ impl From<ConfigError> for RunError {
 }
 
 async fn run(command: Command) -> Result<ExitCode, RunError> {
+    if !matches!(command, Command::Serve(_)) {
+        end_on_signal();
+    }
     match command {
         Command::Serve(args) => serve(args).await,
         Command::Migrate(args) => migrate(args).await,
@@ -86,9 +90,24 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
             Ok(ExitCode::from(if is_good { 0 } else { EXIT_FAILED }))
         }
         Command::Backtest(args) => {
-            backtest::run(&args, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+            backtest::run(&args, &mut io::stdout().lock(), &mut io::stderr())?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Lets a signal end a command that has no shutdown of its own. The first process of a container gets no
+/// default action for signals, so without this it would go on.
+fn end_on_signal() {
+    for (kind, name) in [(SignalKind::terminate(), "SIGTERM"), (SignalKind::interrupt(), "SIGINT")]
+    {
+        let mut signals = signal(kind).expect("a signal handler");
+        tokio::spawn(async move {
+            signals.recv().await;
+            eprintln!("hardware: ended by {name}");
+            // As shells report a process that a signal ended.
+            std::process::exit(128 + kind.as_raw_value());
+        });
     }
 }
 

@@ -21,6 +21,7 @@ pub fn describe() {
     );
     describe_gauge!("hardware_store_connections", "Database connections by state.");
     describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
+    describe_gauge!("hardware_unreadable_rows", "Rows of the table hardware that cannot be shown.");
     describe_counter!("hardware_observations_total", "Observations by what became of them.");
     describe_counter!(
         "hardware_observation_warnings_total",
@@ -35,6 +36,7 @@ pub struct RefreshMetrics {
     idle: Gauge,
     busy: Gauge,
     generation: Gauge,
+    unreadable: Gauge,
 }
 
 impl RefreshMetrics {
@@ -49,6 +51,7 @@ impl RefreshMetrics {
             idle: connections("idle"),
             busy: connections("busy"),
             generation: gauge!("hardware_credential_generation"),
+            unreadable: gauge!("hardware_unreadable_rows"),
         }
     }
 
@@ -64,13 +67,18 @@ impl RefreshMetrics {
         }
     }
 
+    /// Shows how many rows of the original table cannot be shown.
+    pub fn show_unreadable(&self, rows: usize) {
+        self.unreadable.set(as_gauge(rows));
+    }
+
     /// Counts a refresh that failed.
     pub fn count_failure(&self) {
         self.failures.increment(1);
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a handful of connections")]
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2⁵²")]
 fn as_gauge(count: usize) -> f64 {
     count as f64
 }

@@ -217,7 +217,8 @@ mod tests {
     }
 
     fn level(known: &mut Pools, row: &str, minute: i64) -> Availability {
-        let row = HardwareRow { id: 1, provider: "Amazon".to_owned(), name: row.to_owned() };
+        let row =
+            HardwareRow { id: "1".to_owned(), provider: "Amazon".to_owned(), name: row.to_owned() };
         known.levels(&[row], Timestamp::from_millis(minute * 60_000))[0]
     }
 

@@ -18,7 +18,7 @@ use crate::{
     observation::Run,
     pools::Pools,
     snapshot::Published,
-    store::{Db, HardwareRow, Place, PoolRow, SourceRow, StoreError},
+    store::{Db, HardwareRow, HardwareRows, Place, PoolRow, SourceRow, StoreError},
 };
 
 /// How far back segments are read. What is older weighs less than a hundredth.
@@ -35,6 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pools that are updated before other tasks get a turn: each takes microseconds.
 const POOLS_PER_TURN: usize = 1000;
+
+/// Rows that are named in one line of the log.
+const MAX_NAMED: usize = 20;
 
 /// Why a refresh did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub struct Refresher {
     published: Arc<Published>,
     interval: Duration,
     rows: Vec<HardwareRow>,
+    /// The rows that cannot be shown.
+    unreadable: Vec<String>,
     /// The revision up to which each source's pools have been read, and its interval then.
     seen: HashMap<i32, (i64, i32)>,
     pools: Pools,
@@ -70,6 +75,7 @@ impl Refresher {
             published,
             interval,
             rows: Vec::new(),
+            unreadable: Vec::new(),
             seen: HashMap::new(),
             pools: Pools::default(),
             metrics: RefreshMetrics::register(),
@@ -148,7 +154,7 @@ impl Refresher {
     }
 
     async fn read(&self) -> Result<Changes, StoreError> {
-        let rows = self.db.list_hardware().await?;
+        let hardware = self.db.list_hardware().await?;
         let mut sources = Vec::new();
         for source in self.db.list_sources().await? {
             let seen = self.seen.get(&source.id).copied();
@@ -164,7 +170,7 @@ impl Refresher {
                 sources.push(SourceChanges { source, pools, histories });
             }
         }
-        Ok(Changes { rows, sources })
+        Ok(Changes { hardware, sources })
     }
 
     /// The finished runs within the window, for the pools that need them.
@@ -188,7 +194,17 @@ impl Refresher {
 
     /// Takes in what changed. Not under the deadline: after a restart that may be every pool there is.
     async fn apply(&mut self, changes: Changes) {
-        self.rows = changes.rows;
+        let HardwareRows { rows, unreadable } = changes.hardware;
+        if !unreadable.is_empty() && unreadable != self.unreadable {
+            let ids = unreadable.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
+            warn!(
+                count = unreadable.len(),
+                ids = ids.join(", "),
+                "rows of the table hardware are not shown, as provider or name is NULL or not text"
+            );
+        }
+        self.metrics.show_unreadable(unreadable.len());
+        (self.rows, self.unreadable) = (rows, unreadable);
         for SourceChanges { source, pools, mut histories } in changes.sources {
             for (index, row) in pools.iter().enumerate() {
                 let history = histories.remove(&row.id);
@@ -204,7 +220,7 @@ impl Refresher {
 
 /// What the database has and the last refresh did not know.
 struct Changes {
-    rows: Vec<HardwareRow>,
+    hardware: HardwareRows,
     sources: Vec<SourceChanges>,
 }
 

@@ -29,7 +29,10 @@ pub use self::{
     guard::Guarded,
     mysql::{Opener as MysqlOpener, Tls},
     place::{Moves, Place},
-    rows::{CatalogueEntry, HardwareRow, PoolRow, SegmentRow, SourceRow},
+    rows::{
+        AddedRows, CatalogueEntry, HardwareRow, HardwareRows, PoolRow, RefusedEntry, SegmentRow,
+        SourceRow,
+    },
     sessions::SessionReport,
     sqlite::Opener as SqliteOpener,
 };
@@ -40,6 +43,8 @@ mod on_sqlite {
     use super::sqlite::Connection;
 
     const INSERT_OR_IGNORE: &str = "INSERT OR IGNORE";
+    const LIST_HARDWARE: &str = "SELECT CAST(id AS BLOB) AS id, CAST(provider AS BLOB) AS provider, \
+                                 CAST(name AS BLOB) AS name FROM hardware ORDER BY hardware.id";
 
     #[path = "queries/catalogue.rs"]
     pub(super) mod catalogue;
@@ -54,6 +59,10 @@ mod on_mysql {
     use super::mysql::Connection;
 
     const INSERT_OR_IGNORE: &str = "INSERT IGNORE";
+    const LIST_HARDWARE: &str = "SELECT CAST(id AS CHAR) AS id, \
+                                 CONVERT(provider USING utf8mb4) AS provider, \
+                                 CONVERT(name USING utf8mb4) AS name \
+                                 FROM hardware ORDER BY hardware.id";
 
     #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
     #[path = "queries/catalogue.rs"]
@@ -215,16 +224,16 @@ impl Db {
     }
 
     /// The rows of the original table, in its order.
-    pub async fn list_hardware(&self) -> Result<Vec<HardwareRow>, StoreError> {
+    pub async fn list_hardware(&self) -> Result<HardwareRows, StoreError> {
         run!(self, catalogue::list_hardware())
     }
 
-    /// Adds the entries that no row has yet, and returns how many those were. Several processes may
-    /// do so at once: the table has no unique key, so they take turns.
+    /// Adds the entries that no row has yet. Several processes may do so at once: the table has no
+    /// unique key, so they take turns.
     pub async fn add_missing_hardware(
         &self,
         entries: &[CatalogueEntry],
-    ) -> Result<usize, StoreError> {
+    ) -> Result<AddedRows, StoreError> {
         match self {
             Self::Sqlite(guarded) => {
                 guarded
@@ -249,6 +258,37 @@ impl Db {
                     added.map(Some)
                 });
                 added.await?.ok_or(StoreError::Locked("catalogue"))
+            }
+        }
+    }
+
+    /// Adds `entries` to a table that a migration made, once in its life, and returns how many those
+    /// were. A table that was there before stays as it is.
+    pub async fn add_default_hardware(
+        &self,
+        entries: &[CatalogueEntry],
+    ) -> Result<usize, StoreError> {
+        match self {
+            Self::Sqlite(guarded) => {
+                guarded
+                    .run(async |connection| {
+                        connection
+                            .immediate_transaction(async |connection| {
+                                on_sqlite::catalogue::add_defaults(connection, entries).await
+                            })
+                            .await
+                    })
+                    .await
+            }
+            Self::Mysql(guarded) => {
+                guarded
+                    .run(async |connection| {
+                        diesel_async::AsyncConnection::transaction(connection, async |connection| {
+                            on_mysql::catalogue::add_defaults(connection, entries).await
+                        })
+                        .await
+                    })
+                    .await
             }
         }
     }

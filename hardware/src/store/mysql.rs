@@ -40,9 +40,12 @@ const FALLBACK_MAX_AGE: Duration = Duration::from_secs(15);
 /// Milliseconds between probes of an idle connection, so that a dead peer is noticed.
 const KEEPALIVE_MS: u32 = 30_000;
 
-/// Each statement sees what is committed, not what was when its transaction began: a batch of
-/// observations waits for the lock of its source and must then see what the lock's holder wrote.
-const SESSION_SETUP: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+/// What statements mean must not depend on the server's settings. Each statement sees what is committed,
+/// not what was when its transaction began: a batch of observations waits for the lock of its source and
+/// must then see what the lock's holder wrote.
+const SESSION_SETUP: &str = "SET NAMES utf8mb4; \
+                             SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'; \
+                             SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// Whether and how the connection is encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! What queries take and give.
 
 use chrono::NaiveDateTime;
-use diesel::prelude::*;
+use diesel::{
+    prelude::*,
+    sql_types::{Binary, Nullable},
+};
 use serde::Deserialize;
 
-use super::schema::{hardware, segment, source};
+use super::schema::{segment, source};
 use crate::observation::{Run, Supply};
 
 /// A row that should exist in `hardware`.
@@ -18,15 +21,68 @@ pub struct CatalogueEntry {
 }
 
 /// A row of the original table.
-#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
-#[diesel(table_name = hardware)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HardwareRow {
-    /// Its place in the list.
-    pub id: i32,
+    /// Its identity there, a number or a text; it stands in logs only.
+    pub id: String,
     /// Who offers it.
     pub provider: String,
     /// What the provider calls it.
     pub name: String,
+}
+
+/// The original table, which may have been made by anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HardwareRows {
+    /// The rows that can be shown, in the order of the table.
+    pub rows: Vec<HardwareRow>,
+    /// The identities of those that cannot: provider or name is NULL or not text.
+    pub unreadable: Vec<String>,
+}
+
+/// A row as it is stored, whatever the types of its columns are.
+#[derive(QueryableByName)]
+pub(super) struct StoredRow {
+    #[diesel(sql_type = Nullable<Binary>)]
+    id: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    provider: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Binary>)]
+    name: Option<Vec<u8>>,
+}
+
+impl FromIterator<StoredRow> for HardwareRows {
+    fn from_iter<I: IntoIterator<Item = StoredRow>>(stored: I) -> Self {
+        let mut all = Self::default();
+        for StoredRow { id, provider, name } in stored {
+            let id = id.map_or_else(|| "NULL".to_owned(), |id| String::from_utf8_lossy(&id).into());
+            let text =
+                |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            match (text(provider), text(name)) {
+                (Some(provider), Some(name)) => all.rows.push(HardwareRow { id, provider, name }),
+                _ => all.unreadable.push(id),
+            }
+        }
+        all
+    }
+}
+
+/// What adding a catalogue did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddedRows {
+    /// How many rows were missing.
+    pub added: usize,
+    /// The entries that the table did not take.
+    pub refused: Vec<RefusedEntry>,
+}
+
+/// An entry that the table did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// The entry.
+    pub entry: CatalogueEntry,
+    /// What the database said.
+    pub reason: String,
 }
 
 /// Who reports.

@@ -1,14 +1,6 @@
 //! The tables, as both databases have them; see diesel.toml.
 
 diesel::table! {
-    hardware (id) {
-        id -> Integer,
-        provider -> Text,
-        name -> Text,
-    }
-}
-
-diesel::table! {
     hardware_key (id) {
         id -> Integer,
         key_hash -> Binary,
@@ -67,11 +59,4 @@ diesel::joinable!(pool_current -> pool (pool_id));
 diesel::joinable!(pool_current -> source (source_id));
 diesel::joinable!(segment -> pool (pool_id));
 
-diesel::allow_tables_to_appear_in_same_query!(
-    hardware,
-    hardware_key,
-    pool,
-    pool_current,
-    segment,
-    source,
-);
+diesel::allow_tables_to_appear_in_same_query!(hardware_key, pool, pool_current, segment, source,);

@@ -1,8 +1,8 @@
 //! The program as users and clusters run it.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Output},
+    io::{BufRead, BufReader, Read},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -322,4 +322,25 @@ async fn metrics_count_what_became_of_observations() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
+}
+
+/// The first process of a container, which a command may be, gets no default action for signals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_has_no_end_of_its_own_is_ended_by_a_signal() {
+    let mut command = hardware(&["backtest", "-"], &[]);
+    let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().expect("it starts"));
+    let status_file = format!("/proc/{}/status", running.0.id());
+    eventually("it handles SIGTERM", async || {
+        let status = std::fs::read_to_string(&status_file).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & (1 << (15 - 1)) != 0).then_some(())
+    })
+    .await;
+    running.terminate();
+    assert_eq!(running.0.wait().expect("it ends").code(), Some(128 + 15));
+    let mut said = String::new();
+    running.0.stderr.take().expect("a pipe").read_to_string(&mut said).expect("UTF-8");
+    assert!(said.contains("ended by SIGTERM"), "{said}");
 }

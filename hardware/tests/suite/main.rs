@@ -4,6 +4,7 @@
 //! Tests on MySQL need a MariaDB with TLS: `e2e/cluster/cluster mariadb-up` starts one, and
 //! `TEST_MYSQL_ENV` names the file that it writes. `make unit` does both.
 
+mod backtest;
 mod command_line;
 mod outage;
 mod rotation;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hardware::store::{Db, HardwareRow, SessionReport, StoreError};
+use hardware::store::{Db, HardwareRows, SessionReport, StoreError};
 use test_kit::held_login::{At, HeldLogin, HoldingProxy};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -27,7 +27,7 @@ struct World {
     database: TestDatabase,
 }
 
-type Query = JoinHandle<Result<Vec<HardwareRow>, StoreError>>;
+type Query = JoinHandle<Result<HardwareRows, StoreError>>;
 
 impl World {
     async fn start() -> Self {

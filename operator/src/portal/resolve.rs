@@ -262,7 +262,7 @@ pub fn resolve(
         name: portal.name_any(),
         namespace: portal.namespace().ok_or(ResolveError::Metadata("namespace"))?,
         owner,
-        catalog: spec.catalog.clone().unwrap_or_else(default_catalog),
+        catalog: spec.catalog.clone().unwrap_or_default(),
         database,
         observations_token: read.observations_token.clone(),
         hardware: resolve_workload(hardware, &settings.hardware_image, scaling, settings),
@@ -275,16 +275,6 @@ pub fn resolve(
         ingress: page.ingress,
         operator_namespace: settings.namespace.clone(),
     })
-}
-
-/// The rows that the original's table came with.
-fn default_catalog() -> Vec<CatalogEntry> {
-    [("Amazon", "c5"), ("Azure", "H16mr")]
-        .map(|(provider, name)| CatalogEntry {
-            provider: provider.to_owned(),
-            name: name.to_owned(),
-        })
-        .to_vec()
 }
 
 fn resolve_workload(

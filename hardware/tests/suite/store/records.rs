@@ -61,7 +61,7 @@ async fn rows_keep_the_order_of_the_table(database: TestDatabase) {
     let db = database.migrated().await;
     execute(&db, "INSERT INTO hardware (provider, name) VALUES ('Azure', 'H16mr')").await;
     execute(&db, "INSERT INTO hardware (provider, name) VALUES ('Amazon', 'c5 \u{1F680}')").await;
-    let rows = db.list_hardware().await.expect("rows");
+    let rows = db.list_hardware().await.expect("rows").rows;
     let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["H16mr", "c5 \u{1F680}"]);
 }
@@ -73,9 +73,9 @@ async fn many_that_add_the_catalogue_at_once_add_it_once(database: TestDatabase)
         .collect();
     let processes: Vec<Db> = (0..8).map(|_| database.connect()).collect();
     let added = join_all(processes.iter().map(|db| db.add_missing_hardware(&entries))).await;
-    let added: usize = added.into_iter().map(|added| added.expect("added")).sum();
+    let added: usize = added.into_iter().map(|added| added.expect("added").added).sum();
     assert_eq!(added, 5);
-    assert_eq!(processes[0].list_hardware().await.expect("rows").len(), 5);
+    assert_eq!(processes[0].list_hardware().await.expect("rows").rows.len(), 5);
 }
 
 async fn a_batch_is_recorded_once_however_often_it_is_sent(database: TestDatabase) {
