@@ -54,7 +54,7 @@ impl Neighbour {
         spec["catalog"] = json!([{"provider": "Neighbour", "name": name}]);
         let started = Instant::now();
         self.namespace.apply_portal("neighbour", spec).await?;
-        eventually(&format!("{name} in the neighbour's catalogue"), PROMPTLY, async || {
+        eventually(&format!("{name} in the neighbour's catalog"), PROMPTLY, async || {
             let config: ConfigMap = self.namespace.api().get("neighbour-config").await?;
             let data = config.data.unwrap_or_default();
             ensure!(data.values().any(|text| text.contains(&name)), "found {data:?}");

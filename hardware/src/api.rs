@@ -2,6 +2,7 @@
 
 mod access;
 mod hardware;
+mod ingest_queue;
 mod observations;
 mod problem;
 mod query;
@@ -16,7 +17,7 @@ use axum::{
     routing::get,
 };
 use http::{HeaderValue, header};
-use service_kit::{Lifecycle, observe::ObserveRequests};
+use service_kit::{Clock, Lifecycle, observe::ObserveRequests};
 use tokio::sync::Notify;
 use utoipa::openapi::{
     ComponentsBuilder, Info, OpenApiBuilder,
@@ -24,7 +25,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::{access::Tokens, problem::Refusal};
+pub use self::{access::Tokens, ingest_queue::IngestQueue, problem::Refusal};
 use crate::{
     metrics::{IngestMetrics, RouteMetrics},
     snapshot::Published,
@@ -43,6 +44,10 @@ pub struct ApiState {
     pub wake: Arc<Notify>,
     /// Who may post observations.
     pub tokens: Tokens,
+    /// What the time is.
+    pub clock: Clock,
+    /// Whose batch is written next.
+    pub queue: IngestQueue,
     /// Lets work outlive its request.
     pub lifecycle: Lifecycle,
     /// Counts observations.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, routing::get};
 use http::HeaderValue;
-use service_kit::{Lifecycle, readiness::Gate};
+use service_kit::{Clock, Lifecycle, readiness::Gate};
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
@@ -12,14 +12,14 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    api::{self, ApiState, Tokens},
-    catalogue,
+    api::{self, ApiState, IngestQueue, Tokens},
+    catalog,
     config::{OpenError, OpenStore, ServeArgs},
-    followed::Followed,
     metrics::{self, IngestMetrics, RouteMetrics},
     refresh::Refresher,
+    reloadable_file::ReloadableFile,
     snapshot::Published,
-    store::{CatalogueEntry, Db, SessionReport, StoreConfig, StoreError, Tls},
+    store::{CatalogEntry, Db, SessionReport, StoreConfig, StoreError, Tls},
 };
 
 /// Refreshes that may be missed before an answer is called stale, and the least time for it.
@@ -29,7 +29,7 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 /// How often a database that lacks migrations, or is away, is asked again.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the first snapshot waits for the rows of the catalogue.
+/// How long the first snapshot waits for the rows of the catalog.
 const FIRST_ADD_TIME: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start.
@@ -53,11 +53,15 @@ pub struct App {
 
 impl App {
     /// Starts the background tasks in `lifecycle`, which ends them.
-    pub async fn start(args: &ServeArgs, lifecycle: &Lifecycle) -> Result<Self, StartError> {
+    pub async fn start(
+        args: &ServeArgs,
+        lifecycle: &Lifecycle,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         metrics::describe();
         let OpenStore { config, credentials } = args.store.open().await?;
-        let mut catalogue =
-            catalogue::open(args.catalog_file.as_deref()).await.map_err(OpenError::from)?;
+        let mut catalog =
+            catalog::open(args.catalog_file.as_deref()).await.map_err(OpenError::from)?;
         let mut token = args.open_token().await?;
         let mut source_tokens = args.open_source_tokens().await?;
         if let StoreConfig::Mysql { tls: Tls::Disabled, .. } = config {
@@ -76,7 +80,7 @@ impl App {
         if let Some(mut credentials) = credentials {
             credentials.start("credentials file", lifecycle);
         }
-        catalogue.start("catalogue file", lifecycle);
+        catalog.start("catalog file", lifecycle);
         if let Some(token) = &mut token {
             token.start("token file", lifecycle);
         }
@@ -94,8 +98,9 @@ impl App {
                 Arc::clone(&db),
                 Arc::clone(&published),
                 args.refresh_interval,
+                clock.clone(),
             ),
-            catalogue: catalogue.latest(),
+            catalog: catalog.latest(),
             wake: Arc::clone(&wake),
         };
         // The store's guard makes it safe to drop what it is doing.
@@ -110,9 +115,11 @@ impl App {
             db: Arc::clone(&db),
             wake,
             tokens: Tokens {
-                shared: token.as_ref().map(Followed::latest),
-                of_sources: source_tokens.as_ref().map(Followed::latest),
+                shared: token.as_ref().map(ReloadableFile::latest),
+                of_sources: source_tokens.as_ref().map(ReloadableFile::latest),
             },
+            clock,
+            queue: IngestQueue::default(),
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),
             list_metrics: RouteMetrics::register("/hardware/"),
@@ -127,24 +134,24 @@ struct StoreTasks {
     schema: Gate,
     snapshot: Gate,
     refresher: Refresher,
-    catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
+    catalog: watch::Receiver<Arc<Vec<CatalogEntry>>>,
     wake: Arc<Notify>,
 }
 
 impl StoreTasks {
     /// For ever.
     async fn run(self) {
-        let Self { db, schema, snapshot, refresher, catalogue, wake } = self;
+        let Self { db, schema, snapshot, refresher, catalog, wake } = self;
         let maintain = async {
             wait_for_schema(&db, &schema).await;
             // Before the first snapshot, so that it has these rows, unless somebody locks the table, as
             // a backup does. Tried again below if it fails.
-            let entries = Arc::clone(&catalogue.borrow());
-            if let Err(error) = catalogue::add_rows(&db, &entries, FIRST_ADD_TIME).await {
-                warn!(%error, "failed to add the rows of the catalogue before the first snapshot");
+            let entries = Arc::clone(&catalog.borrow());
+            if let Err(error) = catalog::add_rows(&db, &entries, FIRST_ADD_TIME).await {
+                warn!(%error, "failed to add the rows of the catalog before the first snapshot");
             }
             tokio::join!(
-                catalogue::keep(&db, catalogue, &wake),
+                catalog::keep(&db, catalog, &wake),
                 refresher.run(Arc::clone(&wake), snapshot),
             );
         };

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
-    catalogue,
+    catalog,
     config::{OpenStore, ServeArgs},
     store::{Db, StoreConfig, Tls},
 };
@@ -13,9 +13,9 @@ pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
     let mut report = Report { out, is_good: true };
     let store = args.store.open().await;
     report.line("configuration", store.as_ref().map(|_| "complete".to_owned()))?;
-    let catalogue = catalogue::open(args.catalog_file.as_deref()).await;
-    let rows = catalogue.as_ref().map(|rows| format!("{} rows", rows.latest().borrow().len()));
-    report.line("catalogue", rows)?;
+    let catalog = catalog::open(args.catalog_file.as_deref()).await;
+    let rows = catalog.as_ref().map(|rows| format!("{} rows", rows.latest().borrow().len()));
+    report.line("catalog", rows)?;
     let token = args.open_token().await;
     let source_tokens = args.open_source_tokens().await;
     let has_source_tokens = matches!(source_tokens, Ok(Some(_)));

@@ -17,7 +17,7 @@ use service_kit::{
 
 use crate::{
     backtest::BacktestArgs,
-    followed::Followed,
+    reloadable_file::ReloadableFile,
     source_tokens::SourceTokens,
     store::{StoreConfig, Tls},
 };
@@ -166,7 +166,7 @@ pub struct OpenStore {
     /// What [`crate::store::Db`] needs.
     pub config: StoreConfig,
     /// Kept in step by whoever lives long enough.
-    pub credentials: Option<Followed<CredentialSet>>,
+    pub credentials: Option<ReloadableFile<CredentialSet>>,
 }
 
 impl StoreArgs {
@@ -186,7 +186,7 @@ impl StoreArgs {
                 )
                 .into());
             }
-            (None, Some(file)) => Followed::file(file, CredentialSet::from_json).await?,
+            (None, Some(file)) => ReloadableFile::file(file, CredentialSet::from_json).await?,
             (Some(host), None) => self.open_account(host).await?,
         };
         let tls = match self.mysql_tls {
@@ -205,7 +205,7 @@ impl StoreArgs {
         Ok(OpenStore { config, credentials: Some(credentials) })
     }
 
-    async fn open_account(&self, host: &str) -> Result<Followed<CredentialSet>, OpenError> {
+    async fn open_account(&self, host: &str) -> Result<ReloadableFile<CredentialSet>, OpenError> {
         let account = Account {
             server: self.server(host)?,
             database: set(self.mysql_database.as_deref())
@@ -221,7 +221,7 @@ impl StoreArgs {
             let password = password.ok_or_else(|| {
                 wrong("MYSQL_PASSWORD", "not set", "a password, or MYSQL_PASSWORD_FILE")
             })?;
-            return Ok(Followed::fixed(account.credential_set(0, password)?));
+            return Ok(ReloadableFile::fixed(account.credential_set(0, password)?));
         };
         // Refuses the one beside the other, and a file that cannot be read, in the usual words.
         read_secret("MYSQL_PASSWORD", password, Some(password_file))?;
@@ -237,7 +237,7 @@ impl StoreArgs {
             }
             account.credential_set(next(), line.into()).map_err(|error| error.to_string())
         };
-        Ok(Followed::file(password_file, parse).await?)
+        Ok(ReloadableFile::file(password_file, parse).await?)
     }
 
     fn server(&self, host: &str) -> Result<HostPort, ConfigError> {
@@ -289,13 +289,13 @@ impl Account {
 
 impl ServeArgs {
     /// The token that sources share, if there is one.
-    pub async fn open_token(&self) -> Result<Option<Followed<SecretString>>, OpenError> {
+    pub async fn open_token(&self) -> Result<Option<ReloadableFile<SecretString>>, OpenError> {
         let given = self.observations_token.clone();
         let given = given.filter(|token| !token.expose_secret().is_empty());
         match (given, set_path(self.observations_token_file.as_deref())) {
             (None, None) => Ok(None),
-            (Some(token), None) => Ok(Some(Followed::fixed(token))),
-            (None, Some(file)) => Ok(Some(Followed::file(file, parse_token).await?)),
+            (Some(token), None) => Ok(Some(ReloadableFile::fixed(token))),
+            (None, Some(file)) => Ok(Some(ReloadableFile::file(file, parse_token).await?)),
             (Some(_), Some(_)) => Err(wrong(
                 "OBSERVATIONS_TOKEN",
                 "given together with OBSERVATIONS_TOKEN_FILE",
@@ -306,9 +306,11 @@ impl ServeArgs {
     }
 
     /// The tokens of single sources, if there are any.
-    pub async fn open_source_tokens(&self) -> Result<Option<Followed<SourceTokens>>, OpenError> {
+    pub async fn open_source_tokens(
+        &self,
+    ) -> Result<Option<ReloadableFile<SourceTokens>>, OpenError> {
         let Some(file) = set_path(self.source_tokens_file.as_deref()) else { return Ok(None) };
-        Ok(Some(Followed::file(file, SourceTokens::parse).await?))
+        Ok(Some(ReloadableFile::file(file, SourceTokens::parse).await?))
     }
 }
 

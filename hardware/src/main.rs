@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use chrono::Utc;
 use hardware::{
     app::{App, StartError},
     backtest::{self, BacktestError},
@@ -10,7 +11,7 @@ use hardware::{
     store::{Db, StoreError},
 };
 use service_kit::{
-    Lifecycle, admin,
+    Clock, Lifecycle, admin,
     config::{ConfigError, EXIT_BAD_CONFIGURATION, EXIT_FAILED, parse},
     lifecycle::LifecycleError,
     server::{self, BindError, Limits},
@@ -118,7 +119,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, RunError> {
     let admin = server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await?;
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), closing.clone()));
-    let app = App::start(&args, &lifecycle).await?;
+    let app = App::start(&args, &lifecycle, Clock::new(Utc::now)).await?;
     let admin_routes = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
     // Outlives the public listener, so that probes are answered to the end.
     tokio::spawn(server::serve(admin, admin_routes, Limits::default(), lifecycle.closed().clone()));

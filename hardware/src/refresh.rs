@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use availability::Timestamp;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use hardware_api::Hardware;
-use service_kit::readiness::Gate;
+use service_kit::{Clock, readiness::Gate};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -55,6 +55,7 @@ pub struct Refresher {
     db: Arc<Db>,
     published: Arc<Published>,
     interval: Duration,
+    clock: Clock,
     rows: Vec<HardwareRow>,
     /// The rows that cannot be shown.
     unreadable: Vec<String>,
@@ -68,12 +69,13 @@ pub struct Refresher {
 
 impl Refresher {
     /// Reads `db` every `interval` into `published`.
-    pub fn new(db: Arc<Db>, published: Arc<Published>, interval: Duration) -> Self {
+    pub fn new(db: Arc<Db>, published: Arc<Published>, interval: Duration, clock: Clock) -> Self {
         Self {
             place: db.place(),
             db,
             published,
             interval,
+            clock,
             rows: Vec::new(),
             unreadable: Vec::new(),
             seen: HashMap::new(),
@@ -143,7 +145,7 @@ impl Refresher {
         };
         if outcome.is_ok() || self.published.latest().is_some() {
             // Levels age even while the database is away.
-            let now = Timestamp::from_millis(Utc::now().timestamp_millis());
+            let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
             let levels = self.pools.levels(&self.rows, now);
             let rows: Vec<Hardware> = self.rows.iter().zip(levels).map(hardware).collect();
             self.published.publish(&rows)?;

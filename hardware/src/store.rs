@@ -30,7 +30,7 @@ pub use self::{
     mysql::{Opener as MysqlOpener, Tls},
     place::{Moves, Place},
     rows::{
-        AddedRows, CatalogueEntry, HardwareRow, HardwareRows, PoolRow, RefusedEntry, SegmentRow,
+        AddedRows, CatalogEntry, HardwareRow, HardwareRows, PoolRow, RefusedEntry, SegmentRow,
         SourceRow,
     },
     sessions::SessionReport,
@@ -46,8 +46,8 @@ mod on_sqlite {
     const LIST_HARDWARE: &str = "SELECT CAST(id AS BLOB) AS id, CAST(provider AS BLOB) AS provider, \
                                  CAST(name AS BLOB) AS name FROM hardware ORDER BY hardware.id";
 
-    #[path = "queries/catalogue.rs"]
-    pub(super) mod catalogue;
+    #[path = "queries/catalog.rs"]
+    pub(super) mod catalog;
     #[path = "queries/observations.rs"]
     pub(super) mod observations;
     #[path = "queries/pools.rs"]
@@ -65,8 +65,8 @@ mod on_mysql {
                                  FROM hardware ORDER BY hardware.id";
 
     #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
-    #[path = "queries/catalogue.rs"]
-    pub(super) mod catalogue;
+    #[path = "queries/catalog.rs"]
+    pub(super) mod catalog;
     #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
     #[path = "queries/observations.rs"]
     pub(super) mod observations;
@@ -78,7 +78,7 @@ mod on_mysql {
 /// Connections kept to either database. Requests never wait for one: they read the snapshot.
 const POOL_SIZE: usize = 4;
 
-/// How long one process that adds rows to the catalogue waits for another.
+/// How long one process that adds rows to the catalog waits for another.
 const CATALOGUE_LOCK_WAIT_S: i32 = 10;
 
 /// Which database to use.
@@ -225,14 +225,14 @@ impl Db {
 
     /// The rows of the original table, in its order.
     pub async fn list_hardware(&self) -> Result<HardwareRows, StoreError> {
-        run!(self, catalogue::list_hardware())
+        run!(self, catalog::list_hardware())
     }
 
     /// Adds the entries that no row has yet. Several processes may do so at once: the table has no
     /// unique key, so they take turns.
     pub async fn add_missing_hardware(
         &self,
-        entries: &[CatalogueEntry],
+        entries: &[CatalogEntry],
     ) -> Result<AddedRows, StoreError> {
         match self {
             Self::Sqlite(guarded) => {
@@ -240,7 +240,7 @@ impl Db {
                     .run(async |connection| {
                         connection
                             .immediate_transaction(async |connection| {
-                                on_sqlite::catalogue::add_missing(connection, entries).await
+                                on_sqlite::catalog::add_missing(connection, entries).await
                             })
                             .await
                     })
@@ -248,16 +248,15 @@ impl Db {
             }
             Self::Mysql(guarded) => {
                 let added = guarded.run(async |connection| {
-                    let granted =
-                        mysql::lock(connection, "catalogue", CATALOGUE_LOCK_WAIT_S).await?;
+                    let granted = mysql::lock(connection, "catalog", CATALOGUE_LOCK_WAIT_S).await?;
                     if !granted {
                         return Ok(None);
                     }
-                    let added = on_mysql::catalogue::add_missing(connection, entries).await;
-                    mysql::unlock(connection, "catalogue").await?;
+                    let added = on_mysql::catalog::add_missing(connection, entries).await;
+                    mysql::unlock(connection, "catalog").await?;
                     added.map(Some)
                 });
-                added.await?.ok_or(StoreError::Locked("catalogue"))
+                added.await?.ok_or(StoreError::Locked("catalog"))
             }
         }
     }
@@ -266,7 +265,7 @@ impl Db {
     /// were. A table that was there before stays as it is.
     pub async fn add_default_hardware(
         &self,
-        entries: &[CatalogueEntry],
+        entries: &[CatalogEntry],
     ) -> Result<usize, StoreError> {
         match self {
             Self::Sqlite(guarded) => {
@@ -274,7 +273,7 @@ impl Db {
                     .run(async |connection| {
                         connection
                             .immediate_transaction(async |connection| {
-                                on_sqlite::catalogue::add_defaults(connection, entries).await
+                                on_sqlite::catalog::add_defaults(connection, entries).await
                             })
                             .await
                     })
@@ -284,7 +283,7 @@ impl Db {
                 guarded
                     .run(async |connection| {
                         diesel_async::AsyncConnection::transaction(connection, async |connection| {
-                            on_mysql::catalogue::add_defaults(connection, entries).await
+                            on_mysql::catalog::add_defaults(connection, entries).await
                         })
                         .await
                     })

@@ -3,7 +3,7 @@
 use std::io;
 
 use axum::Router;
-use service_kit::{Lifecycle, config::ConfigError};
+use service_kit::{Clock, Lifecycle, config::ConfigError};
 
 use crate::{
     config::ServeArgs,
@@ -46,17 +46,18 @@ impl From<io::Error> for StartError {
 
 /// Starts the refresh in `lifecycle`, which ends it, and returns the public routes. The page can be
 /// shown from then on, so there is no gate of readiness.
-pub fn start(args: &ServeArgs, lifecycle: &Lifecycle) -> Result<Router, StartError> {
+pub fn start(args: &ServeArgs, lifecycle: &Lifecycle, clock: Clock) -> Result<Router, StartError> {
     metrics::describe();
     let client = HardwareClient::new(args.hardware.list_url()?)?;
     let refresh_ms = u64::try_from(args.refresh_interval.as_millis()).unwrap_or(u64::MAX);
     let frame = Frame { title: args.title().to_owned(), refresh_ms };
-    let page = LivePage::new(frame, args.refresh_interval * MISSED_ANSWERS)?;
+    let outage_after = args.refresh_interval * MISSED_ANSWERS;
+    let page = LivePage::new(frame, outage_after, clock.clone())?;
     let published = page.published();
     let refresh = refresh::run(client, page, args.refresh_interval);
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("refresh", async move {
         closing.run_until_cancelled(refresh).await;
     });
-    Ok(web::router(WebState { published, title: args.title().to_owned() })?)
+    Ok(web::router(WebState { published, clock, title: args.title().to_owned() })?)
 }

@@ -10,6 +10,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 use chrono::{DateTime, Utc};
+use service_kit::Clock;
 use tracing::error;
 
 use crate::{
@@ -47,6 +48,7 @@ pub(crate) struct LivePage {
     pub(crate) knowledge: Knowledge,
     frame: Frame,
     outage_after: Duration,
+    clock: Clock,
     shown: View,
     published: Arc<Published>,
     metrics: RefreshMetrics,
@@ -55,20 +57,29 @@ pub(crate) struct LivePage {
 impl LivePage {
     /// The page of a portal that knows nothing yet. A list that nobody confirmed for `outage_after`
     /// will get a notice.
-    pub(crate) fn new(frame: Frame, outage_after: Duration) -> Result<Self, RenderError> {
+    pub(crate) fn new(
+        frame: Frame,
+        outage_after: Duration,
+        clock: Clock,
+    ) -> Result<Self, RenderError> {
         let knowledge = Knowledge::default();
-        let shown = View::of(&knowledge, outage_after, Utc::now());
+        let shown = View::of(&knowledge, outage_after, clock.now());
         let published = Arc::new(Published {
             rendered: ArcSwap::from_pointee(Rendered::new(&frame, &shown)?),
             confirmed_ms: AtomicI64::new(i64::MIN),
         });
         let metrics = RefreshMetrics::register();
-        Ok(Self { knowledge, frame, outage_after, shown, published, metrics })
+        Ok(Self { knowledge, frame, outage_after, clock, shown, published, metrics })
     }
 
     /// What requests are answered with.
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
+    }
+
+    /// What the time is.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// The instruments.
@@ -78,7 +89,7 @@ impl LivePage {
 
     /// Publishes what is known, rendered only if that differs from what is shown.
     pub(crate) async fn show(&mut self) {
-        let now = Utc::now();
+        let now = self.clock.now();
         if let Some(confirmed) = &self.knowledge.confirmed {
             let confirmed_ms = confirmed.at.timestamp_millis();
             self.published.confirmed_ms.store(confirmed_ms, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use portal::{
     config::{Cli, Command, ServeArgs},
 };
 use service_kit::{
-    Lifecycle, admin,
+    Clock, Lifecycle, admin,
     config::{ConfigError, EXIT_BAD_CONFIGURATION, EXIT_FAILED, parse},
     lifecycle::LifecycleError,
     server::{self, BindError, Limits},
@@ -76,7 +76,7 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
 async fn serve(args: ServeArgs) -> Result<ExitCode, RunError> {
     let metrics = telemetry::init(&args.log)?;
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
-    let router = app::start(&args, &lifecycle)?;
+    let router = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now))?;
     let public = server::bind(args.portal_listen, "PORTAL_LISTEN").await?;
     let admin = server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await?;
     let closing = lifecycle.closing().clone();

@@ -7,7 +7,6 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::Utc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
@@ -62,13 +61,14 @@ async fn while_ticking<T>(
 }
 
 fn learn(page: &mut LivePage, outcome: Result<Answer, FetchError>) {
+    let now = page.now();
     let knowledge = &mut page.knowledge;
     match outcome {
         Ok(answer) => {
             if knowledge.failure.is_some() {
                 info!("hardware answers again");
             }
-            knowledge.confirm(answer.rows, answer.freshness, Utc::now());
+            knowledge.confirm(answer.rows, answer.freshness, now);
         }
         Err(error) => {
             // One line per kind of failure, not one per attempt.

@@ -10,7 +10,7 @@ pub(crate) mod security;
 use std::{io, sync::Arc};
 
 use axum::{Router, middleware, routing::get};
-use service_kit::observe::ObserveRequests;
+use service_kit::{Clock, observe::ObserveRequests};
 
 use crate::live_page::Published;
 
@@ -18,6 +18,8 @@ use crate::live_page::Published;
 pub(crate) struct WebState {
     /// The page.
     pub(crate) published: Arc<Published>,
+    /// What the time is.
+    pub(crate) clock: Clock,
     /// Its heading, for error pages.
     pub(crate) title: String,
 }
@@ -53,15 +55,17 @@ mod tests {
         routing::get,
     };
     use http_body_util::BodyExt;
+    use service_kit::Clock;
     use tower::ServiceExt;
 
     use super::{WebState, finish};
     use crate::{live_page::LivePage, page::Frame};
 
     fn state() -> Arc<WebState> {
+        let clock = Clock::new(chrono::Utc::now);
         let frame = Frame { title: "Lab".to_owned(), refresh_ms: 5000 };
-        let page = LivePage::new(frame, Duration::from_secs(15)).expect("rendered");
-        Arc::new(WebState { published: page.published(), title: "Lab".to_owned() })
+        let page = LivePage::new(frame, Duration::from_secs(15), clock.clone()).expect("rendered");
+        Arc::new(WebState { published: page.published(), clock, title: "Lab".to_owned() })
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ build_components() {
   require_go
   build_component etcd ""
   build_component kubernetes "-X $version.gitVersion=v1.34.4 -X $version.gitMajor=1 -X $version.gitMinor=34"
-  build_component coredns ""
+  build_own_program "$here/components/coredns"
   build_component metrics-server ""
   build_own_program "$here/images/probe"
 }

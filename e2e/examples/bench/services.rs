@@ -40,11 +40,11 @@ impl Programs {
     /// Starts `hardware` on a new embedded database with `rows` rows.
     pub(crate) fn start_hardware(&self, rows: usize, cpus: Option<&[usize]>) -> Result<Service> {
         let folder = tempfile::tempdir()?;
-        let catalogue = folder.path().join("catalogue.json");
-        std::fs::write(&catalogue, write_catalogue(rows))?;
+        let catalog = folder.path().join("catalog.json");
+        std::fs::write(&catalog, write_catalog(rows))?;
         let environment = vec![
             ("SQLITE_PATH", folder.path().join("hardware.db").display().to_string()),
-            ("CATALOG_FILE", catalogue.display().to_string()),
+            ("CATALOG_FILE", catalog.display().to_string()),
         ];
         self.start("hardware", "HARDWARE_LISTEN", environment, cpus, folder)
     }
@@ -116,19 +116,19 @@ pub(crate) fn row_name(row: usize) -> String {
     format!("c5.{row}")
 }
 
-fn write_catalogue(rows: usize) -> String {
+fn write_catalog(rows: usize) -> String {
     let entry = |row| json!({"provider": "Amazon", "name": row_name(row)});
     (0..rows).map(entry).collect::<serde_json::Value>().to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::write_catalogue;
+    use super::write_catalog;
 
     #[test]
-    fn a_catalogue_is_a_list_of_providers_and_names() {
+    fn a_catalog_is_a_list_of_providers_and_names() {
         let expected =
             r#"[{"name":"c5.0","provider":"Amazon"},{"name":"c5.1","provider":"Amazon"}]"#;
-        assert_eq!(write_catalogue(2), expected);
+        assert_eq!(write_catalog(2), expected);
     }
 }

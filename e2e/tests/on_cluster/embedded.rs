@@ -28,8 +28,8 @@ async fn an_empty_spec_is_a_complete_portal_and_leaves_nothing_behind() -> Resul
 }
 
 #[tokio::test]
-async fn an_entry_added_to_the_catalogue_appears_without_a_restart() -> Result<()> {
-    let namespace = Namespace::open("e2e-catalogue").await?;
+async fn an_entry_added_to_the_catalog_appears_without_a_restart() -> Result<()> {
+    let namespace = Namespace::open("e2e-catalog").await?;
     namespace.apply_portal("edited", json!({})).await?;
     namespace.wait_until_ready("edited").await?;
     let before = namespace.hardware_restarts("edited").await?;

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_portal_on_mysql_serves_the_catalogue_and_rows_that_plain_sql_adds() -> Result<()> {
+async fn a_portal_on_mysql_serves_the_catalog_and_rows_that_plain_sql_adds() -> Result<()> {
     let (namespace, database) = (Namespace::open("e2e-mysql").await?, Database::from_settings()?);
     let password = database.create_schema("e2e_mysql").await?;
     source::offer(&namespace, &database, "e2e_mysql", &password, source::allow("sql")).await?;
@@ -107,7 +107,7 @@ async fn a_portal_moves_from_the_embedded_database_to_mysql_when_told_to() -> Re
     namespace.apply_annotated_portal("grown", abandon, source::spec()).await?;
     namespace.wait_until_ready("grown").await?;
     // Ready says that the portal serves, which the old pod did until the new one was there.
-    eventually("the catalogue in MySQL", Duration::from_mins(1), async || {
+    eventually("the catalog in MySQL", Duration::from_mins(1), async || {
         let mut admin = database.connect_as_admin().await?;
         let rows: Option<u64> =
             admin.query_first("SELECT count(*) FROM e2e_switch.hardware").await?;

@@ -7,7 +7,7 @@ use axum::{
     body::{Body, Bytes},
     extract::State,
 };
-use chrono::{NaiveDateTime, SubsecRound, Utc};
+use chrono::{NaiveDateTime, SubsecRound};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -57,6 +57,8 @@ const ATTEMPTS: u32 = 3;
             description = "`body_too_slow`"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
             description = "`body_too_large`: more than 4 MiB"),
+        (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json",
+            description = "`too_many_batches`: several batches of this source wait already"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
             description = "`database_unavailable`: try again"),
     ),
@@ -70,13 +72,23 @@ pub(super) async fn add_observations(
 ) -> Result<Json<ObservationSummary>, Refusal> {
     let access = state.tokens.check(&headers)?;
     let body = read_body(body).await?;
-    let now = Utc::now();
+    let now = state.clock.now();
     let received = parse_batch(&body, now)?;
     drop(body);
     access.check_source(&received.batch.source)?;
+    let source = received.batch.source.clone();
+    let Ok(turn) = state.queue.wait(&source).await else {
+        let detail = format!("batches of {source:?} wait already; send fewer at once");
+        return Err(Refusal::too_many("too_many_batches", &detail));
+    };
     let arrived = now.naive_utc().trunc_subsecs(3);
     // In a task of its own: the client may leave, the batch is written nevertheless.
     let taken = take(Arc::clone(&state), received, arrived);
+    let taken = async move {
+        let summary = taken.await;
+        drop(turn);
+        summary
+    };
     match state.lifecycle.spawn_detached(taken).await {
         Ok(Ok(summary)) => Ok(Json(summary)),
         Ok(Err(error)) => {

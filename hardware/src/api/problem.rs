@@ -42,9 +42,17 @@ impl Refusal {
 
     /// Something that passes: try again later.
     pub fn unavailable(code: &str, detail: &str) -> Self {
-        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
-        refusal.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-        refusal
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retried_later()
+    }
+
+    /// Too much at once: try again later.
+    pub fn too_many(code: &str, detail: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retried_later()
+    }
+
+    fn retried_later(mut self) -> Self {
+        self.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        self
     }
 
     /// A missing or wrong bearer token.

@@ -6,7 +6,7 @@ use service_kit::credentials::CredentialSet;
 use tokio::sync::watch;
 
 use super::Db;
-use crate::followed::changed;
+use crate::reloadable_file::changed;
 
 /// A server and a schema on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

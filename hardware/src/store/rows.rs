@@ -13,7 +13,7 @@ use crate::observation::{Run, Supply};
 /// A row that should exist in `hardware`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CatalogueEntry {
+pub struct CatalogEntry {
     /// Who offers it.
     pub provider: String,
     /// What the provider calls it.
@@ -67,7 +67,7 @@ impl FromIterator<StoredRow> for HardwareRows {
     }
 }
 
-/// What adding a catalogue did.
+/// What adding a catalog did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddedRows {
     /// How many rows were missing.
@@ -80,7 +80,7 @@ pub struct AddedRows {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedEntry {
     /// The entry.
-    pub entry: CatalogueEntry,
+    pub entry: CatalogEntry,
     /// What the database said.
     pub reason: String,
 }

@@ -106,7 +106,7 @@ async fn a_service_without_its_schema_says_what_to_do_and_then_gets_ready() {
 
     world.database.migrated().await;
     service.wait_until_ready().await;
-    assert_eq!(service.list().await.len(), 2, "the default catalogue");
+    assert_eq!(service.list().await.len(), 2, "the default catalog");
 }
 
 #[tokio::test(flavor = "multi_thread")]

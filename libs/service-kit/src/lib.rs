@@ -5,6 +5,7 @@
 //! does, and [`Lifecycle::run`] until a signal.
 
 pub mod admin;
+pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod lifecycle;
@@ -14,5 +15,6 @@ pub mod server;
 pub mod telemetry;
 pub mod watched_file;
 
+pub use clock::Clock;
 pub use lifecycle::Lifecycle;
 pub use readiness::Readiness;

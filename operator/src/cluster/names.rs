@@ -30,7 +30,7 @@ pub fn observations_secret(portal: &str) -> String {
     format!("{portal}-observations")
 }
 
-/// ConfigMap with the catalogue.
+/// ConfigMap with the catalog.
 #[must_use]
 pub fn config(portal: &str) -> String {
     format!("{portal}-config")
@@ -48,7 +48,7 @@ pub const CREDENTIALS_KEY: &str = "credentials.json";
 pub const MIGRATION_CREDENTIALS_KEY: &str = "owner.json";
 /// Key of the token.
 pub const TOKEN_KEY: &str = "token";
-/// Key of the catalogue.
+/// Key of the catalog.
 pub const CATALOG_KEY: &str = "catalog.json";
 /// Volume of the embedded database, in the pods.
 pub const DATA_VOLUME: &str = "data";

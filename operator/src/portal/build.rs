@@ -37,7 +37,7 @@ pub struct Children {
     pub service_accounts: Vec<ServiceAccount>,
     /// Credentials and token.
     pub secrets: Vec<Secret>,
-    /// The catalogue.
+    /// The catalog.
     pub config_maps: Vec<ConfigMap>,
     /// The embedded database's volume.
     pub volume_claims: Vec<PersistentVolumeClaim>,

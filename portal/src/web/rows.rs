@@ -6,7 +6,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use chrono::Utc;
 use http::header;
 
 use super::WebState;
@@ -15,7 +14,7 @@ use super::WebState;
 /// that the script can show the age of a list that does not change.
 pub(super) async fn show_rows(State(state): State<Arc<WebState>>, request: Request) -> Response {
     let mut response = state.published.latest().rows.answer(request.headers());
-    if let Some(age) = state.published.age(Utc::now()) {
+    if let Some(age) = state.published.age(state.clock.now()) {
         response.headers_mut().insert(header::AGE, age.as_secs().into());
     }
     response

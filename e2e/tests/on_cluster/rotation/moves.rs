@@ -120,7 +120,7 @@ async fn finish_move(
         (RotationCause::SpecChanged, RotationOutcome::Completed)
     );
     // Data need not move along, but what the spec asks for is at the new place.
-    eventually("the catalogue at the new place", ROTATED, async || {
+    eventually("the catalog at the new place", ROTATED, async || {
         let rows = namespace.hardware_rows("moving").await?;
         let names: Vec<String> =
             rows.into_iter().map(|(provider, name, _)| format!("{provider} {name}")).collect();

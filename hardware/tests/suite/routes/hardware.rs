@@ -146,7 +146,7 @@ async fn hours_of_free_units_make_a_row_high() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_catalogue_is_followed_and_never_deletes() {
+async fn the_catalog_is_followed_and_never_deletes() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("catalog.json");
     replace_file(&file, r#"[{"provider":"Google","name":"n2"}]"#);
@@ -155,17 +155,17 @@ async fn the_catalogue_is_followed_and_never_deletes() {
     service.wait_until_ready().await;
     let names =
         async || -> Vec<String> { service.list().await.into_iter().map(|row| row.name).collect() };
-    assert_eq!(names().await, ["n2"], "the catalogue is there with the first snapshot");
+    assert_eq!(names().await, ["n2"], "the catalog is there with the first snapshot");
 
     replace_file(&file, r#"[{"provider":"Amazon","name":"m5"}]"#);
     eventually("the new entry appears", async || (names().await.len() == 2).then_some(())).await;
-    assert_eq!(names().await, ["n2", "m5"], "what left the catalogue stays in the table");
+    assert_eq!(names().await, ["n2", "m5"], "what left the catalog stays in the table");
 
     replace_file(&file, "not JSON");
     tokio::time::sleep(LONGER_THAN_A_FILE_IS_LEFT_UNREAD).await;
-    assert_eq!(names().await, ["n2", "m5"], "a bad catalogue changes nothing");
+    assert_eq!(names().await, ["n2", "m5"], "a bad catalog changes nothing");
     replace_file(&file, r#"[{"provider":"Amazon","name":"m5"},{"provider":"OVH","name":"b3"}]"#);
-    eventually("a good catalogue after a bad one", async || {
+    eventually("a good catalog after a bad one", async || {
         (names().await == ["n2", "m5", "b3"]).then_some(())
     })
     .await;

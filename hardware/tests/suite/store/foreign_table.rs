@@ -1,6 +1,6 @@
 //! A table `hardware` that others made, whatever it looks like.
 
-use hardware::store::{CatalogueEntry, HardwareRow};
+use hardware::store::{CatalogEntry, HardwareRow};
 
 use crate::support::database::{TestDatabase, execute, on_both_databases};
 
@@ -57,7 +57,7 @@ async fn an_entry_that_the_table_refuses_keeps_no_other_out(database: TestDataba
     execute(&db, &format!("CREATE TABLE hardware ({columns})")).await;
     db.migrate().await.expect("migrated");
     let entry =
-        |provider: &str| CatalogueEntry { provider: provider.to_owned(), name: "n".to_owned() };
+        |provider: &str| CatalogEntry { provider: provider.to_owned(), name: "n".to_owned() };
     let entries = [entry("a"), entry("much too long"), entry("b")];
     let added = db.add_missing_hardware(&entries).await.expect("two of three");
     assert_eq!(added.added, 2);

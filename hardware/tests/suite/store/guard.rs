@@ -47,7 +47,7 @@ async fn a_transaction_that_was_dropped_is_rolled_back(database: TestDatabase) {
     };
     drop_in_flight(forgotten, &inserted).await;
     assert_eq!(db.list_hardware().await.expect("rows").rows, []);
-    let entry = hardware::store::CatalogueEntry { provider: "p".into(), name: "n".into() };
+    let entry = hardware::store::CatalogEntry { provider: "p".into(), name: "n".into() };
     assert_eq!(db.add_missing_hardware(&[entry]).await.expect("no lock is left").added, 1);
 }
 

@@ -1,7 +1,7 @@
 //! The schema comes to be, whoever was there before and however many start at once.
 
 use futures::future::join_all;
-use hardware::store::{CatalogueEntry, Db};
+use hardware::store::{CatalogEntry, Db};
 
 use crate::support::database::{TestDatabase, execute, on_both_databases};
 
@@ -45,8 +45,8 @@ async fn the_table_of_the_original_is_accepted_with_its_rows(database: TestDatab
     assert_eq!((rows[0].id.as_str(), rows[0].name.as_str(), rows.len()), ("1", "c5", 1));
 }
 
-fn entry(provider: &str, name: &str) -> CatalogueEntry {
-    CatalogueEntry { provider: provider.to_owned(), name: name.to_owned() }
+fn entry(provider: &str, name: &str) -> CatalogEntry {
+    CatalogEntry { provider: provider.to_owned(), name: name.to_owned() }
 }
 
 async fn a_table_that_a_migration_made_gets_default_rows_once(database: TestDatabase) {

@@ -6,14 +6,14 @@ use chrono::{DateTime, NaiveDateTime};
 use futures::future::join_all;
 use hardware::{
     observation::{Batch, Observation, Outcome, PoolName, Recorded, Supply},
-    store::{CatalogueEntry, Db, StoreError},
+    store::{CatalogEntry, Db, StoreError},
 };
 
 use crate::support::database::{TestDatabase, execute, on_both_databases};
 
 on_both_databases!(
     rows_keep_the_order_of_the_table,
-    many_that_add_the_catalogue_at_once_add_it_once,
+    many_that_add_the_catalog_at_once_add_it_once,
     a_batch_is_recorded_once_however_often_it_is_sent,
     readers_find_what_changed_since_the_revision_they_know,
     outcomes_come_in_the_order_of_the_batch,
@@ -66,10 +66,10 @@ async fn rows_keep_the_order_of_the_table(database: TestDatabase) {
     assert_eq!(names, ["H16mr", "c5 \u{1F680}"]);
 }
 
-async fn many_that_add_the_catalogue_at_once_add_it_once(database: TestDatabase) {
+async fn many_that_add_the_catalog_at_once_add_it_once(database: TestDatabase) {
     drop(database.migrated().await);
-    let entries: Vec<CatalogueEntry> = (0..5)
-        .map(|number| CatalogueEntry { provider: "p".to_owned(), name: format!("n{number}") })
+    let entries: Vec<CatalogEntry> = (0..5)
+        .map(|number| CatalogEntry { provider: "p".to_owned(), name: format!("n{number}") })
         .collect();
     let processes: Vec<Db> = (0..8).map(|_| database.connect()).collect();
     let added = join_all(processes.iter().map(|db| db.add_missing_hardware(&entries))).await;

@@ -10,7 +10,7 @@ use hardware_api::{Availability, Hardware};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use service_kit::{Lifecycle, admin, lifecycle::ShutdownTimes, server};
+use service_kit::{Clock, Lifecycle, admin, lifecycle::ShutdownTimes, server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -50,7 +50,8 @@ impl TestService {
         let cli: Cli = test_kit::parse(fixed.iter().chain(options));
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
-        let app = App::start(&args, &lifecycle).await.expect("started");
+        let app =
+            App::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).await.expect("started");
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let admin = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
         let url = listen(&lifecycle, app.public).await;

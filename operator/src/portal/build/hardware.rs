@@ -1,4 +1,4 @@
-//! The API: Deployment, Service, catalogue and the volume of an embedded database.
+//! The API: Deployment, Service, catalog and the volume of an embedded database.
 
 use std::collections::BTreeMap;
 
@@ -209,7 +209,7 @@ pub fn http_port(number: i32) -> ServicePort {
     }
 }
 
-/// The ConfigMap with the catalogue, which the API follows while it runs.
+/// The ConfigMap with the catalog, which the API follows while it runs.
 #[must_use]
 pub fn config(portal: &ResolvedPortal) -> ConfigMap {
     let catalog = serde_json::to_string(&portal.catalog).expect("plain data");

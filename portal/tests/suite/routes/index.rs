@@ -40,7 +40,7 @@ async fn a_changed_level_appears() {
 }
 
 #[tokio::test]
-async fn an_empty_catalogue_says_what_to_do() {
+async fn an_empty_catalog_says_what_to_do() {
     let hardware = FakeHardware::start(list(&[])).await;
     let portal = TestPortal::of(&hardware).await;
     let page = portal.page_with("No hardware is listed yet").await;

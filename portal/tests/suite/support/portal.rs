@@ -7,7 +7,7 @@ use portal::{
     config::{Cli, Command},
 };
 use reqwest::{Client, Method, Response};
-use service_kit::{Lifecycle, lifecycle::ShutdownTimes, server};
+use service_kit::{Clock, Lifecycle, lifecycle::ShutdownTimes, server};
 use tokio::net::TcpListener;
 
 use super::{eventually, hardware::FakeHardware};
@@ -44,7 +44,7 @@ impl TestPortal {
         let cli: Cli = test_kit::parse(options);
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
-        let router = app::start(&args, &lifecycle).expect("started");
+        let router = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).expect("started");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let closing = lifecycle.closing().clone();

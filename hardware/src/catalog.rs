@@ -10,8 +10,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    followed::{Followed, changed},
-    store::{AddedRows, CatalogueEntry, Db, RefusedEntry, StoreError},
+    reloadable_file::{ReloadableFile, changed},
+    store::{AddedRows, CatalogEntry, Db, RefusedEntry, StoreError},
 };
 
 /// Pause between two attempts to add rows while the database is away.
@@ -24,28 +24,28 @@ const ADD_TIME: Duration = Duration::from_secs(15);
 const MAX_NAME: usize = 128;
 
 /// The entries of `file`; none without a file.
-pub async fn open(file: Option<&Path>) -> Result<Followed<Vec<CatalogueEntry>>, FileError> {
+pub async fn open(file: Option<&Path>) -> Result<ReloadableFile<Vec<CatalogEntry>>, FileError> {
     match file {
-        Some(path) => Followed::file(path, parse).await,
-        None => Ok(Followed::fixed(Vec::new())),
+        Some(path) => ReloadableFile::file(path, parse).await,
+        None => Ok(ReloadableFile::fixed(Vec::new())),
     }
 }
 
 /// What the original application had.
-fn default_entries() -> Vec<CatalogueEntry> {
-    let entry = |provider: &str, name: &str| CatalogueEntry {
+fn default_entries() -> Vec<CatalogEntry> {
+    let entry = |provider: &str, name: &str| CatalogEntry {
         provider: provider.to_owned(),
         name: name.to_owned(),
     };
     vec![entry("Amazon", "c5"), entry("Azure", "H16mr")]
 }
 
-/// Reads a catalogue file: a list of `{"provider", "name"}`.
-pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogueEntry>, String> {
-    let entries: Vec<CatalogueEntry> = serde_json::from_slice(bytes)
+/// Reads a catalog file: a list of `{"provider", "name"}`.
+pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogEntry>, String> {
+    let entries: Vec<CatalogEntry> = serde_json::from_slice(bytes)
         .map_err(|error| format!("expected [{{\"provider\", \"name\"}}, …], found: {error}"))?;
     let mut seen = BTreeSet::new();
-    for (index, CatalogueEntry { provider, name }) in entries.iter().enumerate() {
+    for (index, CatalogEntry { provider, name }) in entries.iter().enumerate() {
         for (field, text) in [("provider", provider), ("name", name)] {
             if text.trim().is_empty() || text.chars().count() > MAX_NAME {
                 return Err(format!(
@@ -60,40 +60,36 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<CatalogueEntry>, String> {
     Ok(entries)
 }
 
-/// Adds missing rows now, after each change of the catalogue and after each move to another database, and
-/// wakes the refresh when it added some. Rows that leave the catalogue stay: others may use them.
-pub async fn keep(
-    db: &Db,
-    mut catalogue: watch::Receiver<Arc<Vec<CatalogueEntry>>>,
-    wake: &Notify,
-) {
+/// Adds missing rows now, after each change of the catalog and after each move to another database, and
+/// wakes the refresh when it added some. Rows that leave the catalog stay: others may use them.
+pub async fn keep(db: &Db, mut catalog: watch::Receiver<Arc<Vec<CatalogEntry>>>, wake: &Notify) {
     let mut moves = db.moves();
     loop {
-        let entries = Arc::clone(&catalogue.borrow_and_update());
+        let entries = Arc::clone(&catalog.borrow_and_update());
         match add_rows(db, &entries, ADD_TIME).await {
             Ok(added) => {
                 if added > 0 {
                     wake.notify_one();
                 }
                 tokio::select! {
-                    () = changed(&mut catalogue) => {}
+                    () = changed(&mut catalog) => {}
                     () = moves.next() => {}
                 }
             }
             Err(error) => {
-                warn!(%error, "failed to add the rows of the catalogue, trying again");
+                warn!(%error, "failed to add the rows of the catalog, trying again");
                 sleep(RETRY_PAUSE).await;
             }
         }
     }
 }
 
-/// Adds the rows of the catalogue that are missing and returns how many those were. Without a catalogue
+/// Adds the rows of the catalog that are missing and returns how many those were. Without a catalog
 /// a table that a migration made gets the default rows, once; a table that was there before stays as it
 /// is.
 pub async fn add_rows(
     db: &Db,
-    entries: &[CatalogueEntry],
+    entries: &[CatalogEntry],
     within: Duration,
 ) -> Result<usize, StoreError> {
     // Somebody may hold a lock on the table: the guard of the store makes it safe to cut this off.
@@ -102,8 +98,8 @@ pub async fn add_rows(
             return db.add_default_hardware(&default_entries()).await;
         }
         let AddedRows { added, refused } = db.add_missing_hardware(entries).await?;
-        for RefusedEntry { entry: CatalogueEntry { provider, name }, reason } in refused {
-            warn!(provider, name, reason, "the table hardware did not take a row of the catalogue");
+        for RefusedEntry { entry: CatalogEntry { provider, name }, reason } in refused {
+            warn!(provider, name, reason, "the table hardware did not take a row of the catalog");
         }
         Ok(added)
     });
@@ -121,7 +117,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn a_catalogue_is_a_list_of_providers_and_names() {
+    fn a_catalog_is_a_list_of_providers_and_names() {
         let entries = parse(br#"[{"provider":"Amazon","name":"c5"}]"#).expect("good");
         assert_eq!((entries[0].provider.as_str(), entries[0].name.as_str()), ("Amazon", "c5"));
         assert_eq!(parse(b"[]").expect("nothing to ensure"), []);

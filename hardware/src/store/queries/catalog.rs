@@ -4,7 +4,7 @@ use diesel::{prelude::*, result::Error, sql_types::Text};
 use diesel_async::RunQueryDsl;
 
 use super::{Connection, LIST_HARDWARE};
-use crate::store::rows::{AddedRows, CatalogueEntry, HardwareRows, RefusedEntry, StoredRow};
+use crate::store::rows::{AddedRows, CatalogEntry, HardwareRows, RefusedEntry, StoredRow};
 
 pub(in crate::store) async fn list_hardware(
     connection: &mut Connection,
@@ -17,9 +17,9 @@ pub(in crate::store) async fn list_hardware(
 /// other out.
 pub(in crate::store) async fn add_missing(
     connection: &mut Connection,
-    entries: &[CatalogueEntry],
+    entries: &[CatalogEntry],
 ) -> QueryResult<AddedRows> {
-    // Whoever has a catalogue wants no other rows, then or later.
+    // Whoever has a catalog wants no other rows, then or later.
     take_note(connection).await?;
     let mut rows = AddedRows::default();
     for entry in entries {
@@ -38,7 +38,7 @@ pub(in crate::store) async fn add_missing(
 /// Adds the default rows if the table was made by a migration and has never got them.
 pub(in crate::store) async fn add_defaults(
     connection: &mut Connection,
-    entries: &[CatalogueEntry],
+    entries: &[CatalogEntry],
 ) -> QueryResult<usize> {
     let mut added = 0;
     if take_note(connection).await? {
@@ -55,7 +55,7 @@ async fn take_note(connection: &mut Connection) -> QueryResult<bool> {
     Ok(taken.execute(connection).await? > 0)
 }
 
-async fn add_if_missing(connection: &mut Connection, entry: &CatalogueEntry) -> QueryResult<usize> {
+async fn add_if_missing(connection: &mut Connection, entry: &CatalogEntry) -> QueryResult<usize> {
     // The derived table is a form that MySQL, MariaDB and SQLite all accept without a FROM of their
     // own.
     diesel::sql_query(

@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 type Follow = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
 
 /// The latest value, and the task that keeps it so.
-pub struct Followed<T> {
+pub struct ReloadableFile<T> {
     latest: watch::Receiver<Arc<T>>,
     follow: Option<Follow>,
 }
 
-impl<T: Send + Sync + 'static> Followed<T> {
+impl<T: Send + Sync + 'static> ReloadableFile<T> {
     /// A value that does not change.
     pub fn fixed(value: T) -> Self {
         let (_, latest) = watch::channel(Arc::new(value));
