@@ -77,14 +77,14 @@ mod tests {
     #[tokio::test]
     async fn batches_of_a_source_take_turns_and_few_wait() {
         let queue = IngestQueue::default();
-        let writing = queue.wait("lab").await.expect("the first");
+        let first = queue.wait("lab").await.expect("the first");
         let mut waiting: Vec<_> = (0..MAX_WAITING).map(|_| Box::pin(queue.wait("lab"))).collect();
         for batch in &mut waiting {
             assert!(batch.now_or_never().is_none(), "another batch is being written");
         }
         assert_eq!(queue.wait("lab").await.err(), Some(QueueFull));
         assert!(queue.wait("attic").now_or_never().is_some(), "other sources do not wait");
-        drop(writing);
+        drop(first);
         let next = waiting.remove(0).await.expect("its turn");
         assert!(waiting[0].as_mut().now_or_never().is_none());
         drop((next, waiting));

@@ -41,11 +41,13 @@ impl Refusal {
     }
 
     /// Something that passes: try again later.
+    #[must_use]
     pub fn unavailable(code: &str, detail: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retried_later()
     }
 
     /// Too much at once: try again later.
+    #[must_use]
     pub fn too_many(code: &str, detail: &str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retried_later()
     }

@@ -88,13 +88,14 @@ fn labels_of_recorded_hardware_are_worth_what_the_definition_promises() {
 
 /// Two weeks of a pool of eight that is full every fifth hour.
 fn write_past(folder: &Path) -> PathBuf {
-    let mut text = "provider,name,started_at,last_seen_at,total,free\n".to_owned();
-    for hour in 0..14 * 24 {
+    let rows = (0..14 * 24).map(|hour| {
         let at = chrono::DateTime::from_timestamp(1_767_225_600 + hour * 3600, 0).expect("a time");
         let until = at + chrono::TimeDelta::minutes(59);
         let free = if hour % 5 == 0 { 0 } else { 3 };
-        text += &format!("lab,a100,{},{},8,{free}\n", at.to_rfc3339(), until.to_rfc3339());
-    }
+        format!("lab,a100,{},{},8,{free}\n", at.to_rfc3339(), until.to_rfc3339())
+    });
+    let header = "provider,name,started_at,last_seen_at,total,free\n".to_owned();
+    let text: String = std::iter::once(header).chain(rows).collect();
     let file = folder.join("past.csv");
     fs::write(&file, text).expect("written");
     file
