@@ -165,7 +165,7 @@ async fn check_on_mysql_says_what_is_missing() {
     let (status, out, _) = run(&["check"], &variables);
     assert_eq!(status, 1, "{out}");
     assert!(out.contains("ok    database: connected, as account 1 of the list"), "{out}");
-    assert!(out.contains("FAIL  migrations: 0001"), "{out}");
+    assert!(out.contains("FAIL  migrations: 0000, 0001"), "{out}");
 
     let (status, _, err) = run(&["migrate"], &variables);
     assert_eq!(status, 0, "{err}");
