@@ -330,6 +330,8 @@ async fn a_command_that_has_no_end_of_its_own_is_ended_by_a_signal() {
     let mut command = hardware(&["backtest", "-"], &[]);
     let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(command.spawn().expect("it starts"));
+    // Held, as waiting for a process closes its standard input, whose end would end the command too.
+    let _input = running.0.stdin.take().expect("a pipe");
     let status_file = format!("/proc/{}/status", running.0.id());
     eventually("it handles SIGTERM", async || {
         let status = std::fs::read_to_string(&status_file).ok()?;
