@@ -18,7 +18,7 @@ require (
 	github.com/go-openapi/jsonpointer v0.21.0 // indirect
 	github.com/go-openapi/jsonreference v0.20.2 // indirect
 	github.com/go-openapi/swag v0.23.0 // indirect
-	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/gnostic-models v0.7.0 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
@@ -37,7 +37,6 @@ require (
 	github.com/mwitkow/go-conntrack v0.0.0-20190716064945-2f068394615f // indirect
 	github.com/opentracing/opentracing-go v1.2.0 // indirect
 	github.com/pires/go-proxyproto v0.15.0 // indirect
-	github.com/pkg/errors v0.9.1 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
 	github.com/prometheus/client_golang v1.24.1 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
@@ -66,7 +65,6 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
-	gopkg.in/yaml.v2 v2.4.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	k8s.io/api v0.35.4 // indirect
 	k8s.io/apimachinery v0.35.4 // indirect
@@ -80,63 +78,3 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
-
-replace k8s.io/api => k8s.io/api v0.34.4
-
-replace k8s.io/apimachinery => k8s.io/apimachinery v0.34.4
-
-replace k8s.io/client-go => k8s.io/client-go v0.34.4
-
-replace github.com/coreos/go-systemd/v22 => github.com/coreos/go-systemd/v22 v22.5.0
-
-replace github.com/davecgh/go-spew => github.com/davecgh/go-spew v1.1.1
-
-replace github.com/go-logr/logr => github.com/go-logr/logr v1.4.2
-
-replace github.com/pmezard/go-difflib => github.com/pmezard/go-difflib v1.0.0
-
-replace github.com/prometheus/client_golang => github.com/prometheus/client_golang v1.22.0
-
-replace github.com/prometheus/client_model => github.com/prometheus/client_model v0.6.1
-
-replace github.com/prometheus/common => github.com/prometheus/common v0.62.0
-
-replace github.com/prometheus/procfs => github.com/prometheus/procfs v0.15.1
-
-replace github.com/spf13/pflag => github.com/spf13/pflag v1.0.6
-
-replace go.yaml.in/yaml/v2 => go.yaml.in/yaml/v2 v2.4.2
-
-replace golang.org/x/crypto => golang.org/x/crypto v0.36.0
-
-replace golang.org/x/net => golang.org/x/net v0.38.0
-
-replace golang.org/x/oauth2 => golang.org/x/oauth2 v0.27.0
-
-replace golang.org/x/sync => golang.org/x/sync v0.12.0
-
-replace golang.org/x/sys => golang.org/x/sys v0.31.0
-
-replace golang.org/x/term => golang.org/x/term v0.30.0
-
-replace golang.org/x/text => golang.org/x/text v0.23.0
-
-replace golang.org/x/time => golang.org/x/time v0.9.0
-
-replace golang.org/x/tools => golang.org/x/tools v0.26.0
-
-replace google.golang.org/genproto/googleapis/rpc => google.golang.org/genproto/googleapis/rpc v0.0.0-20250303144028-a0af3efb3deb
-
-replace google.golang.org/grpc => google.golang.org/grpc v1.72.1
-
-replace google.golang.org/protobuf => google.golang.org/protobuf v1.36.5
-
-replace gopkg.in/evanphx/json-patch.v4 => gopkg.in/evanphx/json-patch.v4 v4.12.0
-
-replace k8s.io/klog/v2 => k8s.io/klog/v2 v2.130.1
-
-replace k8s.io/kube-openapi => k8s.io/kube-openapi v0.0.0-20250710124328-f3f2b991d03b
-
-replace k8s.io/utils => k8s.io/utils v0.0.0-20250604170112-4c0f3b243397
-
-replace sigs.k8s.io/json => sigs.k8s.io/json v0.0.0-20241014173422-cfa47c3a1cc8
