@@ -27,11 +27,11 @@ use tokio::{sync::Mutex, time::sleep};
 use super::scenario::Scenario;
 
 /// Time to come about after a fault: a client's deadline, a delay, and a busy machine.
-pub(super) const SETTLED: Duration = Duration::from_mins(1);
+pub(super) const SETTLED: Duration = Duration::from_mins(2);
 /// Without a request for this long, a portal is at rest. Longer than the first delay after a failure.
 const REST: Duration = Duration::from_millis(1500);
 /// Cases at the same time, each in a namespace of its own.
-const WALKERS: usize = 12;
+const WALKERS: usize = 8;
 
 /// What came about.
 #[derive(Clone, Debug, PartialEq)]
