@@ -7,8 +7,9 @@ mod refusals;
 mod summary;
 mod timeline;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
+use availability::ExpectedInterval;
 use chrono::{NaiveDateTime, TimeDelta};
 use sha2::{Digest, Sha256};
 
@@ -34,19 +35,26 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// How long an observation speaks for: twice the expected interval, at least two minutes. The
-    /// same counts after a longer silence begin a new run.
+    /// How long an observation speaks for. The same counts after a longer silence begin a new run.
     #[must_use]
     pub fn max_gap(&self) -> TimeDelta {
-        TimeDelta::seconds((i64::from(self.expected_interval_s) * 2).max(120))
+        as_delta(self.interval().speaks_for())
     }
 
-    /// How old the last observation may be for a level to follow from it: ten times the expected
-    /// interval, at least an hour and at most three.
+    /// How old the last observation may be for a level to follow from it.
     #[must_use]
     pub fn known_for(&self) -> TimeDelta {
-        TimeDelta::seconds((i64::from(self.expected_interval_s) * 10).clamp(3_600, 10_800))
+        as_delta(self.interval().known_for())
     }
+
+    fn interval(&self) -> ExpectedInterval {
+        let seconds = self.expected_interval_s.unsigned_abs().into();
+        ExpectedInterval::new(Duration::from_secs(seconds)).expect("the parser checks its range")
+    }
+}
+
+fn as_delta(span: Duration) -> TimeDelta {
+    TimeDelta::from_std(span).expect("at most two days")
 }
 
 /// What was seen of one pool at one time.

@@ -79,7 +79,7 @@ mod on_mysql {
 const POOL_SIZE: usize = 4;
 
 /// How long one process that adds rows to the catalog waits for another.
-const CATALOGUE_LOCK_WAIT_S: i32 = 10;
+const CATALOG_LOCK_WAIT_S: i32 = 10;
 
 /// Which database to use.
 #[derive(Clone, Debug)]
@@ -248,7 +248,7 @@ impl Db {
             }
             Self::Mysql(guarded) => {
                 let added = guarded.run(async |connection| {
-                    let granted = mysql::lock(connection, "catalog", CATALOGUE_LOCK_WAIT_S).await?;
+                    let granted = mysql::lock(connection, "catalog", CATALOG_LOCK_WAIT_S).await?;
                     if !granted {
                         return Ok(None);
                     }
