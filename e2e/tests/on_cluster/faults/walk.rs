@@ -447,7 +447,10 @@ impl Walker {
         let children = found.items.into_iter().map(|child| {
             let name = format!("{}/{}", kind.kind, child.name_any());
             let text = serde_json::to_string(&without_chance(serde_json::to_value(&child)?))?;
-            let text = text.replace(self.namespace.name(), "NAMESPACE").replace(portal, "NAME");
+            // Where the operator runs is in a NetworkPolicy: in this process beside the portal, in the pod
+            // elsewhere.
+            let text = text.replace(self.namespace.name(), "NAMESPACE");
+            let text = text.replace(e2e::operator::NAMESPACE, "NAMESPACE").replace(portal, "NAME");
             let name = without_hash(&name.replace(portal, "NAME"));
             Ok((name, serde_json::from_str(&without_hash(&text))?))
         });
