@@ -7,7 +7,7 @@ mod observations;
 mod problem;
 mod query;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -46,6 +46,8 @@ pub struct ApiState {
     pub tokens: Tokens,
     /// What the time is.
     pub clock: Clock,
+    /// For how long history is kept.
+    pub history_retention: Duration,
     /// Whose batch is written next.
     pub queue: IngestQueue,
     /// Lets work outlive its request.

@@ -15,6 +15,7 @@ use crate::{
     api::{self, ApiState, IngestQueue, Tokens},
     catalog,
     config::{OpenError, OpenStore, ServeArgs},
+    jobs::Jobs,
     metrics::{self, IngestMetrics, RouteMetrics},
     refresh::Refresher,
     reloadable_file::ReloadableFile,
@@ -90,23 +91,30 @@ impl App {
         let stale_after = (args.refresh_interval * STALE_REFRESHES).max(STALE_AFTER);
         let published = Arc::new(Published::new(stale_after));
         let wake = Arc::new(Notify::new());
+        let refresher = Refresher::new(
+            Arc::clone(&db),
+            Arc::clone(&published),
+            args.refresh_interval,
+            clock.clone(),
+        );
         let store_tasks = StoreTasks {
             db: Arc::clone(&db),
             schema,
             snapshot: lifecycle.readiness().gate("snapshot", "the database has not been read yet"),
-            refresher: Refresher::new(
-                Arc::clone(&db),
-                Arc::clone(&published),
-                args.refresh_interval,
-                clock.clone(),
-            ),
             catalog: catalog.latest(),
+            jobs: Jobs::new(
+                Arc::clone(&db),
+                refresher.pools(),
+                clock.clone(),
+                args.history.history_retention,
+            ),
+            refresher,
             wake: Arc::clone(&wake),
         };
         // The store's guard makes it safe to drop what it is doing.
         let closing = lifecycle.closing().clone();
         lifecycle.spawn("store", async move {
-            closing.run_until_cancelled(store_tasks.run()).await;
+            Box::pin(closing.run_until_cancelled(store_tasks.run())).await;
         });
 
         let state = ApiState {
@@ -119,6 +127,7 @@ impl App {
                 of_sources: source_tokens.as_ref().map(ReloadableFile::latest),
             },
             clock,
+            history_retention: args.history.history_retention,
             queue: IngestQueue::default(),
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),
@@ -135,13 +144,14 @@ struct StoreTasks {
     snapshot: Gate,
     refresher: Refresher,
     catalog: watch::Receiver<Arc<Vec<CatalogEntry>>>,
+    jobs: Jobs,
     wake: Arc<Notify>,
 }
 
 impl StoreTasks {
     /// For ever.
     async fn run(self) {
-        let Self { db, schema, snapshot, refresher, catalog, wake } = self;
+        let Self { db, schema, snapshot, refresher, catalog, jobs, wake } = self;
         let maintain = async {
             wait_for_schema(&db, &schema).await;
             // Before the first snapshot, so that it has these rows, unless somebody locks the table, as
@@ -153,6 +163,7 @@ impl StoreTasks {
             tokio::join!(
                 catalog::keep(&db, catalog, &wake),
                 refresher.run(Arc::clone(&wake), snapshot),
+                jobs.run(),
             );
         };
         tokio::join!(maintain, db.retire_old_connections());

@@ -14,7 +14,10 @@ use availability::{
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::recording::{RecordedPool, RecordingError, into_recordings, read_file};
+use crate::{
+    observation::PoolName,
+    recording::{RecordingError, into_recordings, read_file},
+};
 
 /// Rows that are wrong and named one by one; of the others only the number is told.
 const MAX_NAMED: usize = 20;
@@ -125,7 +128,7 @@ pub fn run(
 fn read_recordings(
     args: &BacktestArgs,
     messages: &mut impl Write,
-) -> Result<BTreeMap<(usize, RecordedPool), Recording>, BacktestError> {
+) -> Result<BTreeMap<(usize, PoolName), Recording>, BacktestError> {
     let mut all = BTreeMap::new();
     for (index, file) in args.files.iter().enumerate() {
         let contents = read_file(file)?;

@@ -17,6 +17,8 @@ use service_kit::{
 
 use crate::{
     backtest::BacktestArgs,
+    import::ImportArgs,
+    rebuild::RebuildArgs,
     reloadable_file::ReloadableFile,
     source_tokens::SourceTokens,
     store::{StoreConfig, Tls},
@@ -44,6 +46,10 @@ pub enum Command {
     Check(ServeArgs),
     /// Replay a recorded past and say what the labels would have been worth
     Backtest(BacktestArgs),
+    /// Put a recorded past into the history of a source; safe to repeat
+    Import(ImportArgs),
+    /// Fold the states of all pools anew from history; safe while serving
+    Rebuild(RebuildArgs),
 }
 
 /// Options of `serve` and `check`.
@@ -71,6 +77,9 @@ pub struct ServeArgs {
     /// How often to read the database
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "2s", value_parser = parse_interval, value_name = "TIME")]
     pub refresh_interval: Duration,
+    /// How long history is kept.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// The database.
     #[command(flatten)]
     pub store: StoreArgs,
@@ -83,6 +92,14 @@ pub struct ServeArgs {
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// How long history is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryArgs {
+    /// For how long the history of pools is kept; levels do not need it
+    #[arg(long, env = "HISTORY_RETENTION", default_value = "30d", value_parser = parse_retention, value_name = "TIME")]
+    pub history_retention: Duration,
 }
 
 /// Options of `migrate`.
@@ -327,6 +344,13 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_millis(100)..=Duration::from_hours(1);
     let refused = || "expected a time from 100ms to 1h".to_owned();
     range.contains(&interval).then_some(interval).ok_or_else(refused)
+}
+
+fn parse_retention(text: &str) -> Result<Duration, String> {
+    let retention = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_hours(7 * 24)..=Duration::from_hours(10 * 365 * 24);
+    let refused = || "expected a time from 7d to 3650d".to_owned();
+    range.contains(&retention).then_some(retention).ok_or_else(refused)
 }
 
 fn set(value: Option<&str>) -> Option<&str> {

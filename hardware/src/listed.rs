@@ -4,38 +4,45 @@ use std::collections::HashMap;
 
 use availability::{canonical_name, canonical_provider, family_contains};
 
-/// The names of the list's rows, to be asked for thousands of names at once.
+/// The rows of the list by their names, to be asked for hundreds of thousands of names at once.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// By provider, then by what names are looked up with.
-    rows: HashMap<String, HashMap<String, Vec<String>>>,
+    /// By provider, then by what names are looked up with: the place of the row, and its name.
+    rows: HashMap<String, HashMap<String, Vec<(usize, String)>>>,
 }
 
 impl Listed {
     /// Of rows given as provider and name.
     pub fn new<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut listed = Self::default();
-        for (provider, name) in rows {
+        for (place, (provider, name)) in rows.into_iter().enumerate() {
             let key = canonical_name(provider, name);
             let provider = canonical_provider(provider).into_owned();
             let names = listed.rows.entry(provider).or_default();
-            names.entry(key).or_default().push(name.to_owned());
+            names.entry(key).or_default().push((place, name.to_owned()));
         }
         listed
     }
 
     /// Whether a row stands for `name`, as itself or as its family.
+    #[must_use]
+    pub fn contains(&self, provider: &str, name: &str) -> bool {
+        !self.places(provider, name).is_empty()
+    }
+
+    /// The places of the rows that stand for `name`, as itself or as its family.
     ///
     /// [`family_contains`] decides. A family's name ends where a part of its member's name does, so
     /// only those rows are asked.
     #[must_use]
-    pub fn contains(&self, provider: &str, name: &str) -> bool {
+    pub fn places(&self, provider: &str, name: &str) -> Vec<usize> {
         let provider = canonical_provider(provider);
-        let Some(names) = self.rows.get(provider.as_ref()) else { return false };
+        let Some(names) = self.rows.get(provider.as_ref()) else { return Vec::new() };
         let key = canonical_name(&provider, name);
         let ends = key.match_indices(['.', '-']).map(|(end, _)| end).chain([key.len()]);
-        let mut families = ends.filter_map(|end| names.get(&key[..end])).flatten();
-        families.any(|family| family_contains(&provider, family, name))
+        let families = ends.filter_map(|end| names.get(&key[..end])).flatten();
+        let standing = families.filter(|(_, family)| family_contains(&provider, family, name));
+        standing.map(|(place, _)| *place).collect()
     }
 }
 
@@ -74,11 +81,14 @@ mod tests {
         ) {
             let rows: Vec<(&str, &str)> =
                 rows.iter().map(|(provider, name)| (&**provider, &**name)).collect();
-            let asked = rows.iter().any(|(of, family)| {
+            let asked = rows.iter().enumerate().filter(|(_, (of, family))| {
                 canonical_provider(of) == canonical_provider(&provider)
                     && family_contains(of, family, &name)
             });
-            prop_assert_eq!(Listed::new(rows).contains(&provider, &name), asked);
+            let asked: Vec<usize> = asked.map(|(place, _)| place).collect();
+            let mut places = Listed::new(rows).places(&provider, &name);
+            places.sort_unstable();
+            prop_assert_eq!(places, asked);
         }
     }
 }

@@ -8,6 +8,8 @@ use hardware::{
     backtest::{self, BacktestError},
     check,
     config::{Cli, Command, MigrateArgs, OpenError, ServeArgs},
+    import::{self, ImportError},
+    rebuild::{self, RebuildError},
     store::{Db, StoreError},
 };
 use service_kit::{
@@ -41,9 +43,10 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             let status = match error {
-                RunError::Config(_) | RunError::Start(StartError::Config(_)) => {
-                    EXIT_BAD_CONFIGURATION
-                }
+                RunError::Config(_)
+                | RunError::Start(StartError::Config(_))
+                | RunError::Import(ImportError::Config(_))
+                | RunError::Rebuild(RebuildError::Config(_)) => EXIT_BAD_CONFIGURATION,
                 _ => EXIT_FAILED,
             };
             report(&error);
@@ -71,6 +74,10 @@ enum RunError {
     Report(io::Error),
     #[error(transparent)]
     Backtest(#[from] BacktestError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
 }
 
 impl From<ConfigError> for RunError {
@@ -92,6 +99,17 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
         }
         Command::Backtest(args) => {
             backtest::run(&args, &mut io::stdout().lock(), &mut io::stderr())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Import(args) => {
+            telemetry::init(&args.log)?;
+            let clock = Clock::new(Utc::now);
+            let imported = import::run(&args, &clock, &mut io::stdout(), &mut io::stderr()).await?;
+            Ok(ExitCode::from(if imported.refused == 0 { 0 } else { EXIT_FAILED }))
+        }
+        Command::Rebuild(args) => {
+            telemetry::init(&args.log)?;
+            rebuild::run(&args, &mut io::stdout()).await?;
             Ok(ExitCode::SUCCESS)
         }
     }

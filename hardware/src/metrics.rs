@@ -19,6 +19,14 @@ pub fn describe() {
         "hardware_store_connections_discarded_total",
         "Connections thrown away because the work on them was cut off."
     );
+    describe_counter!(
+        "hardware_history_deleted_total",
+        "Rows of history that this process deleted as they were too old."
+    );
+    describe_counter!(
+        "hardware_forecasts_scored_total",
+        "Forecasts that this process compared with what came."
+    );
     describe_gauge!("hardware_store_connections", "Database connections by state.");
     describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
     describe_gauge!("hardware_unreadable_rows", "Rows of the table hardware that cannot be shown.");
@@ -110,6 +118,7 @@ impl IngestMetrics {
             unchanged,
             duplicates,
             late,
+            retired: _,
             refused_total,
             refused: _,
             warnings,

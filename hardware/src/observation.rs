@@ -9,69 +9,60 @@ mod timeline;
 
 use std::{fmt, time::Duration};
 
-use availability::ExpectedInterval;
-use chrono::{NaiveDateTime, TimeDelta};
+use availability::{
+    ExpectedInterval, Timestamp, canonical_name, canonical_provider, canonical_text, canonical_tier,
+};
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    parse::{BatchError, MAX_OBSERVATIONS, Received, parse_batch},
+    parse::{BatchError, MAX_NAME, MAX_OBSERVATIONS, MAX_PLACE, Received, parse_batch},
     refusals::Refusals,
-    summary::{Recorded, Warning, summarize},
-    timeline::{Outcome, Run, Timeline},
+    summary::{Recorded, Warning, show_observation, show_time, summarize},
+    timeline::{Changes, Outcome, Timeline, refold},
 };
 
-/// SHA-256 of what an observation is about.
-pub type KeyHash = [u8; 32];
+/// What identifies a pool in the database: a hash of its source and of its names as they are compared.
+pub type Identity = [u8; 16];
 
 /// Reports of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Who reports.
     pub source: String,
-    /// Seconds between two reports.
-    pub expected_interval_s: i32,
+    /// How often this source reports on the pools that the batch lists.
+    pub interval: ExpectedInterval,
+    /// What the batch says of pools that it does not list.
+    pub unlisted: Option<Unlisted>,
     /// What was seen, in any order of time.
-    pub observations: Vec<Observation>,
+    pub items: Vec<Item>,
+    /// Whether nothing that the batch listed was refused.
+    pub is_whole: bool,
 }
 
-impl Batch {
-    /// How long an observation speaks for. The same counts after a longer silence begin a new run.
-    #[must_use]
-    pub fn max_gap(&self) -> TimeDelta {
-        as_delta(self.interval().speaks_for())
-    }
-
-    /// How old the last observation may be for a level to follow from it.
-    #[must_use]
-    pub fn known_for(&self) -> TimeDelta {
-        as_delta(self.interval().known_for())
-    }
-
-    fn interval(&self) -> ExpectedInterval {
-        let seconds = self.expected_interval_s.unsigned_abs().into();
-        ExpectedInterval::new(Duration::from_secs(seconds)).expect("the parser checks its range")
-    }
+/// What a batch says of the pools of its source that it does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// They are as they were, at this time.
+    Unchanged(Timestamp),
+    /// They are no longer there, from this time on.
+    Gone(Timestamp),
 }
 
-fn as_delta(span: Duration) -> TimeDelta {
-    TimeDelta::from_std(span).expect("at most two days")
-}
-
-/// What was seen of one pool at one time.
+/// An observation of one pool at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
+pub struct Item {
     /// Its place in the batch that was sent.
     pub index: u32,
     /// Where.
     pub pool: PoolName,
-    /// When, in UTC, to the millisecond.
-    pub observed_at: NaiveDateTime,
+    /// When.
+    pub at: Timestamp,
     /// What.
-    pub supply: Supply,
+    pub observation: availability::Observation,
 }
 
 /// The names that identify a pool within its source. All are trimmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PoolName {
     /// Who offers it.
     pub provider: String,
@@ -88,15 +79,33 @@ pub struct PoolName {
 }
 
 impl PoolName {
-    /// Equal for names that differ in case only.
+    /// The names as they are compared: other spellings of a provider, case and `Standard_` make no
+    /// difference.
     #[must_use]
-    pub fn key_hash(&self) -> KeyHash {
+    pub fn canonical(&self) -> Self {
+        Self {
+            provider: canonical_provider(&self.provider).into_owned(),
+            name: canonical_name(&self.provider, &self.name),
+            region: canonical_text(&self.region),
+            zone: canonical_text(&self.zone),
+            tier: canonical_tier(&self.tier),
+            unit: canonical_text(&self.unit),
+        }
+    }
+
+    /// The first half of SHA-256 over the name of the source and the canonical names.
+    #[must_use]
+    pub fn identity(&self, source: &str) -> Identity {
+        let Self { provider, name, region, zone, tier, unit } = self.canonical();
         let mut hash = Sha256::new();
-        hash.update(self.provider.to_lowercase());
-        // The unit separator cannot be part of either name.
-        hash.update([0x1F]);
-        hash.update(self.name.to_lowercase());
-        hash.finalize().into()
+        for part in [source, &provider, &name, &region, &zone, &tier, &unit] {
+            hash.update(part);
+            // The unit separator cannot be part of any of them.
+            hash.update([0x1F]);
+        }
+        let mut identity = Identity::default();
+        identity.copy_from_slice(&hash.finalize()[..16]);
+        identity
     }
 }
 
@@ -110,46 +119,34 @@ impl fmt::Display for PoolName {
     }
 }
 
-/// What a pool has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Supply {
-    /// Units, from a source that counts.
-    Counts {
-        /// Units that exist.
-        total: i32,
-        /// Units that are free, at most `total`.
-        free: i32,
-    },
-    /// Whether a unit can be had, from a source that only says yes or no.
-    Available(bool),
+/// The interval of so many seconds, which the caller has checked.
+fn interval_of(seconds: u32) -> ExpectedInterval {
+    ExpectedInterval::new(Duration::from_secs(seconds.into())).expect("1 to 86400 seconds")
 }
 
-impl Supply {
-    /// From the columns of the database: without a total, `free` says yes or no.
-    #[must_use]
-    pub fn from_columns(total: Option<i32>, free: i32) -> Self {
-        match total {
-            Some(total) => Self::Counts { total, free },
-            None => Self::Available(free > 0),
+#[cfg(test)]
+mod tests {
+    use super::PoolName;
+
+    fn pool(provider: &str, name: &str, tier: &str) -> PoolName {
+        PoolName {
+            provider: provider.to_owned(),
+            name: name.to_owned(),
+            region: "EU".to_owned(),
+            zone: String::new(),
+            tier: tier.to_owned(),
+            unit: "unit".to_owned(),
         }
     }
 
-    /// The columns `total` and `free` of the database.
-    #[must_use]
-    pub fn columns(self) -> (Option<i32>, i32) {
-        match self {
-            Self::Counts { total, free } => (Some(total), free),
-            Self::Available(is_available) => (None, is_available.into()),
-        }
-    }
-}
-
-impl fmt::Display for Supply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Counts { total, free } => write!(f, "{free} of {total} free"),
-            Self::Available(true) => f.write_str("available"),
-            Self::Available(false) => f.write_str("not available"),
-        }
+    #[test]
+    fn other_spellings_have_the_same_identity() {
+        let identity = pool("Azure", "H16mr", "on-demand").identity("lab");
+        assert_eq!(
+            pool("Microsoft Azure", "standard_h16MR", "On Demand").identity("lab"),
+            identity
+        );
+        assert_ne!(pool("Azure", "H16mr", "spot").identity("lab"), identity);
+        assert_ne!(pool("Azure", "H16mr", "on-demand").identity("Lab"), identity);
     }
 }

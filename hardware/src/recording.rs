@@ -10,11 +10,12 @@ use std::{
 
 use availability::{
     ExpectedInterval, Observation, Segment, SourceKind, Timestamp, backtest::Recording,
-    canonical_name, canonical_provider, canonical_text, canonical_tier,
 };
 use chrono::DateTime;
 use flate2::bufread::MultiGzDecoder;
 use serde::{Deserialize, Deserializer};
+
+use crate::observation::{MAX_NAME, MAX_PLACE, PoolName};
 
 /// The first bytes of what gzip wrote.
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
@@ -22,28 +23,11 @@ const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 /// The name of the standard input.
 const STDIN: &str = "-";
 
-/// Which pool a row is about, in canonical names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RecordedPool {
-    /// Who offers it.
-    pub provider: String,
-    /// What the provider calls it.
-    pub name: String,
-    /// Region, or empty.
-    pub region: String,
-    /// Zone, or empty.
-    pub zone: String,
-    /// How it is sold, or empty.
-    pub tier: String,
-    /// What is counted, or empty.
-    pub unit: String,
-}
-
 /// One row, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedSegment {
-    /// Which pool.
-    pub pool: RecordedPool,
+    /// Which pool, as the file spells it.
+    pub pool: PoolName,
     /// How often the source reported.
     pub interval: ExpectedInterval,
     /// What it said, and when.
@@ -267,11 +251,7 @@ fn yes_or_no<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>,
 
 impl Row {
     fn check(self) -> Result<RecordedSegment, String> {
-        for (field, text) in [("provider", &self.provider), ("name", &self.name)] {
-            if text.trim().is_empty() {
-                return Err(format!("{field}: expected a text that is not empty"));
-            }
-        }
+        let pool = self.pool()?;
         let interval = self.expected_interval_s.unwrap_or(60.0);
         let interval = Duration::try_from_secs_f64(interval)
             .ok()
@@ -293,16 +273,33 @@ impl Row {
         if last_seen < started {
             return Err("last_seen_at: expected a time that is not before started_at".to_owned());
         }
-        let pool = RecordedPool {
-            provider: canonical_provider(&self.provider).into_owned(),
-            name: canonical_name(&self.provider, &self.name),
-            region: canonical_text(self.region.as_deref().unwrap_or_default()),
-            zone: canonical_text(self.zone.as_deref().unwrap_or_default()),
-            tier: canonical_tier(self.tier.as_deref().unwrap_or_default()),
-            unit: canonical_text(self.unit.as_deref().unwrap_or_default()),
-        };
         let observation = self.observation()?;
         Ok(RecordedSegment { pool, interval, segment: Segment { started, last_seen, observation } })
+    }
+
+    /// The names, with the defaults and within the lengths of `POST /v1/observations`.
+    fn pool(&self) -> Result<PoolName, String> {
+        let text = |field: &str, text: Option<&str>, default: &str, longest: usize| {
+            let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(default);
+            if text.chars().count() > longest || text.chars().any(char::is_control) {
+                return Err(format!(
+                    "{field}: expected at most {longest} characters, none of them a control character"
+                ));
+            }
+            Ok(text.to_owned())
+        };
+        let required = |field: &str, value: &str| match text(field, Some(value), "", MAX_NAME)? {
+            empty if empty.is_empty() => Err(format!("{field}: expected a text that is not empty")),
+            name => Ok(name),
+        };
+        Ok(PoolName {
+            provider: required("provider", &self.provider)?,
+            name: required("name", &self.name)?,
+            region: text("region", self.region.as_deref(), "", MAX_PLACE)?,
+            zone: text("zone", self.zone.as_deref(), "", MAX_PLACE)?,
+            tier: text("tier", self.tier.as_deref(), "on-demand", MAX_PLACE)?,
+            unit: text("unit", self.unit.as_deref(), "unit", MAX_PLACE)?,
+        })
     }
 
     fn observation(&self) -> Result<Observation, String> {
@@ -339,16 +336,15 @@ fn parse_time(field: &str, text: &str) -> Result<Timestamp, String> {
 }
 
 /// Puts the rows of each pool in order of time. A row that overlaps another one of its pool is left out
-/// and named.
+/// and named. The pools have their canonical names.
 pub fn into_recordings(
     file: &Path,
     rows: Vec<(u64, RecordedSegment)>,
     errors: &mut Vec<RowError>,
-) -> BTreeMap<RecordedPool, Recording> {
-    let mut by_pool: BTreeMap<RecordedPool, Vec<(u64, ExpectedInterval, Segment)>> =
-        BTreeMap::new();
+) -> BTreeMap<PoolName, Recording> {
+    let mut by_pool: BTreeMap<PoolName, Vec<(u64, ExpectedInterval, Segment)>> = BTreeMap::new();
     for (line, RecordedSegment { pool, interval, segment }) in rows {
-        by_pool.entry(pool).or_default().push((line, interval, segment));
+        by_pool.entry(pool.canonical()).or_default().push((line, interval, segment));
     }
     let recordings = by_pool.into_iter().map(|(pool, mut rows)| {
         rows.sort_by_key(|(line, _, segment)| (segment.started, *line));
@@ -403,7 +399,8 @@ mod tests {
             let contents = parse(text);
             assert_eq!(contents.errors, [], "{text}");
             let (_, row) = &contents.rows[0];
-            assert_eq!((row.pool.provider.as_str(), row.pool.name.as_str()), ("amazon", "c5"));
+            let pool = row.pool.canonical();
+            assert_eq!((pool.provider.as_str(), pool.name.as_str()), ("amazon", "c5"));
             assert_eq!((row.segment.started, row.segment.last_seen), (at, at), "{text}");
             assert_eq!(row.segment.observation, Observation::counts(8, 6), "{text}");
         }

@@ -1,31 +1,34 @@
 //! Keeps the snapshot in step with the database.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use availability::Timestamp;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chrono::TimeDelta;
 use hardware_api::Hardware;
 use service_kit::{Clock, readiness::Gate};
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
 use crate::{
     metrics::RefreshMetrics,
-    observation::Run,
-    pools::Pools,
+    pools::{Pools, SharedPools},
+    quality::Corrections,
     snapshot::Published,
-    store::{Db, HardwareRow, HardwareRows, Place, PoolRow, SourceRow, StoreError},
+    store::{CoverageRow, Db, HardwareRow, HardwareRows, Place, PoolRow, SourceRow, StoreError},
 };
 
-/// How far back segments are read. What is older weighs less than a hundredth.
-const WINDOW: TimeDelta = TimeDelta::days(7);
-
-/// A refresh that takes longer has met a database that hangs.
+/// A query that takes longer has met a database that hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Pools that are read by one query.
+const POOLS_PER_QUERY: usize = 10_000;
 
 /// After an ingest the snapshot follows at once, but not more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pools that are updated before other tasks get a turn: each takes microseconds.
 const POOLS_PER_TURN: usize = 1000;
+
+/// How long what was learned may be read late: it changes slowly.
+const CORRECTIONS_PAUSE: Duration = Duration::from_mins(1);
 
 /// Rows that are named in one line of the log.
 const MAX_NAMED: usize = 20;
@@ -59,9 +65,11 @@ pub struct Refresher {
     rows: Vec<HardwareRow>,
     /// The rows that cannot be shown.
     unreadable: Vec<String>,
-    /// The revision up to which each source's pools have been read, and its interval then.
-    seen: HashMap<i32, (i64, i32)>,
-    pools: Pools,
+    /// What was read of each source.
+    seen: HashMap<i32, SeenSource>,
+    pools: SharedPools,
+    /// When what was learned was last read.
+    corrected: Option<Instant>,
     /// Where all of these were read.
     place: Option<Place>,
     metrics: RefreshMetrics,
@@ -79,9 +87,16 @@ impl Refresher {
             rows: Vec::new(),
             unreadable: Vec::new(),
             seen: HashMap::new(),
-            pools: Pools::default(),
+            pools: SharedPools::default(),
+            corrected: None,
             metrics: RefreshMetrics::register(),
         }
+    }
+
+    /// The pools as they are known at any time.
+    #[must_use]
+    pub fn pools(&self) -> SharedPools {
+        self.pools.clone()
     }
 
     /// Refreshes for ever, sooner when `wake` is notified. Opens `gate` with the first snapshot and
@@ -126,16 +141,12 @@ impl Refresher {
         let has_moved = place != self.place;
         if has_moved {
             self.seen.clear();
+            self.corrected = None;
         }
-        // The guard of the store makes it safe to cut a query off.
-        let read = match timeout(DEADLINE, self.read()).await {
-            Ok(read) => read.map_err(RefreshError::from),
-            Err(_) => Err(RefreshError::Deadline),
-        };
-        let outcome = match read {
+        let outcome = match self.read().await {
             Ok(changes) => {
                 if has_moved {
-                    self.pools = Pools::default();
+                    *self.pools.lock() = Pools::default();
                     self.place = place;
                 }
                 self.apply(changes).await;
@@ -146,7 +157,7 @@ impl Refresher {
         if outcome.is_ok() || self.published.latest().is_some() {
             // Levels age even while the database is away.
             let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
-            let levels = self.pools.levels(&self.rows, now);
+            let levels = self.pools.lock().levels(&self.rows, now);
             let rows: Vec<Hardware> = self.rows.iter().zip(levels).map(hardware).collect();
             self.published.publish(&rows)?;
         }
@@ -155,43 +166,48 @@ impl Refresher {
         Ok(())
     }
 
-    async fn read(&self) -> Result<Changes, StoreError> {
-        let hardware = self.db.list_hardware().await?;
+    async fn read(&self) -> Result<Changes, RefreshError> {
+        let hardware = in_time(self.db.list_hardware()).await?;
         let mut sources = Vec::new();
-        for source in self.db.list_sources().await? {
-            let seen = self.seen.get(&source.id).copied();
-            if seen != Some((source.revision, source.expected_interval_s)) {
-                // Another interval changes the level of every pool of the source, and a revision that
-                // went back means that somebody replaced the tables.
-                let since = seen.filter(|(revision, interval)| {
-                    *interval == source.expected_interval_s && *revision <= source.revision
-                });
-                let since = since.map_or(-1, |(revision, _)| revision);
-                let pools = self.db.list_pools_changed_since(source.id, since).await?;
-                let histories = self.read_histories(&pools).await?;
-                sources.push(SourceChanges { source, pools, histories });
+        let all = in_time(self.db.list_sources()).await?;
+        let source_ids = all.iter().map(|source| source.id).collect();
+        for source in all {
+            // A revision that went back means that somebody replaced the tables.
+            let seen = self.seen.get(&source.id).filter(|seen| seen.revision <= source.revision);
+            if seen.is_some_and(|seen| seen.revision == source.revision) {
+                continue;
             }
+            let since = seen.map_or(i64::MIN, |seen| seen.covered);
+            let coverage = in_time(self.db.list_coverage(source.id, since)).await?;
+            let since = seen.map_or(-1, |seen| seen.revision);
+            let pools = self.read_pools(source.id, since).await?;
+            let is_new = seen.is_none();
+            sources.push(SourceChanges { source, is_new, coverage, pools });
         }
-        Ok(Changes { hardware, sources })
+        let is_due = self.corrected.is_none_or(|at| at.elapsed() >= CORRECTIONS_PAUSE);
+        let corrections =
+            if is_due { Some(in_time(self.db.list_corrections()).await?) } else { None };
+        Ok(Changes { hardware, source_ids, sources, corrections })
     }
 
-    /// The finished runs within the window, for the pools that need them.
-    async fn read_histories(
+    /// The pools of a source that changed after a revision. Of those that change meanwhile some are read
+    /// as they are then; the next refresh reads them again.
+    async fn read_pools(
         &self,
-        changed: &[PoolRow],
-    ) -> Result<HashMap<i32, Vec<Run>>, StoreError> {
-        let rows: Vec<&PoolRow> =
-            changed.iter().filter(|row| self.pools.needs_history(row)).collect();
-        let Some(earliest) = rows.iter().map(|row| row.last_seen_at).min() else {
-            return Ok(HashMap::new());
-        };
-        let ids: Vec<i32> = rows.iter().map(|row| row.id).collect();
-        let mut histories: HashMap<i32, Vec<Run>> =
-            ids.iter().map(|id| (*id, Vec::new())).collect();
-        for row in self.db.list_segments(&ids, earliest - WINDOW).await? {
-            histories.entry(row.pool_id).or_default().push(Run::from(&row));
+        source_id: i32,
+        revision: i64,
+    ) -> Result<Vec<PoolRow>, RefreshError> {
+        let mut pools: Vec<PoolRow> = Vec::new();
+        loop {
+            let after = pools.last().map_or(i32::MIN, |row| row.pool.id);
+            let more = self.db.list_changed_pools(source_id, revision, after, POOLS_PER_QUERY);
+            let more = in_time(more).await?;
+            let is_last = more.len() < POOLS_PER_QUERY;
+            pools.extend(more);
+            if is_last {
+                return Ok(pools);
+            }
         }
-        Ok(histories)
     }
 
     /// Takes in what changed. Not under the deadline: after a restart that may be every pool there is.
@@ -207,30 +223,86 @@ impl Refresher {
         }
         self.metrics.show_unreadable(unreadable.len());
         (self.rows, self.unreadable) = (rows, unreadable);
-        for SourceChanges { source, pools, mut histories } in changes.sources {
-            for (index, row) in pools.iter().enumerate() {
-                let history = histories.remove(&row.id);
-                self.pools.update(row, history, &source);
-                if index % POOLS_PER_TURN == POOLS_PER_TURN - 1 {
-                    tokio::task::yield_now().await;
-                }
+        self.seen.retain(|id, _| changes.source_ids.contains(id));
+        let is_kept = |id: i32| {
+            let replaced = changes.sources.iter().any(|it| it.is_new && it.source.id == id);
+            !replaced && changes.source_ids.contains(&id)
+        };
+        self.pools.lock().keep_sources(is_kept);
+        for SourceChanges { source, is_new, coverage, pools } in changes.sources {
+            let seen = self.seen.entry(source.id).or_default();
+            if is_new {
+                *seen = SeenSource::default();
             }
-            self.seen.insert(source.id, (source.revision, source.expected_interval_s));
+            seen.take_in(source.revision, &coverage);
+            if !is_new {
+                self.pools.lock().cover(source.id, &coverage);
+            }
+            for rows in pools.chunks(POOLS_PER_TURN) {
+                {
+                    let mut known = self.pools.lock();
+                    for row in rows {
+                        known.update(row, &source, &seen.spans);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
         }
+        if let Some(corrections) = changes.corrections {
+            self.pools.lock().set_corrections(corrections);
+            self.corrected = Some(Instant::now());
+        }
+    }
+}
+
+/// What was read of a source.
+#[derive(Default)]
+struct SeenSource {
+    /// The revision up to which its pools were read.
+    revision: i64,
+    /// Up to when spans of it were read.
+    covered: i64,
+    /// Its spans, the oldest first: a pool that was not listed for long may need all of them.
+    spans: Vec<CoverageRow>,
+}
+
+impl SeenSource {
+    fn take_in(&mut self, revision: i64, coverage: &[CoverageRow]) {
+        self.revision = revision;
+        for span in coverage {
+            self.covered = self.covered.max(span.last_seen);
+            match self.spans.iter_mut().find(|known| known.started == span.started) {
+                Some(known) => *known = *span,
+                None => self.spans.push(*span),
+            }
+        }
+    }
+}
+
+/// The guard of the store makes it safe to cut a query off.
+async fn in_time<T>(query: impl Future<Output = Result<T, StoreError>>) -> Result<T, RefreshError> {
+    match timeout(DEADLINE, query).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(RefreshError::Deadline),
     }
 }
 
 /// What the database has and the last refresh did not know.
 struct Changes {
     hardware: HardwareRows,
+    /// All sources that there are.
+    source_ids: HashSet<i32>,
     sources: Vec<SourceChanges>,
+    /// What was learned, if it was time to read it.
+    corrections: Option<Corrections>,
 }
 
 struct SourceChanges {
     source: SourceRow,
+    /// Whether nothing was known of it, or what was known is of other tables.
+    is_new: bool,
+    coverage: Vec<CoverageRow>,
     pools: Vec<PoolRow>,
-    /// The finished runs of those pools that need them.
-    histories: HashMap<i32, Vec<Run>>,
 }
 
 fn hardware((row, availability): (&HardwareRow, hardware_api::Availability)) -> Hardware {

@@ -1,82 +1,66 @@
 //! The database: one file with SQLite, or a server with MySQL or MariaDB.
 //!
-//! Queries are written once, in `queries/`, and compiled twice, with `Connection` naming one
-//! database's connection or the other's. Diesel's `MultiConnection` exists only for synchronous
-//! connections, and functions that are generic over the connection need half a page of bounds each;
-//! this way a query reads like any other and each compiled copy is checked against its database.
+//! Statements are written once and run on a [`connection::Connection`] to either; what differs between the
+//! databases is in `mysql/` and `sqlite/`.
 //!
-//! `diesel_async::RunQueryDsl` is imported in `queries/` and nowhere else: it takes over `.load()` of
-//! everything in scope.
+//! `diesel_async::RunQueryDsl` is imported there and nowhere else: it takes over `.load()` of everything in
+//! scope.
 
+mod carry_over;
+mod connection;
+mod coverage;
 mod guard;
+mod hardware_table;
+mod history;
+mod import;
+mod ingest;
+mod lease;
 mod migrations;
 mod mysql;
 mod place;
+mod pools;
+mod quality;
+mod rebuild;
+mod retention;
 mod retire;
 mod rows;
 mod schema;
 mod sessions;
+mod sources;
 mod sqlite;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use chrono::NaiveDateTime;
+use availability::Segment;
 use deadpool::managed::{BuildError, TimeoutType};
+use diesel::QueryResult;
 use service_kit::credentials::CredentialSet;
 use tokio::sync::watch;
 
+use self::connection::Connection;
 pub use self::{
-    guard::Guarded,
+    guard::{Connections, Guarded},
+    import::{Imported, PoolHistory},
+    ingest::Arrival,
+    lease::{Lease, Step},
     mysql::{Opener as MysqlOpener, Tls},
     place::{Moves, Place},
+    quality::QualityRow,
+    rebuild::Rebuilt,
     rows::{
-        AddedRows, CatalogEntry, HardwareRow, HardwareRows, PoolRow, RefusedEntry, SegmentRow,
-        SourceRow,
+        AddedRows, CatalogEntry, CoverageRow, HardwareRow, HardwareRows, PoolIdentity, PoolRow,
+        Presence, RefusedEntry, SourceRow, StateRow,
     },
     sessions::SessionReport,
     sqlite::Opener as SqliteOpener,
 };
 use crate::observation::{Batch, Recorded};
 
-#[path = "store"]
-mod on_sqlite {
-    use super::sqlite::Connection;
+/// Connections for reading: requests are answered from memory, so that few are needed.
+const READING: usize = 2;
 
-    const INSERT_OR_IGNORE: &str = "INSERT OR IGNORE";
-    const LIST_HARDWARE: &str = "SELECT CAST(id AS BLOB) AS id, CAST(provider AS BLOB) AS provider, \
-                                 CAST(name AS BLOB) AS name FROM hardware ORDER BY hardware.id";
-
-    #[path = "queries/catalog.rs"]
-    pub(super) mod catalog;
-    #[path = "queries/observations.rs"]
-    pub(super) mod observations;
-    #[path = "queries/pools.rs"]
-    pub(super) mod pools;
-}
-
-#[path = "store"]
-mod on_mysql {
-    use super::mysql::Connection;
-
-    const INSERT_OR_IGNORE: &str = "INSERT IGNORE";
-    const LIST_HARDWARE: &str = "SELECT CAST(id AS CHAR) AS id, \
-                                 CONVERT(provider USING utf8mb4) AS provider, \
-                                 CONVERT(name USING utf8mb4) AS name \
-                                 FROM hardware ORDER BY hardware.id";
-
-    #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
-    #[path = "queries/catalog.rs"]
-    pub(super) mod catalog;
-    #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
-    #[path = "queries/observations.rs"]
-    pub(super) mod observations;
-    #[expect(clippy::duplicate_mod, reason = "each query is compiled for both databases")]
-    #[path = "queries/pools.rs"]
-    pub(super) mod pools;
-}
-
-/// Connections kept to either database. Requests never wait for one: they read the snapshot.
-const POOL_SIZE: usize = 4;
+/// Connections for writing.
+const WRITING: usize = 4;
 
 /// How long one process that adds rows to the catalog waits for another.
 const CATALOG_LOCK_WAIT_S: i32 = 10;
@@ -156,27 +140,9 @@ pub enum StoreError {
 /// The database.
 pub enum Db {
     /// See [`StoreConfig::Sqlite`].
-    Sqlite(Guarded<SqliteOpener>),
+    Sqlite(Connections<SqliteOpener>),
     /// See [`StoreConfig::Mysql`].
-    Mysql(Guarded<MysqlOpener>),
-}
-
-/// Runs a query of `queries/` on whichever database it is.
-macro_rules! run {
-    ($db:expr, $module:ident::$query:ident($($argument:expr),*)) => {
-        match $db {
-            Db::Sqlite(guarded) => {
-                guarded.run(async |connection| {
-                    on_sqlite::$module::$query(connection, $($argument),*).await
-                }).await
-            }
-            Db::Mysql(guarded) => {
-                guarded.run(async |connection| {
-                    on_mysql::$module::$query(connection, $($argument),*).await
-                }).await
-            }
-        }
-    };
+    Mysql(Connections<MysqlOpener>),
 }
 
 impl Db {
@@ -184,21 +150,18 @@ impl Db {
     pub fn new(config: &StoreConfig) -> Result<Self, StoreError> {
         Ok(match config {
             StoreConfig::Sqlite { path } => {
-                Self::Sqlite(Guarded::new(SqliteOpener::new(path), POOL_SIZE)?)
+                Self::Sqlite(Connections::new(SqliteOpener::new(path), READING, WRITING)?)
             }
             StoreConfig::Mysql { credentials, tls } => {
                 let opener = MysqlOpener::new(credentials.clone(), tls.clone());
-                Self::Mysql(Guarded::new(opener, POOL_SIZE)?)
+                Self::Mysql(Connections::new(opener, READING, WRITING)?)
             }
         })
     }
 
     /// Whether a connection can be had.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(guarded) => guarded.run(async |_| Ok(())).await,
-            Self::Mysql(guarded) => guarded.run(async |_| Ok(())).await,
-        }
+        self.read(async |_| Ok(())).await
     }
 
     /// The generation of the credential and who still uses which; nothing for SQLite.
@@ -206,8 +169,8 @@ impl Db {
     pub fn session_report(&self) -> Option<SessionReport> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Mysql(guarded) => {
-                let opener = guarded.pool().manager();
+            Self::Mysql(connections) => {
+                let opener = connections.opener();
                 Some(opener.sessions().report(opener.generation()))
             }
         }
@@ -216,16 +179,15 @@ impl Db {
     /// Connections that exist, and those of them that are idle.
     #[must_use]
     pub fn connections(&self) -> (usize, usize) {
-        let status = match self {
-            Self::Sqlite(guarded) => guarded.pool().status(),
-            Self::Mysql(guarded) => guarded.pool().status(),
-        };
-        (status.size, status.available)
+        match self {
+            Self::Sqlite(connections) => connections.count(),
+            Self::Mysql(connections) => connections.count(),
+        }
     }
 
     /// The rows of the original table, in its order.
     pub async fn list_hardware(&self) -> Result<HardwareRows, StoreError> {
-        run!(self, catalog::list_hardware())
+        self.read(async |connection| hardware_table::list_hardware(connection).await).await
     }
 
     /// Adds the entries that no row has yet. Several processes may do so at once: the table has no
@@ -235,24 +197,21 @@ impl Db {
         entries: &[CatalogEntry],
     ) -> Result<AddedRows, StoreError> {
         match self {
-            Self::Sqlite(guarded) => {
-                guarded
-                    .run(async |connection| {
-                        connection
-                            .immediate_transaction(async |connection| {
-                                on_sqlite::catalog::add_missing(connection, entries).await
-                            })
-                            .await
-                    })
-                    .await
+            Self::Sqlite(_) => {
+                self.transaction(async |connection| {
+                    hardware_table::add_missing(connection, entries).await
+                })
+                .await
             }
-            Self::Mysql(guarded) => {
-                let added = guarded.run(async |connection| {
+            // Not in a transaction: the table may be of an engine that has none.
+            Self::Mysql(connections) => {
+                let added = connections.writing.run(async |connection| {
                     let granted = mysql::lock(connection, "catalog", CATALOG_LOCK_WAIT_S).await?;
                     if !granted {
                         return Ok(None);
                     }
-                    let added = on_mysql::catalog::add_missing(connection, entries).await;
+                    let mut both = Connection::Mysql(connection);
+                    let added = hardware_table::add_missing(&mut both, entries).await;
                     mysql::unlock(connection, "catalog").await?;
                     added.map(Some)
                 });
@@ -267,79 +226,101 @@ impl Db {
         &self,
         entries: &[CatalogEntry],
     ) -> Result<usize, StoreError> {
-        match self {
-            Self::Sqlite(guarded) => {
-                guarded
-                    .run(async |connection| {
-                        connection
-                            .immediate_transaction(async |connection| {
-                                on_sqlite::catalog::add_defaults(connection, entries).await
-                            })
-                            .await
-                    })
-                    .await
-            }
-            Self::Mysql(guarded) => {
-                guarded
-                    .run(async |connection| {
-                        diesel_async::AsyncConnection::transaction(connection, async |connection| {
-                            on_mysql::catalog::add_defaults(connection, entries).await
-                        })
-                        .await
-                    })
-                    .await
-            }
-        }
+        self.transaction(async |connection| hardware_table::add_defaults(connection, entries).await)
+            .await
     }
 
     /// Every source with the revision of its latest batch.
     pub async fn list_sources(&self) -> Result<Vec<SourceRow>, StoreError> {
-        run!(self, pools::list_sources())
+        self.read(async |connection| sources::list(connection).await).await
     }
 
-    /// The pools of a source that changed after a revision, as they are now.
-    pub async fn list_pools_changed_since(
+    /// The spans of a source that ended after `since`, in milliseconds; the oldest first.
+    pub async fn list_coverage(
+        &self,
+        source_id: i32,
+        since: i64,
+    ) -> Result<Vec<CoverageRow>, StoreError> {
+        self.read(async |connection| coverage::list_since(connection, source_id, since).await).await
+    }
+
+    /// The pools of a source that changed after a revision, as they are now: at most `limit`, those with
+    /// the smallest ids above `after`.
+    pub async fn list_changed_pools(
         &self,
         source_id: i32,
         revision: i64,
+        after: i32,
+        limit: usize,
     ) -> Result<Vec<PoolRow>, StoreError> {
-        run!(self, pools::list_changed_since(source_id, revision))
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(async |connection| {
+            pools::list_changed(connection, source_id, revision, after, limit).await
+        })
+        .await
     }
 
-    /// The finished runs of some pools that were last seen at `since` or later, by pool and time.
-    pub async fn list_segments(
-        &self,
-        pool_ids: &[i32],
-        since: NaiveDateTime,
-    ) -> Result<Vec<SegmentRow>, StoreError> {
-        run!(self, pools::list_segments(pool_ids, since))
+    /// The closed segments of a pool that are kept, the oldest first.
+    pub async fn list_history(&self, pool_id: i32) -> Result<Vec<Segment>, StoreError> {
+        let histories =
+            self.read(async |connection| history::load_all(connection, &[pool_id]).await).await?;
+        Ok(history::segments_of(&histories, pool_id))
     }
 
     /// Writes a batch in one transaction. Repeating it changes nothing.
-    pub async fn record(&self, batch: &Batch, now: NaiveDateTime) -> Result<Recorded, StoreError> {
+    pub async fn record(&self, batch: &Batch, arrival: Arrival) -> Result<Recorded, StoreError> {
+        self.transaction(async |connection| ingest::record(connection, batch, arrival).await).await
+    }
+
+    /// Runs `work` with a connection for reading.
+    async fn read<R>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> QueryResult<R>,
+    ) -> Result<R, StoreError> {
         match self {
-            // A transaction that begins as a reader cannot wait to become a writer.
-            Self::Sqlite(guarded) => {
-                guarded
-                    .run(async |connection| {
-                        connection
-                            .immediate_transaction(async |connection| {
-                                on_sqlite::observations::record(connection, batch, now).await
-                            })
-                            .await
-                    })
-                    .await
+            Self::Sqlite(Connections { reading, .. }) => {
+                reading.run(async |lent| work(&mut Connection::Sqlite(lent)).await).await
             }
-            Self::Mysql(guarded) => {
-                guarded
-                    .run(async |connection| {
-                        diesel_async::AsyncConnection::transaction(connection, async |connection| {
-                            on_mysql::observations::record(connection, batch, now).await
-                        })
-                        .await
-                    })
-                    .await
+            Self::Mysql(Connections { reading, .. }) => {
+                reading.run(async |lent| work(&mut Connection::Mysql(lent)).await).await
             }
         }
+    }
+
+    /// Runs `work` with a connection for writing.
+    async fn write<R>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> QueryResult<R>,
+    ) -> Result<R, StoreError> {
+        match self {
+            Self::Sqlite(Connections { writing, .. }) => {
+                writing.run(async |lent| work(&mut Connection::Sqlite(lent)).await).await
+            }
+            Self::Mysql(Connections { writing, .. }) => {
+                writing.run(async |lent| work(&mut Connection::Mysql(lent)).await).await
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction, which ends without a trace if it fails or is dropped.
+    async fn transaction<R>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> QueryResult<R>,
+    ) -> Result<R, StoreError> {
+        self.write(async |connection| {
+            connection.begin().await?;
+            let outcome = match work(connection).await {
+                Ok(answer) => connection.commit().await.map(|()| answer),
+                Err(error) => Err(error),
+            };
+            if outcome.is_err() {
+                // The database may have done so itself, or be gone. A connection whose transaction is open
+                // after all is not lent again.
+                let rolled_back = connection.roll_back().await;
+                tracing::debug!(?rolled_back, "a transaction failed");
+            }
+            outcome
+        })
+        .await
     }
 }

@@ -8,6 +8,7 @@ mod estimate;
 mod figure;
 mod footprint;
 mod images;
+mod many_pools;
 mod node;
 mod process;
 mod rotation;
@@ -71,6 +72,8 @@ enum Part {
     Images,
     Footprint,
     Estimate,
+    Pools,
+    Year,
     Throughput,
     Rotation,
     Scale,
@@ -146,6 +149,24 @@ async fn run(cli: Cli) -> Result<()> {
         eprintln!("bench: observing and assessing");
         estimate::measure(&programs.example("estimate_cost"), &mut found).await?;
     }
+    let mysql_env = std::env::var_os("TEST_MYSQL_ENV").map(PathBuf::from);
+    let mysql_env = mysql_env.filter(|file| file.exists());
+    let is_short = seconds == 1;
+    if is_wanted(Part::Pools) {
+        eprintln!("bench: taking in and reading many pools");
+        if mysql_env.is_none() {
+            skip(
+                "many pools on MariaDB, as TEST_MYSQL_ENV names no server (`make e2e` leaves one)",
+            )?;
+        }
+        let example = programs.example("many_pools");
+        many_pools::measure(&example, mysql_env.as_deref(), is_short, &mut found).await?;
+    }
+    if is_wanted(Part::Year) && !is_short {
+        eprintln!("bench: a year of 500 pools");
+        let example = programs.example("many_pools");
+        many_pools::measure_year(&example, mysql_env.as_deref(), &mut found).await?;
+    }
     if is_wanted(Part::Throughput) {
         eprintln!("bench: {PAIRS} pairs of rounds of {seconds} s for each answer");
         let throughput = Throughput::new(&programs, &client, Duration::from_secs(seconds))?;
@@ -169,7 +190,7 @@ async fn run(cli: Cli) -> Result<()> {
     if is_wanted(Part::Scale) {
         match control_plane {
             Some(control_plane) => {
-                scale::measure(&control_plane, &scale, seconds == 1, &mut found).await?;
+                scale::measure(&control_plane, &scale, is_short, &mut found).await?;
             }
             None => skip("many portals, as no operator runs on a local cluster")?,
         }

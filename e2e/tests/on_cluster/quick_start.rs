@@ -101,6 +101,27 @@ async fn the_documented_way_to_post_observations_works_as_written() -> Result<()
     Ok(())
 }
 
+/// History that is imported makes a level at once, as docs/observe.md shows it.
+#[tokio::test]
+async fn the_documented_way_to_high_at_once_works_as_written() -> Result<()> {
+    let namespace = Namespace::keep("gill-hicks").await?;
+    namespace.wait_until_ready("demo").await?;
+    let url = namespace.url("demo-hardware").await?;
+    let page = read_page("observe.md")?;
+    let block = page.split("```").find(|block| block.contains("/hardware import"));
+    let said = run_in_shell(block.context("docs/observe.md shows an import")?)?;
+    ensure!(said.contains("1 rows of 1 pools are history of \"lab-agent\" now"), "it said: {said}");
+    eventually("c5 is HIGH", Duration::from_mins(1), async || {
+        let rows: Value =
+            serde_json::from_str(&run_in_shell(&format!("curl -fsS {url}/hardware/"))?)?;
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        let row = rows.iter().find(|row| row["name"] == "c5").context("a row c5")?;
+        ensure!(row["availability"] == "HIGH", "{row}");
+        Ok(())
+    })
+    .await
+}
+
 /// `operator check` as docs/prepare-a-cluster.md shows it, in an installation without a fault.
 #[tokio::test]
 async fn the_documented_check_finds_nothing_wrong_with_this_installation() -> Result<()> {

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use availability::Timestamp;
 use axum::{
     Json,
     body::{Body, Bytes},
     extract::State,
 };
-use chrono::{NaiveDateTime, SubsecRound};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -17,7 +17,7 @@ use tracing::warn;
 use super::{ApiState, Refusal, query::NoParameters};
 use crate::{
     observation::{Batch, Received, Recorded, parse_batch, summarize},
-    store::{Db, StoreError},
+    store::{Arrival, Db, StoreError},
 };
 
 /// Room for a full batch with every field set.
@@ -81,9 +81,14 @@ pub(super) async fn add_observations(
         let detail = format!("batches of {source:?} wait already; send fewer at once");
         return Err(Refusal::too_many("too_many_batches", &detail));
     };
-    let arrived = now.naive_utc().trunc_subsecs(3);
+    let arrived = now.timestamp_millis();
+    let kept_ms = i64::try_from(state.history_retention.as_millis()).unwrap_or(i64::MAX);
+    let arrival = Arrival {
+        at: Timestamp::from_millis(arrived),
+        oldest_kept: Timestamp::from_millis(arrived.saturating_sub(kept_ms)),
+    };
     // In a task of its own: the client may leave, the batch is written nevertheless.
-    let taken = take(Arc::clone(&state), received, arrived);
+    let taken = take(Arc::clone(&state), received, arrival);
     let taken = async move {
         let summary = taken.await;
         drop(turn);
@@ -128,21 +133,21 @@ async fn read_body(body: Body) -> Result<Bytes, Refusal> {
 async fn take(
     state: Arc<ApiState>,
     received: Received,
-    arrived: NaiveDateTime,
+    arrival: Arrival,
 ) -> Result<ObservationSummary, StoreError> {
-    let recorded = write(&state.db, &received.batch, arrived).await?;
+    let recorded = write(&state.db, &received.batch, arrival).await?;
     let latest = state.published.latest();
     let listed = latest.as_ref().map(|snapshot| &snapshot.listed);
-    let summary = summarize(received, &recorded, arrived, listed);
+    let summary = summarize(received, &recorded, arrival.at, listed);
     state.ingest_metrics.count(&summary);
     state.wake.notify_one();
     Ok(summary)
 }
 
-async fn write(db: &Db, batch: &Batch, now: NaiveDateTime) -> Result<Recorded, StoreError> {
+async fn write(db: &Db, batch: &Batch, arrival: Arrival) -> Result<Recorded, StoreError> {
     let mut attempt = 1;
     loop {
-        let error = match timeout(WRITE_TIME, db.record(batch, now)).await {
+        let error = match timeout(WRITE_TIME, db.record(batch, arrival)).await {
             Ok(Ok(recorded)) => return Ok(recorded),
             Ok(Err(error)) => error,
             Err(_) => StoreError::TooSlow(WRITE_TIME),

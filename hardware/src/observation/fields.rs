@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, TimeDelta, Utc};
+use availability::Timestamp;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::value::RawValue;
 
 use super::{
@@ -77,9 +78,9 @@ impl<'a> Object<'a> {
     pub(super) fn integer(
         &self,
         name: &str,
-        least: i32,
-        most: i32,
-    ) -> Result<Option<i32>, BatchError> {
+        least: u32,
+        most: u32,
+    ) -> Result<Option<u32>, BatchError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let range = f64::from(least)..=f64::from(most);
         // What is no number in JSON is none here: a text has its quotes.
@@ -87,8 +88,12 @@ impl<'a> Object<'a> {
         let number = number.filter(|number: &f64| number.fract() == 0.0 && range.contains(number));
         let number = number
             .ok_or_else(|| self.wrong(name, &format!("a whole number from {least} to {most}")))?;
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and between two i32")]
-        let number = number as i32;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, and between two u32"
+        )]
+        let number = number as u32;
         Ok(Some(number))
     }
 
@@ -105,7 +110,7 @@ impl<'a> Object<'a> {
         &self,
         name: &str,
         now: DateTime<Utc>,
-    ) -> Result<Option<NaiveDateTime>, BatchError> {
+    ) -> Result<Option<Timestamp>, BatchError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let at = read_text(value).and_then(|text| DateTime::parse_from_rfc3339(&text).ok());
         let at = at.ok_or_else(|| self.wrong(name, TIME))?.to_utc();
@@ -119,7 +124,7 @@ impl<'a> Object<'a> {
                 now: now.to_rfc3339(),
             });
         }
-        Ok(Some(at.naive_utc().trunc_subsecs(3)))
+        Ok(Some(Timestamp::from_millis(at.timestamp_millis())))
     }
 
     /// The items of a list, at most `most`.

@@ -1,29 +1,36 @@
 //! The body of `POST /v1/observations`, checked field by field, so that whoever sent it learns which
 //! one is wrong, what was found there and what is expected.
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use availability::{Observation, Timestamp};
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, Observation, PoolName, Refusals, Supply,
+    Batch, Item, PoolName, Refusals, Unlisted,
     fields::{Object, Path},
+    interval_of,
 };
 
 /// Observations in one batch.
 pub const MAX_OBSERVATIONS: usize = 10_000;
 
-const DEFAULT_INTERVAL_S: i32 = 60;
-/// A day, the longest interval a fit accepts.
-const MAX_INTERVAL_S: i32 = 86_400;
+const DEFAULT_INTERVAL_S: u32 = 60;
+/// A day, the longest interval that the definition of levels accepts.
+const MAX_INTERVAL_S: u32 = 86_400;
 
-/// Lengths of the columns, in characters.
-const MAX_NAME: usize = 128;
-const MAX_PLACE: usize = 64;
+/// What a column of the database holds.
+const MAX_UNITS: u32 = i32::MAX.unsigned_abs();
+
+/// Length of the columns provider, name and source, in characters.
+pub const MAX_NAME: usize = 128;
+/// Length of the columns region, zone, tier and unit, in characters.
+pub const MAX_PLACE: usize = 64;
 
 /// Some programs put it before a text in UTF-8. JSON allows a reader to skip it (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-const BATCH_FIELDS: &[&str] = &["source", "expected_interval_s", "observed_at", "observations"];
+const BATCH_FIELDS: &[&str] =
+    &["source", "expected_interval_s", "observed_at", "unlisted", "observations"];
 const OBSERVATION_FIELDS: &[&str] = &[
     "provider",
     "name",
@@ -104,32 +111,42 @@ pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchErr
     let list = fields.list("observations", MAX_OBSERVATIONS)?;
     let path = fields.path.child("observations");
 
-    let arrived = now.naive_utc().trunc_subsecs(3);
-    let mut observations = Vec::with_capacity(list.len());
+    let arrived = Timestamp::from_millis(now.timestamp_millis());
+    let unlisted = parse_unlisted(&fields, observed_at.unwrap_or(arrived))?;
+    let mut items = Vec::with_capacity(list.len());
     let (mut refusals, mut undated) = (Refusals::default(), 0);
     for (index, item) in (0..).zip(list) {
         match parse_item(item, path.item(index), now) {
-            Ok(Item { pool, supply, observed_at: own }) => {
-                let observed_at = own.or(observed_at);
-                undated += u32::from(observed_at.is_none());
-                let observed_at = observed_at.unwrap_or(arrived);
-                observations.push(Observation { index, pool, observed_at, supply });
+            Ok((pool, at, observation)) => {
+                let at = at.or(observed_at);
+                undated += u32::from(at.is_none());
+                items.push(Item { index, pool, at: at.unwrap_or(arrived), observation });
             }
             Err(error) => refusals.add(index, error.code(), error.to_string()),
         }
     }
-    let expected_interval_s = interval.unwrap_or(DEFAULT_INTERVAL_S);
-    let batch = Batch { source, expected_interval_s, observations };
+    let interval = interval_of(interval.unwrap_or(DEFAULT_INTERVAL_S));
+    let is_whole = refusals.total() == 0;
+    let batch = Batch { source, interval, unlisted, items, is_whole };
     Ok(Received { batch, refusals, undated })
 }
 
-struct Item {
-    pool: PoolName,
-    observed_at: Option<NaiveDateTime>,
-    supply: Supply,
+/// What a batch of time `at` says of pools that it does not list.
+fn parse_unlisted(fields: &Object, at: Timestamp) -> Result<Option<Unlisted>, BatchError> {
+    const EXPECTED: &str = "\"unchanged\" or \"gone\"";
+    let text =
+        fields.text("unlisted", MAX_PLACE).map_err(|_| fields.wrong("unlisted", EXPECTED))?;
+    match text.0.as_deref() {
+        None => Ok(None),
+        Some("unchanged") => Ok(Some(Unlisted::Unchanged(at))),
+        Some("gone") => Ok(Some(Unlisted::Gone(at))),
+        Some(_) => Err(fields.wrong("unlisted", EXPECTED)),
+    }
 }
 
-fn parse_item(item: &RawValue, path: Path, now: DateTime<Utc>) -> Result<Item, BatchError> {
+type Parsed = (PoolName, Option<Timestamp>, Observation);
+
+fn parse_item(item: &RawValue, path: Path, now: DateTime<Utc>) -> Result<Parsed, BatchError> {
     let fields = Object::new(item, path, OBSERVATION_FIELDS)?;
     let place = |name, default: &str| {
         fields.text(name, MAX_PLACE).map(|text| text.0.unwrap_or_else(|| default.to_owned()))
@@ -142,39 +159,44 @@ fn parse_item(item: &RawValue, path: Path, now: DateTime<Utc>) -> Result<Item, B
         tier: place("tier", "on-demand")?,
         unit: place("unit", "unit")?,
     };
-    let observed_at = fields.time("observed_at", now)?;
-    Ok(Item { pool, observed_at, supply: parse_supply(&fields)? })
+    let at = fields.time("observed_at", now)?;
+    Ok((pool, at, parse_observation(&fields)?))
 }
 
-fn parse_supply(fields: &Object) -> Result<Supply, BatchError> {
+fn parse_observation(fields: &Object) -> Result<Observation, BatchError> {
     if let Some(is_available) = fields.boolean("available")? {
         for name in ["total", "in_use"] {
             if fields.get(name).is_some() {
                 return Err(fields.wrong(name, "nothing here, as available is given"));
             }
         }
-        return Ok(Supply::Available(is_available));
+        return Ok(Observation::Available(is_available));
     }
-    let total = fields.integer("total", 0, i32::MAX)?;
+    let total = fields.integer("total", 0, MAX_UNITS)?;
     let total = total
         .ok_or_else(|| fields.wrong("total", "units in total (or available: true or false)"))?;
-    let in_use = fields.integer("in_use", 0, i32::MAX)?;
+    let in_use = fields.integer("in_use", 0, MAX_UNITS)?;
     let in_use = in_use.ok_or_else(|| fields.wrong("in_use", "units in use"))?;
     // A pool that shrinks keeps what runs there until it ends.
-    Ok(Supply::Counts { total, free: (total - in_use).max(0) })
+    Ok(Observation::counts(total, in_use))
 }
 
 #[cfg(test)]
 mod tests {
+    use availability::{Observation, Timestamp};
     use chrono::{DateTime, Utc};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::{BatchError, MAX_OBSERVATIONS, Received, parse_batch};
-    use crate::observation::{Batch, Supply};
+    use crate::observation::{Batch, Unlisted};
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").expect("a time").to_utc()
+    }
+
+    fn arrived() -> Timestamp {
+        Timestamp::from_millis(now().timestamp_millis())
     }
 
     fn parse(body: &Value) -> Result<Received, BatchError> {
@@ -190,7 +212,7 @@ mod tests {
     /// Code and detail of what is said of one observation.
     fn complaint(observation: &str) -> (String, String) {
         let received = parse_one(observation);
-        assert_eq!(received.batch.observations, [], "{observation}");
+        assert_eq!(received.batch.items, [], "{observation}");
         let refused = received.refusals.into_listed().remove(0);
         assert_eq!(refused.index, 0);
         (refused.code, refused.detail)
@@ -208,12 +230,13 @@ mod tests {
         let received = received.expect("good");
         assert_eq!(received.undated, 1);
         let batch = only_batch(received);
-        assert_eq!((batch.source.as_str(), batch.expected_interval_s), ("lab", 60));
-        let observation = &batch.observations[0];
-        assert_eq!(observation.pool.provider, "Amazon");
-        assert_eq!(observation.pool.tier, "on-demand");
-        assert_eq!(observation.observed_at, now().naive_utc());
-        assert_eq!(observation.supply, Supply::Counts { total: 8, free: 2 });
+        assert_eq!((batch.source.as_str(), batch.interval.get().as_secs()), ("lab", 60));
+        assert_eq!(batch.unlisted, None);
+        let item = &batch.items[0];
+        assert_eq!(item.pool.provider, "Amazon");
+        assert_eq!(item.pool.tier, "on-demand");
+        assert_eq!(item.at, arrived());
+        assert_eq!(item.observation, Observation::counts(8, 6));
     }
 
     #[test]
@@ -224,7 +247,7 @@ mod tests {
             ("1e1", "0.1E1", (10, 9)),
             ("80e-1", "-0", (8, 8)),
             ("8", "-0.0", (8, 8)),
-            ("2147483647", "2147483647", (i32::MAX, 0)),
+            ("2147483647", "2147483647", (2_147_483_647, 0)),
             ("8", "9", (8, 0)),
             ("0", "2147483647", (0, 0)),
         ];
@@ -233,8 +256,8 @@ mod tests {
                 r#"{{"provider": "p", "name": "n", "total": {total}, "in_use": {in_use}}}"#
             );
             let batch = only_batch(parse_one(&observation));
-            let expected = Supply::Counts { total: expected_total, free };
-            assert_eq!(batch.observations[0].supply, expected, "{observation}");
+            let expected = Observation::counts(expected_total, expected_total - free);
+            assert_eq!(batch.items[0].observation, expected, "{observation}");
         }
     }
 
@@ -331,7 +354,7 @@ mod tests {
         let list = json!([good, {}, good, 5, good]);
         let received = parse(&json!({"source": "lab", "observations": list})).expect("a batch");
         let places = |indices: &[u32]| indices.to_vec();
-        let taken: Vec<u32> = received.batch.observations.iter().map(|seen| seen.index).collect();
+        let taken: Vec<u32> = received.batch.items.iter().map(|seen| seen.index).collect();
         assert_eq!(taken, places(&[0, 2, 4]));
         assert_eq!(received.refusals.total(), 2);
         let refused: Vec<u32> =
@@ -353,7 +376,7 @@ mod tests {
             (
                 r#"{"source": "lab", "observations": [], "colour": 1}"#.to_owned(),
                 "field colour: expected one of source, expected_interval_s, observed_at, \
-                 observations, found a field that is not known",
+                 unlisted, observations, found a field that is not known",
             ),
             (
                 r#"{"source": "lab", "observations": [], "expected_interval_s": 0.5}"#.to_owned(),
@@ -413,12 +436,33 @@ mod tests {
             "observations": [undated, dated("2025-12-31T22:00:00Z")]}));
         let received = received.expect("good");
         assert_eq!(received.undated, 0);
-        let times: Vec<String> = only_batch(received)
-            .observations
+        let times: Vec<i64> = only_batch(received)
+            .items
             .iter()
-            .map(|seen| seen.observed_at.to_string())
+            .map(|seen| seen.at.as_millis() - arrived().as_millis())
             .collect();
-        assert_eq!(times, ["2025-12-31 23:00:00", "2025-12-31 22:00:00"]);
+        assert_eq!(times, [-3_600_000, -7_200_000]);
+    }
+
+    #[test]
+    fn a_batch_may_speak_of_what_it_does_not_list() {
+        let unlisted = |value: &str| {
+            let body = format!(
+                r#"{{"source": "lab", "observed_at": "2025-12-31T23:00:00Z", "unlisted": {value},
+                    "observations": []}}"#
+            );
+            parse_batch(body.as_bytes(), now()).map(|received| received.batch.unlisted)
+        };
+        let at = Timestamp::from_millis(arrived().as_millis() - 3_600_000);
+        assert_eq!(unlisted("null"), Ok(None));
+        assert_eq!(unlisted("\"unchanged\""), Ok(Some(Unlisted::Unchanged(at))));
+        assert_eq!(unlisted("\"gone\""), Ok(Some(Unlisted::Gone(at))));
+        for wrong in ["5", "\"lost\"", "true"] {
+            let error = unlisted(wrong).expect_err("refused").to_string();
+            let expected =
+                format!("field unlisted: expected \"unchanged\" or \"gone\", found {wrong}");
+            assert_eq!(error, expected);
+        }
     }
 
     #[test]
@@ -426,8 +470,8 @@ mod tests {
         let observation = json!({"provider": "p", "name": "n", "available": true,
             "observed_at": "2026-01-01T00:00:59.9996Z"});
         let received = parse(&json!({"source": "lab", "observations": [observation]}));
-        let observed_at = only_batch(received.expect("good")).observations[0].observed_at;
-        assert_eq!(observed_at.and_utc().timestamp_subsec_millis(), 999, "cut to milliseconds");
+        let at = only_batch(received.expect("good")).items[0].at;
+        assert_eq!(at.as_millis() - arrived().as_millis(), 59_999, "cut to milliseconds");
     }
 
     proptest! {
@@ -469,7 +513,7 @@ mod tests {
             let items: Vec<&str> =
                 list.iter().map(|item| if item == "G" { good } else { item.as_str() }).collect();
             let received = parse_one(&items.join(","));
-            let taken = received.batch.observations.len();
+            let taken = received.batch.items.len();
             prop_assert_eq!(taken, items.iter().filter(|item| **item == good).count());
             let refused = usize::try_from(received.refusals.total()).expect("small");
             prop_assert_eq!(taken + refused, items.len());
@@ -479,10 +523,11 @@ mod tests {
         fn units_in_use_leave_the_others_free(total in -2_i32..20, in_use in -2_i32..20) {
             let observation = json!({"provider": "p", "name": "n", "total": total, "in_use": in_use});
             let received = parse_one(&observation.to_string());
-            let supply = received.batch.observations.first().map(|seen| seen.supply);
-            let is_possible = total >= 0 && in_use >= 0;
-            let expected = Supply::Counts { total, free: (total - in_use).max(0) };
-            prop_assert_eq!(supply, is_possible.then_some(expected));
+            let seen = received.batch.items.first().map(|item| item.observation);
+            let units = |number: i32| u32::try_from(number).ok();
+            let expected = units(total).zip(units(in_use));
+            let expected = expected.map(|(total, in_use)| Observation::counts(total, in_use));
+            prop_assert_eq!(seen, expected);
         }
     }
 }

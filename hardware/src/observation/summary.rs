@@ -1,11 +1,12 @@
 //! The answer to a batch: what became of its observations, and what its sender should know.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use chrono::{NaiveDateTime, SecondsFormat, TimeDelta};
+use availability::{Observation, Segment, Timestamp};
+use chrono::{DateTime, SecondsFormat};
 use hardware_api::{ObservationSummary, ObservationWarning};
 
-use super::{Batch, Observation, Outcome, Received, Run};
+use super::{Batch, Item, Outcome, Received};
 use crate::listed::Listed;
 
 /// How many names that no row shows a warning mentions.
@@ -16,8 +17,13 @@ const MAX_NAMES: usize = 3;
 pub struct Recorded {
     /// What became of each observation, in the order of the batch.
     pub outcomes: Vec<Outcome>,
-    /// Pools of which an observation came after more than [`Batch::max_gap`].
+    /// Pools of which an observation came after a gap.
     pub pools_with_gap: u32,
+    /// Pools that the batch did not list, as they are no longer there.
+    pub retired: u32,
+    /// Whether the batch spoke of pools that it does not list, and was not believed, as some of its
+    /// observations were refused.
+    pub is_incomplete: bool,
 }
 
 /// A kind of warning.
@@ -31,12 +37,19 @@ pub enum Warning {
     TooOld,
     /// Observations of hardware that no row of the list shows.
     Unlisted,
+    /// Observations were refused in a batch that speaks of pools that it does not list.
+    Incomplete,
 }
 
 impl Warning {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::NoObservedAt, Self::SlowerThanDeclared, Self::TooOld, Self::Unlisted];
+    pub const ALL: [Self; 5] = [
+        Self::NoObservedAt,
+        Self::SlowerThanDeclared,
+        Self::TooOld,
+        Self::Unlisted,
+        Self::Incomplete,
+    ];
 
     /// Its stable name.
     #[must_use]
@@ -46,6 +59,7 @@ impl Warning {
             Self::SlowerThanDeclared => "slower_than_declared",
             Self::TooOld => "too_old",
             Self::Unlisted => "unlisted",
+            Self::Incomplete => "incomplete",
         }
     }
 }
@@ -56,24 +70,27 @@ impl Warning {
 pub fn summarize(
     received: Received,
     recorded: &Recorded,
-    arrived: NaiveDateTime,
+    arrived: Timestamp,
     listed: Option<&Listed>,
 ) -> ObservationSummary {
     let Received { batch, mut refusals, undated } = received;
-    let mut summary = ObservationSummary::default();
+    let mut summary = ObservationSummary { retired: recorded.retired, ..Default::default() };
     let mut taken = Vec::new();
-    for (observation, outcome) in batch.observations.iter().zip(&recorded.outcomes) {
+    for (item, outcome) in batch.items.iter().zip(&recorded.outcomes) {
         match outcome {
             Outcome::Accepted => summary.accepted += 1,
             Outcome::Unchanged => summary.unchanged += 1,
             Outcome::Duplicate => summary.duplicates += 1,
-            Outcome::Contradicts { known, last_seen_at } => {
-                let detail = describe_contradiction(observation, known.as_ref(), *last_seen_at);
-                refusals.add(observation.index, "contradicts", detail);
+            Outcome::Late => summary.late += 1,
+            Outcome::TooOld => {
+                refusals.add(item.index, Warning::TooOld.code(), describe_too_old(item));
+            }
+            Outcome::Contradicts(known) => {
+                refusals.add(item.index, "contradicts", describe_contradiction(item, known));
             }
         }
-        if matches!(outcome, Outcome::Accepted | Outcome::Unchanged) {
-            taken.push(observation);
+        if matches!(outcome, Outcome::Accepted | Outcome::Unchanged | Outcome::Late) {
+            taken.push(item);
         }
     }
     let warnings = [
@@ -81,6 +98,7 @@ pub fn summarize(
         warn_of_slow_pools(&batch, recorded.pools_with_gap),
         warn_of_old_observations(&batch, &taken, arrived),
         listed.and_then(|listed| warn_of_unlisted(&taken, listed)),
+        warn_of_incomplete_batch(recorded.is_incomplete, refusals.total()),
     ];
     summary.warnings = warnings.into_iter().flatten().collect();
     summary.refused_total = refusals.total();
@@ -88,27 +106,24 @@ pub fn summarize(
     summary
 }
 
-fn describe_contradiction(
-    observation: &Observation,
-    known: Option<&Run>,
-    last_seen_at: NaiveDateTime,
-) -> String {
-    let Observation { index, pool, observed_at, supply } = observation;
-    let at = show_time(*observed_at);
-    let last = show_time(last_seen_at);
-    match known {
-        Some(Run { started_at, last_seen_at, supply: known }) => {
-            let (from, to) = (show_time(*started_at), show_time(*last_seen_at));
-            format!(
-                "observations[{index}]: pool {pool} is known to have been {known} from {from} to \
-                 {to}, found {supply} at {at}"
-            )
-        }
-        None => format!(
-            "observations[{index}]: nothing is known of pool {pool} at {at}, and an observation older \
-             than the last one ({last}) is not taken; send those of a pool in the order of time"
-        ),
-    }
+fn describe_contradiction(item: &Item, known: &Segment) -> String {
+    let Item { index, pool, at, observation } = item;
+    format!(
+        "observations[{index}]: pool {pool} is known to have been {} from {} to {}, found {} at {}",
+        show_observation(known.observation),
+        show_time(known.started),
+        show_time(known.last_seen),
+        show_observation(*observation),
+        show_time(*at)
+    )
+}
+
+fn describe_too_old(Item { index, pool, at, .. }: &Item) -> String {
+    format!(
+        "observations[{index}]: pool {pool} was seen at {}, which is longer ago than HISTORY_RETENTION, \
+         for which history is kept",
+        show_time(*at)
+    )
 }
 
 fn warn_of_missing_time(undated: u32) -> Option<ObservationWarning> {
@@ -121,8 +136,8 @@ fn warn_of_missing_time(undated: u32) -> Option<ObservationWarning> {
 
 fn warn_of_slow_pools(batch: &Batch, pools: u32) -> Option<ObservationWarning> {
     warn(Warning::SlowerThanDeclared, pools, || {
-        let gap = show_duration(batch.max_gap());
-        let interval = batch.expected_interval_s;
+        let gap = humantime::format_duration(batch.interval.speaks_for());
+        let interval = batch.interval.get().as_secs();
         format!(
             "pools were not reported for more than {gap}, which is a gap with expected_interval_s \
              {interval}; report more often, or give the interval as it is"
@@ -132,20 +147,28 @@ fn warn_of_slow_pools(batch: &Batch, pools: u32) -> Option<ObservationWarning> {
 
 fn warn_of_old_observations(
     batch: &Batch,
-    taken: &[&Observation],
-    arrived: NaiveDateTime,
+    taken: &[&Item],
+    arrived: Timestamp,
 ) -> Option<ObservationWarning> {
-    let is_old = |seen: &&&Observation| arrived - seen.observed_at > batch.known_for();
-    let count = taken.iter().filter(is_old).count();
+    let known_for = batch.interval.known_for();
+    let count = taken.iter().filter(|item| arrived.since(item.at) > known_for).count();
     warn(Warning::TooOld, to_u32(count), || {
-        let age = show_duration(batch.known_for());
-        format!("observations older than {age} are kept, but no level follows from them")
+        let age = humantime::format_duration(known_for);
+        format!("observations older than {age} are kept, but no level follows from them alone")
     })
 }
 
-fn warn_of_unlisted(taken: &[&Observation], listed: &Listed) -> Option<ObservationWarning> {
-    let is_unlisted = |seen: &&&Observation| !listed.contains(&seen.pool.provider, &seen.pool.name);
-    let unlisted: Vec<&&Observation> = taken.iter().filter(is_unlisted).collect();
+fn warn_of_incomplete_batch(is_incomplete: bool, refused: u32) -> Option<ObservationWarning> {
+    warn(Warning::Incomplete, if is_incomplete { refused } else { 0 }, || {
+        "observations were refused, so nothing was concluded about pools that the batch does not \
+         list; correct them, and send the batch again"
+            .to_owned()
+    })
+}
+
+fn warn_of_unlisted(taken: &[&Item], listed: &Listed) -> Option<ObservationWarning> {
+    let is_unlisted = |item: &&&Item| !listed.contains(&item.pool.provider, &item.pool.name);
+    let unlisted: Vec<&&Item> = taken.iter().filter(is_unlisted).collect();
     warn(Warning::Unlisted, to_u32(unlisted.len()), || {
         let names: BTreeSet<(&str, &str)> =
             unlisted.iter().map(|seen| (&*seen.pool.provider, &*seen.pool.name)).collect();
@@ -172,33 +195,44 @@ fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn show_time(at: NaiveDateTime) -> String {
-    at.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)
+/// A time as RFC 3339 writes it, in UTC.
+#[must_use]
+pub fn show_time(at: Timestamp) -> String {
+    DateTime::from_timestamp_millis(at.as_millis()).map_or_else(
+        || at.as_millis().to_string(),
+        |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )
 }
 
-fn show_duration(duration: TimeDelta) -> String {
-    let seconds = u64::try_from(duration.num_seconds()).unwrap_or(0);
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+/// What was seen, in words.
+#[must_use]
+pub fn show_observation(observation: Observation) -> String {
+    match observation {
+        Observation::Counts { total, free } => format!("{free} of {total} free"),
+        Observation::Available(true) => "available".to_owned(),
+        Observation::Available(false) => "not available".to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, NaiveDateTime, Utc};
+    use availability::{Observation, Segment, Timestamp};
+    use chrono::{DateTime, Utc};
     use hardware_api::{ObservationSummary, ObservationWarning};
     use serde_json::json;
 
     use super::{Recorded, summarize};
     use crate::{
         listed::Listed,
-        observation::{Outcome, Run, Supply, parse_batch},
+        observation::{Outcome, parse_batch},
     };
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-01-01T12:00:00Z").expect("a time").to_utc()
     }
 
-    fn at(minute: i64) -> NaiveDateTime {
-        (now() + chrono::TimeDelta::minutes(minute)).naive_utc()
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(now().timestamp_millis() + minute * 60_000)
     }
 
     /// The answer to observations of these names, made so many minutes after now.
@@ -207,15 +241,20 @@ mod tests {
             .iter()
             .map(|(name, minute)| {
                 json!({"provider": "aws", "name": name, "region": "eu", "total": 8, "in_use": 1,
-                    "observed_at": at(*minute).and_utc()})
+                    "observed_at": now() + chrono::TimeDelta::minutes(*minute)})
             })
             .collect();
         let body =
             json!({"source": "lab", "expected_interval_s": 600, "observations": observations});
         let received = parse_batch(body.to_string().as_bytes(), now()).expect("a good batch");
         let listed = Listed::new([("Amazon", "c5")]);
-        let recorded = Recorded { outcomes, pools_with_gap: gaps };
-        summarize(received, &recorded, now().naive_utc(), Some(&listed))
+        let recorded = Recorded {
+            outcomes,
+            pools_with_gap: gaps,
+            retired: 0,
+            is_incomplete: received.batch.unlisted.is_some(),
+        };
+        summarize(received, &recorded, at(0), Some(&listed))
     }
 
     fn warnings(summary: &ObservationSummary) -> Vec<(&str, u32)> {
@@ -236,14 +275,13 @@ mod tests {
 
     #[test]
     fn a_contradiction_is_told_with_pool_time_and_what_is_known() {
-        let run = Run {
-            started_at: at(-60),
-            last_seen_at: at(-10),
-            supply: Supply::Counts { total: 8, free: 2 },
+        let known = Segment {
+            started: at(-60),
+            last_seen: at(-10),
+            observation: Observation::counts(8, 6),
         };
-        let known = Outcome::Contradicts { known: Some(run), last_seen_at: at(-5) };
-        let nothing = Outcome::Contradicts { known: None, last_seen_at: at(-5) };
-        let summary = summary_of(&[("c5", -30), ("c5", -90)], vec![known, nothing], 0);
+        let outcomes = vec![Outcome::Contradicts(known), Outcome::TooOld];
+        let summary = summary_of(&[("c5", -30), ("c5", -90)], outcomes, 0);
         assert_eq!(summary.refused_total, 2);
         let details: Vec<&str> = summary.refused.iter().map(|one| one.detail.as_str()).collect();
         assert_eq!(
@@ -252,12 +290,12 @@ mod tests {
                 "observations[0]: pool aws c5 (eu, on-demand, unit) is known to have been 2 of 8 free \
                  from 2026-01-01T11:00:00Z to 2026-01-01T11:50:00Z, found 7 of 8 free at \
                  2026-01-01T11:30:00Z",
-                "observations[1]: nothing is known of pool aws c5 (eu, on-demand, unit) at \
-                 2026-01-01T10:30:00Z, and an observation older than the last one \
-                 (2026-01-01T11:55:00Z) is not taken; send those of a pool in the order of time",
+                "observations[1]: pool aws c5 (eu, on-demand, unit) was seen at 2026-01-01T10:30:00Z, \
+                 which is longer ago than HISTORY_RETENTION, for which history is kept",
             ]
         );
-        assert!(summary.refused.iter().all(|refused| refused.code == "contradicts"));
+        let codes: Vec<&str> = summary.refused.iter().map(|one| one.code.as_str()).collect();
+        assert_eq!(codes, ["contradicts", "too_old"]);
     }
 
     #[test]
@@ -265,6 +303,8 @@ mod tests {
         let taken = |count| vec![Outcome::Accepted; count];
         let summary = summary_of(&[("c5", -100), ("c5", -101), ("c5", -200)], taken(3), 0);
         assert_eq!(warnings(&summary), [("too_old", 2)]);
+        let late = summary_of(&[("c5", -200)], vec![Outcome::Late], 0);
+        assert_eq!((late.late, warnings(&late)), (1, vec![("too_old", 1)]));
         let duplicate = summary_of(&[("c5", -200)], vec![Outcome::Duplicate], 0);
         assert_eq!(warnings(&duplicate), []);
     }

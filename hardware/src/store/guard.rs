@@ -2,7 +2,7 @@
 //!
 //! A future that is dropped half-way (its client left, a deadline passed) leaves a connection with
 //! an answer still to be read or a transaction still open. Measured: 400 queries after such a drop
-//! all read the answer of the one before them. So a lease returns its connection only when the work
+//! all read the answer of the one before them. So a lent connection returns its connection only when the work
 //! has come to an end, well or badly.
 
 use std::{
@@ -24,6 +24,41 @@ use super::StoreError;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 const RECYCLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Connections for reading and others for writing, so that neither waits for the other.
+pub struct Connections<M: Manager> {
+    /// Those of the refresh and of requests that read.
+    pub reading: Guarded<M>,
+    /// Those of batches and of jobs.
+    pub writing: Guarded<M>,
+}
+
+impl<M> Connections<M>
+where
+    M: Manager<Error = StoreError> + Clone + 'static,
+    M::Type: DerefMut + Send,
+{
+    /// At most so many of each, opened when they are needed.
+    pub fn new(manager: M, reading: usize, writing: usize) -> Result<Self, BuildError> {
+        Ok(Self {
+            reading: Guarded::new(manager.clone(), reading)?,
+            writing: Guarded::new(manager, writing)?,
+        })
+    }
+
+    /// What opens them.
+    #[must_use]
+    pub fn opener(&self) -> &M {
+        self.writing.pool().manager()
+    }
+
+    /// Those that exist, and those of them that are idle.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let [reading, writing] = [&self.reading, &self.writing].map(|one| one.pool().status());
+        (reading.size + writing.size, reading.available + writing.available)
+    }
+}
 
 /// A pool of connections that only lends them under guard.
 pub struct Guarded<M: Manager> {
@@ -75,9 +110,9 @@ where
         F: AsyncFnOnce(&mut <M::Type as Deref>::Target) -> QueryResult<R>,
     {
         let object = self.pool.get().await.map_err(flatten)?;
-        let mut lease = Lease { object: Some(object), discarded: &self.discarded };
-        let result = work(lease.connection()).await;
-        lease.give_back();
+        let mut lent = Lent { object: Some(object), discarded: &self.discarded };
+        let result = work(lent.connection()).await;
+        lent.give_back();
         Ok(result?)
     }
 
@@ -99,12 +134,12 @@ fn flatten(error: PoolError<StoreError>) -> StoreError {
 }
 
 /// A connection under way. Dropping it discards the connection.
-struct Lease<'a, M: Manager> {
+struct Lent<'a, M: Manager> {
     object: Option<Object<M>>,
     discarded: &'a Counter,
 }
 
-impl<M> Lease<'_, M>
+impl<M> Lent<'_, M>
 where
     M: Manager,
     M::Type: DerefMut,
@@ -118,7 +153,7 @@ where
     }
 }
 
-impl<M: Manager> Drop for Lease<'_, M> {
+impl<M: Manager> Drop for Lent<'_, M> {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
             self.discarded.increment(1);

@@ -50,8 +50,8 @@ impl Db {
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Mysql(guarded) => {
-                Some(Place::from(&*guarded.pool().manager().latest_credentials()))
+            Self::Mysql(connections) => {
+                Some(Place::from(&*connections.opener().latest_credentials()))
             }
         }
     }
@@ -61,7 +61,7 @@ impl Db {
     pub fn moves(&self) -> Moves {
         let credentials = match self {
             Self::Sqlite(_) => None,
-            Self::Mysql(guarded) => Some(guarded.pool().manager().credentials()),
+            Self::Mysql(connections) => Some(connections.opener().credentials()),
         };
         Moves { credentials, last: self.place() }
     }

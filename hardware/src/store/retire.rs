@@ -16,7 +16,9 @@ impl Db {
     pub async fn retire_old_connections(&self) {
         match self {
             Self::Sqlite(_) => std::future::pending().await,
-            Self::Mysql(guarded) => retire(guarded).await,
+            Self::Mysql(connections) => {
+                tokio::join!(retire(&connections.reading), retire(&connections.writing));
+            }
         }
     }
 }

@@ -1,45 +1,53 @@
-//! The tables, as both databases have them; see diesel.toml.
+//! The tables, as both databases have them; see diesel.toml. All times are milliseconds since the Unix
+//! epoch, UTC.
 
 diesel::table! {
-    hardware_key (id) {
-        id -> Integer,
-        key_hash -> Binary,
-        provider -> Text,
+    job_lease (name) {
         name -> Text,
+        holder -> Text,
+        until -> BigInt,
+        fence -> BigInt,
     }
 }
 
 diesel::table! {
     pool (id) {
         id -> Integer,
-        hardware_key_id -> Integer,
+        identity -> Binary,
+        source_id -> Integer,
+        provider -> Text,
+        name -> Text,
         region -> Text,
         zone -> Text,
         tier -> Text,
         unit -> Text,
-        source_id -> Integer,
+        listed -> Nullable<BigInt>,
+        retired -> Nullable<BigInt>,
     }
 }
 
 diesel::table! {
-    pool_current (pool_id) {
+    pool_state (pool_id) {
         pool_id -> Integer,
         source_id -> Integer,
         revision -> BigInt,
-        started_at -> Timestamp,
-        last_seen_at -> Timestamp,
-        total -> Nullable<Integer>,
-        free -> Integer,
+        interval_s -> Integer,
+        started -> BigInt,
+        last_seen -> BigInt,
+        total -> Nullable<BigInt>,
+        free -> BigInt,
+        states -> Binary,
     }
 }
 
 diesel::table! {
-    segment (pool_id, started_at) {
+    segment (day, pool_id, started) {
+        day -> Integer,
         pool_id -> Integer,
-        started_at -> Timestamp,
-        last_seen_at -> Timestamp,
-        total -> Nullable<Integer>,
-        free -> Integer,
+        started -> BigInt,
+        last_seen -> BigInt,
+        total -> Nullable<BigInt>,
+        free -> BigInt,
     }
 }
 
@@ -49,14 +57,52 @@ diesel::table! {
         name -> Text,
         expected_interval_s -> Integer,
         revision -> BigInt,
-        last_seen_at -> Timestamp,
+        last_seen -> BigInt,
     }
 }
 
-diesel::joinable!(pool -> hardware_key (hardware_key_id));
-diesel::joinable!(pool -> source (source_id));
-diesel::joinable!(pool_current -> pool (pool_id));
-diesel::joinable!(pool_current -> source (source_id));
-diesel::joinable!(segment -> pool (pool_id));
+diesel::table! {
+    source_coverage (source_id, started) {
+        source_id -> Integer,
+        started -> BigInt,
+        last_seen -> BigInt,
+        interval_s -> Integer,
+    }
+}
 
-diesel::allow_tables_to_appear_in_same_query!(hardware_key, pool, pool_current, segment, source,);
+diesel::table! {
+    forecast (made, pool_id, n) {
+        made -> BigInt,
+        pool_id -> Integer,
+        n -> Integer,
+        kind -> Text,
+        cell -> Integer,
+        uncorrected -> Double,
+        corrected -> Double,
+        level -> Text,
+    }
+}
+
+diesel::table! {
+    calibration (kind, cell) {
+        kind -> Text,
+        cell -> Integer,
+        as_of -> BigInt,
+        forecasts -> Double,
+        predicted -> Double,
+        observed -> Double,
+    }
+}
+
+diesel::table! {
+    quality_day (day, kind, curve, band) {
+        day -> Integer,
+        kind -> Text,
+        curve -> Text,
+        band -> Integer,
+        forecasts -> BigInt,
+        predicted -> Double,
+        observed -> Double,
+        brier -> Double,
+    }
+}

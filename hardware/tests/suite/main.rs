@@ -6,6 +6,8 @@
 
 mod backtest;
 mod command_line;
+mod import;
+mod killed;
 mod outage;
 mod rotation;
 mod routes;

@@ -130,8 +130,8 @@ async fn no_connection_of_an_older_credential_stays_idle() {
     let (db, has_opened, may_return) =
         (Arc::clone(&world.db), Arc::clone(&opened), Arc::clone(&come_back));
     let busy = tokio::spawn(async move {
-        let Db::Mysql(guarded) = &*db else { panic!("MySQL") };
-        let used = guarded.run(async |_| {
+        let Db::Mysql(connections) = &*db else { panic!("MySQL") };
+        let used = connections.writing.run(async |_| {
             has_opened.notify_one();
             may_return.notified().await;
             Ok(())

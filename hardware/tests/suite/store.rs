@@ -3,5 +3,6 @@
 
 mod foreign_table;
 mod guard;
+mod jobs;
 mod migrations;
 mod records;

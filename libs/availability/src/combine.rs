@@ -17,6 +17,28 @@ pub enum SourceKind {
     Counts,
 }
 
+impl SourceKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::ProviderLevel, Self::Boolean, Self::Attempts, Self::Counts];
+
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProviderLevel => "provider_level",
+            Self::Boolean => "boolean",
+            Self::Attempts => "attempts",
+            Self::Counts => "counts",
+        }
+    }
+
+    /// The kind with this name; `None` if there is none.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// What one source says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading<'a> {

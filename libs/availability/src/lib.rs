@@ -69,6 +69,7 @@ mod interval;
 mod level;
 mod names;
 mod observation;
+mod outcome;
 mod pool;
 mod quantity;
 mod reason;
@@ -85,7 +86,8 @@ pub use level::{Freshness, HIGH_FROM, HIGH_NEEDS, LOW_BELOW, Level};
 pub use names::{
     canonical_name, canonical_provider, canonical_text, canonical_tier, family_contains,
 };
-pub use observation::{Observation, Segment};
+pub use observation::{Coverage, Observation, Segment, join_segments, join_touching};
+pub use outcome::free_share;
 pub use pool::{Change, DecodeError, PoolState};
 pub use quantity::{Timestamp, Units, Wanted};
 pub use reason::{Reason, Reasons};

@@ -11,6 +11,10 @@ const GOOGLE: &str = "google";
 /// Normal form C, trimmed, lower case.
 #[must_use]
 pub fn canonical_text(text: &str) -> String {
+    // Most names, and the same without tables.
+    if text.is_ascii() {
+        return text.trim().to_ascii_lowercase();
+    }
     text.trim().nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 

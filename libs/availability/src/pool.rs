@@ -5,8 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::{
-    ExpectedInterval, MAX_THRESHOLDS, Observation, Segment, State, Timestamp, Units, Wanted,
-    threshold, threshold_count,
+    Coverage, ExpectedInterval, MAX_THRESHOLDS, Observation, Segment, State, Timestamp, Units,
+    Wanted, threshold, threshold_count,
     thresholds::{Place, place},
 };
 
@@ -22,7 +22,31 @@ const VERSION: u8 = 1;
 pub struct PoolState {
     open: Segment,
     interval: ExpectedInterval,
-    states: Vec<State>,
+    states: Vec<StoredState>,
+}
+
+/// A state as it is stored, at the start of the open segment, which says the rest: 24 bytes for each
+/// threshold of each pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct StoredState {
+    since: Timestamp,
+    /// free, full, down and up.
+    sums: [f32; 4],
+}
+
+impl StoredState {
+    fn pack(state: &State) -> Self {
+        let State { since, free, full, down, up, .. } = *state;
+        Self { since, sums: [free, full, down, up].map(to_f32) }
+    }
+
+    /// The state at the start of `open`, for `wanted` units.
+    fn unpack(&self, wanted: Wanted, open: &Segment) -> State {
+        let [free, full, down, up] = self.sums.map(f64::from);
+        // There is a state only for as many units as the source can tell of.
+        let is_free = open.observation.is_free(wanted).unwrap_or(false);
+        State { observed_at: open.started, is_free, since: self.since, free, full, down, up }
+    }
 }
 
 /// What an observation did to a pool.
@@ -105,15 +129,15 @@ impl PoolState {
         pool
     }
 
-    /// Takes in a segment that follows.
+    /// Takes in a segment that follows. One that says the same is another segment all the same, unless it
+    /// starts where the open one was last seen, as after a cut at midnight.
     pub fn append(&mut self, segment: Segment) {
-        match self.observe(segment.started, segment.observation) {
-            Change::Confirmed | Change::Closed(_) => {}
-            // It starts where the open one was last seen: the cut at midnight.
-            Change::Late
-                if segment.started == self.open.last_seen
-                    && segment.observation == self.open.observation => {}
-            Change::Late => return,
+        let touches =
+            segment.started == self.open.last_seen && segment.observation == self.open.observation;
+        if segment.started > self.open.last_seen {
+            self.close(segment.started, segment.observation);
+        } else if !touches {
+            return;
         }
         self.open.last_seen = self.open.last_seen.max(segment.last_seen);
     }
@@ -128,20 +152,27 @@ impl PoolState {
             self.open.last_seen = at;
             return Change::Confirmed;
         }
+        Change::Closed(self.close(at, observation))
+    }
+
+    /// Begins another segment, and returns the one that was open.
+    fn close(&mut self, at: Timestamp, observation: Observation) -> Segment {
         let closed = std::mem::replace(&mut self.open, Segment::once(at, observation));
         let interval = self.interval;
         let mut still_told = 0;
-        for (index, state) in self.states.iter_mut().enumerate() {
+        for (index, stored) in self.states.iter_mut().enumerate() {
+            let wanted = threshold(index);
             // A source that stops counting says nothing of more than one unit any longer.
-            let Some(is_free) = observation.is_free(threshold(index)) else { break };
+            let Some(is_free) = observation.is_free(wanted) else { break };
+            let mut state = stored.unpack(wanted, &closed);
             state.confirm(closed.last_seen);
             state.observe(at, is_free, interval);
-            round(state);
+            *stored = StoredState::pack(&state);
             still_told += 1;
         }
         self.states.truncate(still_told);
         self.add_thresholds();
-        Change::Closed(closed)
+        closed
     }
 
     /// Says that the source reports as often as this from now on.
@@ -149,9 +180,28 @@ impl PoolState {
         self.interval = interval;
     }
 
-    /// Says that the open segment was still seen at `at`, because the source as a whole was. An `at`
-    /// before the last observation changes nothing.
-    pub fn extend(&mut self, at: Timestamp) {
+    /// Takes in a span in which the source as a whole said that nothing had changed, as if it had listed
+    /// the pool all the time. What is not later than the last observation changes nothing. Returns the
+    /// segments that closed, as each is when the next report comes after a gap.
+    pub fn cover(&mut self, span: &Coverage) -> Vec<Segment> {
+        let ends: &[Timestamp] = if span.interval.speaks_for() > self.interval.speaks_for() {
+            // Its reports are too far apart for this pool: its two ends are all that is known to be near.
+            &[span.started, span.last_seen]
+        } else {
+            &[span.started]
+        };
+        let mut closed = Vec::new();
+        for at in ends {
+            if let Change::Closed(segment) = self.observe(*at, self.open.observation) {
+                closed.push(segment);
+            }
+        }
+        self.open.last_seen = self.open.last_seen.max(span.last_seen);
+        closed
+    }
+
+    /// Says that the open segment went on up to `at`. An `at` before the last observation changes nothing.
+    pub(crate) fn extend(&mut self, at: Timestamp) {
         self.open.last_seen = self.open.last_seen.max(at);
     }
 
@@ -179,7 +229,7 @@ impl PoolState {
     /// If there is no such threshold.
     #[must_use]
     pub fn state(&self, index: usize) -> State {
-        let mut state = self.states[index];
+        let mut state = self.states[index].unpack(threshold(index), &self.open);
         state.confirm(self.open.last_seen);
         state
     }
@@ -238,8 +288,8 @@ impl PoolState {
         bytes.push(VERSION);
         bytes.push(u8::try_from(self.states.len()).expect("at most 24 thresholds"));
         for state in &self.states {
-            for sum in [state.free, state.full, state.down, state.up] {
-                bytes.extend(to_f32(sum).to_le_bytes());
+            for sum in state.sums {
+                bytes.extend(sum.to_le_bytes());
             }
             let before = self.open.started.as_millis() - state.since.as_millis();
             write_leb128(&mut bytes, u64::try_from(before).unwrap_or(0));
@@ -265,19 +315,17 @@ impl PoolState {
         let states = (0..usize::from(count)).map(|index| {
             let mut sums = [0.0; 4];
             for sum in &mut sums {
-                let value = f32::from_le_bytes(take(&mut rest)?);
-                if !value.is_finite() || value < 0.0 {
+                *sum = f32::from_le_bytes(take(&mut rest)?);
+                if !sum.is_finite() || *sum < 0.0 {
                     return Err(DecodeError::Malformed("a sum is negative or not a number"));
                 }
-                *sum = f64::from(value);
             }
             let before = i64::try_from(read_leb128(&mut rest)?)
                 .map_err(|_| DecodeError::Malformed("a state began before all time"))?;
             let is_free = open.observation.is_free(threshold(index));
-            let is_free = is_free.ok_or(DecodeError::Malformed("the source does not count"))?;
-            let [free, full, down, up] = sums;
+            is_free.ok_or(DecodeError::Malformed("the source does not count"))?;
             let since = Timestamp::from_millis(open.started.as_millis().saturating_sub(before));
-            Ok(State { observed_at: open.started, is_free, since, free, full, down, up })
+            Ok(StoredState { since, sums })
         });
         let states = states.collect::<Result<Vec<_>, _>>()?;
         if rest.is_empty() {
@@ -294,15 +342,11 @@ impl PoolState {
         let Segment { started, observation, .. } = self.open;
         let wanted = threshold_count(observation.total().unwrap_or(Units::new(1)));
         for index in self.states.len()..wanted {
-            let Some(is_free) = observation.is_free(threshold(index)) else { break };
-            self.states.push(State::begin(started, is_free));
+            if observation.is_free(threshold(index)).is_none() {
+                break;
+            }
+            self.states.push(StoredState { since: started, sums: [0.0; 4] });
         }
-    }
-}
-
-fn round(state: &mut State) {
-    for sum in [&mut state.free, &mut state.full, &mut state.down, &mut state.up] {
-        *sum = f64::from(to_f32(*sum));
     }
 }
 

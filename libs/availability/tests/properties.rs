@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use availability::{
-    Change, CorrectionTable, DEFAULT_HORIZON, ExpectedInterval, Level, Observation, PoolState,
-    Segment, State, Timestamp, Wanted, threshold,
+    Change, CorrectionTable, Coverage, DEFAULT_HORIZON, ExpectedInterval, Level, Observation,
+    PoolState, Segment, State, Timestamp, Wanted, join_segments, threshold,
 };
 use proptest::prelude::*;
 
@@ -47,6 +47,23 @@ fn observe(reports: &[(i64, u32, u32)]) -> (PoolState, Vec<Segment>) {
     let pool = pool.unwrap();
     closed.push(pool.open_segment());
     (pool, closed)
+}
+
+/// A pool, its segments, and the same segments in pieces and in any order, some of them twice.
+fn shuffled_pieces() -> impl Strategy<Value = (PoolState, Vec<Segment>, Vec<Segment>)> {
+    reports().prop_flat_map(|reports| {
+        let (pool, segments) = observe(&reports);
+        let in_pieces = |segment: &Segment| {
+            let Segment { started, last_seen, .. } = *segment;
+            let ends = [
+                Segment { last_seen: started, ..*segment },
+                Segment { started: last_seen, ..*segment },
+            ];
+            [ends[0], ends[1], *segment]
+        };
+        let pieces: Vec<Segment> = segments.iter().flat_map(in_pieces).collect();
+        (Just(pool), Just(segments), Just(pieces).prop_shuffle())
+    })
 }
 
 fn states() -> impl Strategy<Value = State> {
@@ -105,6 +122,50 @@ proptest! {
         });
         let folded = PoolState::fold(pieces, ExpectedInterval::default()).unwrap();
         prop_assert_eq!(folded, pool);
+    }
+
+    #[test]
+    fn pieces_in_any_order_give_the_same_past((pool, segments, pieces) in shuffled_pieces()) {
+        let joined = join_segments(pieces, ExpectedInterval::default());
+        prop_assert_eq!(&joined, &segments);
+        let folded = PoolState::fold(joined, ExpectedInterval::default()).unwrap();
+        prop_assert_eq!(folded, pool);
+    }
+
+    #[test]
+    fn a_span_of_the_source_is_as_good_as_reports(
+        reports in reports(), pause in 1_i64..100_000, reported in 0_i64..50,
+    ) {
+        let (mut covered, _) = observe(&reports);
+        let mut listed = covered.clone();
+        let open = listed.open_segment();
+        let at = |minute: i64| {
+            Timestamp::from_millis(open.last_seen.as_millis() + pause * 1000 + minute * 60_000)
+        };
+        let mut closed = Vec::new();
+        for minute in 0..=reported {
+            if let Change::Closed(segment) = listed.observe(at(minute), open.observation) {
+                closed.push(segment);
+            }
+        }
+        let interval = ExpectedInterval::default();
+        let span = Coverage { started: at(0), last_seen: at(reported), interval };
+        prop_assert_eq!(covered.cover(&span), closed);
+        prop_assert_eq!(covered, listed);
+    }
+
+    #[test]
+    fn of_a_span_whose_reports_are_too_far_apart_only_its_ends_are_known(
+        reports in reports(), hours in 1_i64..20,
+    ) {
+        let (mut pool, _) = observe(&reports);
+        let open = pool.open_segment();
+        let at = |hour: i64| Timestamp::from_millis(open.last_seen.as_millis() + hour * 3_600_000);
+        let interval = ExpectedInterval::new(Duration::from_hours(1)).unwrap();
+        let span = Coverage { started: at(1), last_seen: at(1 + hours), interval };
+        prop_assert_eq!(pool.cover(&span).len(), 2);
+        prop_assert_eq!(pool.open_segment(), Segment::once(at(1 + hours), open.observation));
+        prop_assert_eq!(pool.interval(), ExpectedInterval::default());
     }
 
     #[test]

@@ -74,9 +74,22 @@ pub struct ObservationBatch {
     /// future.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<DateTime<Utc>>,
+    /// What the batch says of pools of this source that it does not list; nothing if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<Unlisted>,
     /// What was seen, in any order.
     #[schema(max_items = 10000)]
     pub observations: Vec<Observation>,
+}
+
+/// What a batch says of the pools of its source that it does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unlisted {
+    /// They are as they were: a minute in which nothing changed takes one short batch.
+    Unchanged,
+    /// They are no longer there.
+    Gone,
 }
 
 /// What one source saw of one pool at one time: either `total` and `in_use`, or `available`.
@@ -125,15 +138,18 @@ pub struct Observation {
 /// the number of observations in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObservationSummary {
-    /// Began a new run of counts: the first of its pool, a change, or the end of a gap.
+    /// Began a segment: the first of its pool, a change, or the end of a gap.
     pub accepted: u32,
     /// Confirmed the counts that were known.
     pub unchanged: u32,
     /// Were known already; sending a batch twice is harmless.
     pub duplicates: u32,
-    /// Older than the last observation of their pool, and taken nevertheless. None are yet: they are
-    /// refused as `contradicts`.
+    /// Older than the last observation of their pool, of a time of which nothing was known. Levels
+    /// follow from them as if they had come in time.
     pub late: u32,
+    /// Pools that the batch did not list and said to be gone. No observations are counted here.
+    #[serde(default)]
+    pub retired: u32,
     /// Were not taken. The others of the batch were.
     pub refused_total: u32,
     /// The first of those that were not taken, by their place in the batch.
@@ -148,8 +164,8 @@ pub struct ObservationSummary {
 pub struct RefusedObservation {
     /// Its place in `observations`, from 0.
     pub index: u32,
-    /// Stable name of the reason: `invalid_field`, `observed_in_future`, or `contradicts` for one that
-    /// is older than the last of its pool and says what was not known.
+    /// Stable name of the reason: `invalid_field`, `observed_in_future`, `too_old` for one that is
+    /// older than what is kept, or `contradicts` for one of a time in which something else was seen.
     #[schema(example = "invalid_field")]
     pub code: String,
     /// The reason in a sentence.
@@ -160,7 +176,7 @@ pub struct RefusedObservation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObservationWarning {
     /// Stable name of the kind of warning: `no_observed_at`, `slower_than_declared`, `too_old`,
-    /// `unlisted`.
+    /// `unlisted`, `incomplete`.
     #[schema(example = "no_observed_at")]
     pub code: String,
     /// The warning in a sentence.

@@ -27,9 +27,10 @@ fn warnings(summary: &ObservationSummary) -> Vec<(&str, u32)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_can_be_sent_twice() {
     let service = TestService::on_sqlite().await;
-    let seen = |second: u32, in_use: u32| {
+    let started = Utc::now() - TimeDelta::minutes(1);
+    let seen = |second: i64, in_use: u32| {
         json!({"provider": "Amazon", "name": "c5", "total": 8, "in_use": in_use,
-            "observed_at": format!("2026-01-01T00:00:{second:02}Z")})
+            "observed_at": started + TimeDelta::seconds(second)})
     };
     let batch = json!({"source": "lab", "observations": [seen(0, 1), seen(10, 1), seen(20, 2)]});
     let first = summary(service.observe(&batch).await).await;
@@ -57,30 +58,47 @@ async fn a_batch_with_a_time_can_be_sent_twice_although_its_observations_have_no
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_lists_what_was_refused_and_what_is_worth_a_look() {
     let service = TestService::on_sqlite().await;
-    let seen = |name: &str, at: &str, in_use: u32| {
+    let started = Utc::now() - TimeDelta::days(2);
+    let seen = |name: &str, second: i64, in_use: u32| {
         json!({"provider": "Amazon", "name": name, "total": 8, "in_use": in_use,
-            "observed_at": format!("2026-01-01T{at}Z")})
+            "observed_at": started + TimeDelta::seconds(second)})
     };
-    let first = [seen("c5", "00:00:00", 1), seen("c5", "00:01:00", 1)];
+    let first = [seen("c5", 0, 1), seen("c5", 60, 1)];
     summary(service.observe(&json!({"source": "lab", "observations": first})).await).await;
     let batch = json!({"source": "lab", "observations": [
-        seen("c5", "00:00:30", 7),
+        seen("c5", 30, 7),
         {"provider": "Amazon", "name": "c5", "total": "many"},
-        seen("c5", "01:00:00", 1),
-        seen("m5", "00:00:00", 1),
+        seen("c5", 3600, 1),
+        seen("m5", 0, 1),
         {"provider": "Amazon", "name": "c5", "available": true,
             "observed_at": "2999-01-01T00:00:00Z"},
         {"provider": "Azure", "name": "H16mr", "available": true},
-    ]});
+        seen("c5", -31 * 86_400, 1),
+        seen("c5", -60, 1),
+    ], "unlisted": "unchanged"});
     let mut answer = summary(service.observe(&batch).await).await;
-    assert_eq!((answer.accepted, answer.refused_total), (3, 3));
+    assert_eq!((answer.accepted, answer.late, answer.refused_total), (3, 1, 4));
     let refused: Vec<(u32, &str)> =
         answer.refused.iter().map(|item| (item.index, item.code.as_str())).collect();
-    assert_eq!(refused, [(0, "contradicts"), (1, "invalid_field"), (4, "observed_in_future")]);
+    assert_eq!(
+        refused,
+        [(0, "contradicts"), (1, "invalid_field"), (4, "observed_in_future"), (6, "too_old")]
+    );
     assert_eq!(
         warnings(&answer),
-        [("no_observed_at", 1), ("slower_than_declared", 1), ("too_old", 2), ("unlisted", 1)]
+        [
+            ("no_observed_at", 1),
+            ("slower_than_declared", 1),
+            ("too_old", 3),
+            ("unlisted", 1),
+            ("incomplete", 4)
+        ]
     );
+    // These name times.
+    let known = std::mem::take(&mut answer.refused[0].detail);
+    assert!(known.contains("(on-demand, unit) is known to have been 7 of 8 free from"), "{known}");
+    let old = std::mem::take(&mut answer.refused[3].detail);
+    assert!(old.contains("HISTORY_RETENTION"), "{old}");
     let future = std::mem::take(&mut answer.refused[2].detail);
     assert!(future.ends_with(r#"found "2999-01-01T00:00:00Z""#), "{future}");
     insta::assert_json_snapshot!(answer);

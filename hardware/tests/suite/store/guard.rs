@@ -33,13 +33,15 @@ async fn a_transaction_that_was_dropped_is_rolled_back(database: TestDatabase) {
     let insert = "BEGIN; INSERT INTO hardware (provider, name) VALUES ('p', 'n')";
     let forgotten = async {
         match &db {
-            Db::Sqlite(guarded) => {
-                guarded
+            Db::Sqlite(connections) => {
+                connections
+                    .writing
                     .run(async |c| then_wait(c.batch_execute(insert).await, &inserted).await)
                     .await
             }
-            Db::Mysql(guarded) => {
-                guarded
+            Db::Mysql(connections) => {
+                connections
+                    .writing
                     .run(async |c| then_wait(c.batch_execute(insert).await, &inserted).await)
                     .await
             }
@@ -73,16 +75,18 @@ async fn run_slow_query(db: &Db, begun: &Notify) -> Result<(), StoreError> {
     const COUNT_LONG: &str = "WITH RECURSIVE count (n) AS \
         (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 3000000) SELECT MAX(n) FROM count";
     match db {
-        Db::Sqlite(guarded) => {
-            guarded
+        Db::Sqlite(connections) => {
+            connections
+                .writing
                 .run(async |c| {
                     begun.notify_one();
                     c.batch_execute(COUNT_LONG).await
                 })
                 .await
         }
-        Db::Mysql(guarded) => {
-            guarded
+        Db::Mysql(connections) => {
+            connections
+                .writing
                 .run(async |c| {
                     begun.notify_one();
                     c.batch_execute("SELECT SLEEP(1)").await

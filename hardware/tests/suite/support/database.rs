@@ -61,11 +61,11 @@ impl TestDatabase {
 /// Runs SQL as any other tool would.
 pub(crate) async fn execute(db: &Db, sql: &str) {
     let done = match db {
-        Db::Sqlite(guarded) => {
-            guarded.run(async |connection| connection.batch_execute(sql).await).await
+        Db::Sqlite(connections) => {
+            connections.writing.run(async |connection| connection.batch_execute(sql).await).await
         }
-        Db::Mysql(guarded) => {
-            guarded.run(async |connection| connection.batch_execute(sql).await).await
+        Db::Mysql(connections) => {
+            connections.writing.run(async |connection| connection.batch_execute(sql).await).await
         }
     };
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));

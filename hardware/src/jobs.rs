@@ -1,0 +1,142 @@
+//! What one process of a portal does for all of them.
+
+use std::{sync::Arc, time::Duration};
+
+use availability::Timestamp;
+use metrics::counter;
+use service_kit::Clock;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::{
+    pools::SharedPools,
+    store::{Db, Lease, Step, StoreError},
+};
+
+/// How often a process looks whether there is something to do for it.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// How long the others wait for a process that no longer says anything.
+const LEASE_S: u32 = 180;
+
+/// Between two steps that delete, so that whoever writes meanwhile gets his turn.
+const STEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long history may be left too old: it is deleted day by day.
+const RETENTION_PAUSE: Duration = Duration::from_hours(1);
+
+/// How often a sample of what is said is kept, and of how many pools, to be compared with what comes.
+const SAMPLE_PAUSE: Duration = Duration::from_mins(5);
+const POOLS_IN_SAMPLE: usize = 200;
+
+/// Does the jobs of all processes while this one holds the lease.
+pub struct Jobs {
+    db: Arc<Db>,
+    clock: Clock,
+    pools: SharedPools,
+    history_retention: Duration,
+    /// Tells this process from the others.
+    holder: String,
+    /// When history was last looked through to the end.
+    retained: Option<Timestamp>,
+    /// When a sample was last kept.
+    sampled: Option<Timestamp>,
+}
+
+impl Jobs {
+    /// Keeps the history of `db` for `history_retention`, and samples what is said of `pools`.
+    #[must_use]
+    pub fn new(db: Arc<Db>, pools: SharedPools, clock: Clock, history_retention: Duration) -> Self {
+        let holder = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        Self { db, clock, pools, history_retention, holder, retained: None, sampled: None }
+    }
+
+    /// For ever. May be dropped at any time: what was begun is undone, and another process goes on.
+    pub async fn run(mut self) {
+        loop {
+            // Not all processes at once.
+            sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            if let Err(error) = self.run_due().await {
+                warn!(%error, "failed to do the jobs of the database, trying again");
+            }
+        }
+    }
+
+    /// Claims the lease, and does what is due if it is given and as long as it is held; returns whether
+    /// everything was done.
+    pub async fn run_due(&mut self) -> Result<bool, StoreError> {
+        let Some(lease) = self.claim().await? else {
+            debug!("another process does the jobs of the database");
+            return Ok(false);
+        };
+        let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
+        Ok(self.score_forecasts(lease, now).await?
+            && self.sample_forecasts(now).await?
+            && self.delete_old_history(now).await?)
+    }
+
+    /// The lease for a while, if this process has it or may have it.
+    async fn claim(&self) -> Result<Option<Lease>, StoreError> {
+        self.db.claim("jobs", &self.holder, LEASE_S).await
+    }
+
+    /// Compares what was said with what came; false if the lease was lost.
+    async fn score_forecasts(&self, mut lease: Lease, now: Timestamp) -> Result<bool, StoreError> {
+        loop {
+            match self.db.score_forecasts(&lease, now).await? {
+                Step::Did(count) => count_rows("hardware_forecasts_scored_total", count),
+                Step::Done => return Ok(true),
+                Step::LostLease => return Ok(false),
+            }
+            sleep(STEP_PAUSE).await;
+            let Some(renewed) = self.claim().await? else { return Ok(false) };
+            lease = renewed;
+        }
+    }
+
+    async fn sample_forecasts(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.sampled.is_some_and(|at| now.since(at) < SAMPLE_PAUSE) {
+            return Ok(true);
+        }
+        let forecasts = self.pools.lock().sample(POOLS_IN_SAMPLE, now);
+        if forecasts.is_empty() {
+            return Ok(true);
+        }
+        let Some(lease) = self.claim().await? else { return Ok(false) };
+        if self.db.add_forecasts(&lease, now, &forecasts).await? == Step::LostLease {
+            return Ok(false);
+        }
+        self.sampled = Some(now);
+        Ok(true)
+    }
+
+    async fn delete_old_history(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.retained.is_some_and(|at| now.since(at) < RETENTION_PAUSE) {
+            return Ok(true);
+        }
+        let kept = i64::try_from(self.history_retention.as_millis()).unwrap_or(i64::MAX);
+        let oldest_kept = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
+        let mut deleted = 0;
+        loop {
+            let Some(lease) = self.claim().await? else { return Ok(false) };
+            match self.db.delete_old_history(&lease, oldest_kept).await? {
+                Step::Did(rows) => {
+                    deleted += rows;
+                    count_rows("hardware_history_deleted_total", rows);
+                }
+                Step::Done => break,
+                Step::LostLease => return Ok(false),
+            }
+            sleep(STEP_PAUSE).await;
+        }
+        if deleted > 0 {
+            info!(deleted, "deleted history that is older than HISTORY_RETENTION");
+        }
+        self.retained = Some(now);
+        Ok(true)
+    }
+}
+
+fn count_rows(name: &'static str, rows: usize) {
+    counter!(name).increment(u64::try_from(rows).unwrap_or(0));
+}

@@ -1,0 +1,291 @@
+//! Statements that are written once and run on either database.
+//!
+//! Diesel's `MultiConnection` exists for synchronous connections only, and functions that are generic
+//! over the backend need half a page of bounds each. So a statement is text with values here, and each
+//! database binds and runs it in its own module; the store's tests run every one of them on both.
+
+use diesel::{QueryResult, QueryableByName, mysql::Mysql, result::Error, sqlite::Sqlite};
+use diesel_async::SimpleAsyncConnection;
+
+use super::{mysql, sqlite};
+
+/// A connection to either database.
+pub(super) enum Connection<'a> {
+    /// To the embedded one.
+    Sqlite(&'a mut sqlite::Connection),
+    /// To a server.
+    Mysql(&'a mut mysql::Connection),
+}
+
+/// SQL with the values of its question marks.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Statement {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
+/// What a question mark stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// A number, or NULL.
+    Integer(Option<i64>),
+    /// A number that need not be whole.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+}
+
+/// Rows that can be read from both databases.
+pub(super) trait Row:
+    QueryableByName<Sqlite> + QueryableByName<Mysql> + Send + 'static
+{
+}
+
+impl<T: QueryableByName<Sqlite> + QueryableByName<Mysql> + Send + 'static> Row for T {}
+
+/// A number that stands alone in an answer.
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::BigInt>)]
+    value: Option<i64>,
+}
+
+impl Connection<'_> {
+    /// Runs a statement and returns how many rows it met.
+    pub(super) async fn execute(&mut self, statement: Statement) -> QueryResult<usize> {
+        match self {
+            Self::Sqlite(connection) => sqlite::execute(connection, statement).await,
+            Self::Mysql(connection) => mysql::execute(connection, statement).await,
+        }
+    }
+
+    /// Begins a transaction. On SQLite it waits for the write lock now: one that begins as a reader cannot
+    /// wait to become a writer.
+    pub(super) async fn begin(&mut self) -> QueryResult<()> {
+        let begin = match self {
+            Self::Sqlite(_) => "BEGIN IMMEDIATE",
+            Self::Mysql(_) => "START TRANSACTION",
+        };
+        self.run(begin).await
+    }
+
+    /// Commits the transaction.
+    pub(super) async fn commit(&mut self) -> QueryResult<()> {
+        self.run("COMMIT").await
+    }
+
+    /// Rolls the transaction back.
+    pub(super) async fn roll_back(&mut self) -> QueryResult<()> {
+        self.run("ROLLBACK").await
+    }
+
+    async fn run(&mut self, sql: &str) -> QueryResult<()> {
+        match self {
+            Self::Sqlite(connection) => connection.batch_execute(sql).await,
+            Self::Mysql(connection) => connection.batch_execute(sql).await,
+        }
+    }
+
+    /// The rows that a query finds.
+    pub(super) async fn load<T: Row>(&mut self, query: Statement) -> QueryResult<Vec<T>> {
+        match self {
+            Self::Sqlite(connection) => sqlite::load(connection, query).await,
+            Self::Mysql(connection) => mysql::load(connection, query).await,
+        }
+    }
+
+    /// The first row that a query finds.
+    pub(super) async fn first<T: Row>(&mut self, query: Statement) -> QueryResult<Option<T>> {
+        Ok(self.load(query).await?.into_iter().next())
+    }
+
+    /// The column `value` of the only row of an answer.
+    pub(super) async fn number(&mut self, query: Statement) -> QueryResult<Option<i64>> {
+        let row: Number = self.first(query).await?.ok_or(Error::NotFound)?;
+        Ok(row.value)
+    }
+
+    /// Inserts rows, in as many statements as they need; those whose key is there already change as
+    /// `on_conflict` says.
+    pub(super) async fn insert(
+        &mut self,
+        into: &Insert<'_>,
+        rows: impl IntoIterator<Item = Vec<Value>>,
+    ) -> QueryResult<()> {
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            let mut values = Vec::with_capacity(ROWS_PER_STATEMENT * into.columns.len());
+            let mut count = 0;
+            for row in rows.by_ref().take(ROWS_PER_STATEMENT) {
+                values.extend(row);
+                count += 1;
+            }
+            let sql = into.sql(self, count);
+            self.execute(Statement { sql, values }).await?;
+        }
+        Ok(())
+    }
+
+    /// "Insert, and ignore what is there", in the words of this database.
+    fn insert_or_ignore(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "INSERT OR IGNORE",
+            Self::Mysql(_) => "INSERT IGNORE",
+        }
+    }
+
+    /// The value of a column in the row that was to be inserted.
+    fn inserted(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("excluded.{column}"),
+            Self::Mysql(_) => format!("VALUES({column})"),
+        }
+    }
+
+    /// The clause that changes the row which has the key of an inserted one.
+    fn on_conflict(&self, key: &[&str], changes: &[String]) -> String {
+        let changes = changes.join(", ");
+        match self {
+            Self::Sqlite(_) => format!(" ON CONFLICT ({}) DO UPDATE SET {changes}", key.join(", ")),
+            Self::Mysql(_) => format!(" ON DUPLICATE KEY UPDATE {changes}"),
+        }
+    }
+
+    /// The database's own time in milliseconds: two processes need not agree on theirs.
+    pub(super) fn now_ms(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+            Self::Mysql(_) => "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+        }
+    }
+}
+
+/// Rows in one statement. A dozen values each stay far below the 32 766 that SQLite allows.
+const ROWS_PER_STATEMENT: usize = 500;
+
+/// Keys in one `IN (…)`.
+pub(super) const KEYS_PER_STATEMENT: usize = 1000;
+
+/// Where rows go.
+pub(super) struct Insert<'a> {
+    /// The table.
+    pub(super) table: &'a str,
+    /// The columns, in the order of the values.
+    pub(super) columns: &'a [&'a str],
+    /// What happens to a row whose key is there already.
+    pub(super) on_conflict: OnConflict<'a>,
+}
+
+/// See [`Insert::on_conflict`].
+pub(super) enum OnConflict<'a> {
+    /// It stays as it is.
+    Ignore,
+    /// All columns but the key get the new values.
+    Overwrite {
+        /// The columns of the key.
+        key: &'a [&'a str],
+    },
+    /// The new values are added to all columns but the key.
+    Add {
+        /// The columns of the key.
+        key: &'a [&'a str],
+    },
+}
+
+impl Insert<'_> {
+    fn sql(&self, connection: &Connection<'_>, rows: usize) -> String {
+        let Self { table, columns, on_conflict } = self;
+        let (verb, clause) = match on_conflict {
+            OnConflict::Ignore => (connection.insert_or_ignore(), String::new()),
+            OnConflict::Overwrite { key } => {
+                let others = columns.iter().filter(|column| !key.contains(column));
+                let set = |column: &&str| format!("{column} = {}", connection.inserted(column));
+                ("INSERT", connection.on_conflict(key, &others.map(set).collect::<Vec<_>>()))
+            }
+            OnConflict::Add { key } => {
+                let others = columns.iter().filter(|column| !key.contains(column));
+                let add = |column: &&str| {
+                    format!("{column} = {column} + {}", connection.inserted(column))
+                };
+                ("INSERT", connection.on_conflict(key, &others.map(add).collect::<Vec<_>>()))
+            }
+        };
+        let row = format!("({})", question_marks(columns.len()));
+        let rows = vec![row; rows].join(", ");
+        format!("{verb} INTO {table} ({}) VALUES {rows}{clause}", columns.join(", "))
+    }
+}
+
+impl Statement {
+    /// SQL whose values follow.
+    pub(super) fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), values: Vec::new() }
+    }
+
+    /// Binds the next value.
+    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Binds a value for each question mark of [`question_marks`].
+    pub(super) fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.values.extend(values.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// `?, ?, ?`
+pub(super) fn question_marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(Some(value))
+    }
+}
+
+impl From<i32> for Value {
+    fn from(value: i32) -> Self {
+        Self::Integer(Some(value.into()))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(value: Option<i64>) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Real(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        Self::Text(value.clone())
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Binary(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Binary(value.to_vec())
+    }
+}
