@@ -240,6 +240,9 @@ impl Transition<'_> {
         if self.rotates() && self.change.cause != Cause::Moved {
             logins.extend(self.change.old.clone());
         }
+        // The pods come to a server that they had left, or of which a change was given up: its accounts are in
+        // use again.
+        next.state.left.retain(|left| !left.place.is_on_server_of(&self.change.place));
         if is_moving {
             self.note_left_place(next);
         }
@@ -251,9 +254,6 @@ impl Transition<'_> {
     /// server are the old login of this rotation.
     fn note_left_place(&self, next: &mut Step) {
         let state = &mut next.state;
-        // The pods come back to a server that they had left: its accounts are in use again.
-        let next_place = &self.change.place;
-        state.left.retain(|left| !left.place.is_on_server_of(next_place));
         let Some(place) = state.place.clone() else { return };
         let is_on_same_server = state.is_on_server_of(&self.change.place);
         let has_accounts = state.published.iter().any(|login| is_ours(&self.plan.account, login));

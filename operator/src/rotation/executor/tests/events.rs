@@ -113,6 +113,7 @@ impl World {
             Event::Move(number) => self.move_to(number),
             Event::Migrate => self.migrate(),
             Event::LoseMemory => {
+                self.forget_servers();
                 self.memory = None;
                 self.orphan_if_all_is_lost();
             }
@@ -121,6 +122,7 @@ impl World {
                 self.orphan_if_all_is_lost();
             }
             Event::LoseBoth => {
+                self.forget_servers();
                 (self.memory, self.file) = (None, None);
                 self.orphan_if_all_is_lost();
             }
@@ -130,6 +132,14 @@ impl World {
     fn orphan_if_all_is_lost(&mut self) {
         if self.memory.is_none() && self.file.is_none() {
             self.orphan_pods();
+        }
+    }
+
+    fn forget_servers(&mut self) {
+        if self.memory.is_some() {
+            let state = self.remember();
+            let is_leaving = state.place.as_ref().is_some_and(|place| *place != self.plan.place);
+            self.has_forgotten_servers |= is_leaving || !state.left.is_empty();
         }
     }
 

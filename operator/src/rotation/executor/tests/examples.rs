@@ -380,6 +380,31 @@ fn accounts_on_a_server_that_was_left_are_locked_once_no_pod_uses_them() {
     assert!(world.remember().left.is_empty());
 }
 
+/// Its first change was given up with an account made, and the server counted as left.
+#[test]
+fn a_portal_that_returns_before_it_had_a_login_keeps_its_account() {
+    let mut world = World::new(AlternatingUsers, Flavour::MySql);
+    for _ in 0..3 {
+        world.turn(Faults::default());
+    }
+    world.servers[0].is_down = true;
+    world.happen(Event::Move(2));
+    world.turn(Faults::default());
+    assert!(!world.remember().left.is_empty(), "{}", world.describe());
+    world.happen(Event::Move(0));
+    world.servers[0].is_down = false;
+    world.run_until_blocked();
+    world.happen(Event::Migrate);
+    world.happen(Event::CreatePod);
+    world.pass(1);
+    finish(&mut world);
+    for _ in 0..3 {
+        world.turn(Faults::default());
+    }
+    assert!(world.remember().left.is_empty());
+    assert!(is_in(&world), "{}", world.describe());
+}
+
 #[test]
 fn a_pod_that_comes_in_the_last_moment_keeps_the_old_login_valid() {
     let mut world = in_phase(AlternatingUsers, Phase::Verified);

@@ -42,6 +42,9 @@ pub(super) struct World {
     pub(super) file: Option<File>,
     /// The operator's own Secret.
     pub(super) memory: Option<String>,
+    /// Whether somebody deleted the state while a server was being left. Nobody knows then that logins may
+    /// be under way there, nor has its root.
+    pub(super) has_forgotten_servers: bool,
     /// Places whose schema was migrated.
     pub(super) migrated: Vec<Place>,
     /// What the status says of the generation.
@@ -71,6 +74,7 @@ impl World {
             source_is_up: true,
             file: None,
             memory: None,
+            has_forgotten_servers: false,
             migrated: Vec::new(),
             status: 0,
             roots: vec![password(&root)],
@@ -248,6 +252,7 @@ impl World {
         let pod = &mut self.pods[number];
         let Some((server, login, is_let_in)) = pod.end_login(&mut self.servers) else { return };
         let is_excused = self.servers[server].is_down
+            || self.has_forgotten_servers
             || self.pods[number].is_terminating
             || self.pods[number].is_orphan
             || self.destroyed.iter().any(|(at, name, text, _)| {
