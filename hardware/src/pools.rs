@@ -324,7 +324,13 @@ mod tests {
     }
 
     fn source() -> SourceRow {
-        SourceRow { id: 1, name: "lab".to_owned(), expected_interval_s: 60, revision: 1 }
+        SourceRow {
+            id: 1,
+            name: "lab".to_owned(),
+            expected_interval_s: 60,
+            revision: 1,
+            covered: None,
+        }
     }
 
     fn counts(free: u32) -> Observation {

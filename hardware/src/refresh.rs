@@ -63,6 +63,8 @@ pub struct Refresher {
     interval: Duration,
     clock: Clock,
     rows: Vec<HardwareRow>,
+    /// When they were last read.
+    listed: Option<Instant>,
     /// The rows that cannot be shown.
     unreadable: Vec<String>,
     /// What was read of each source.
@@ -85,6 +87,7 @@ impl Refresher {
             interval,
             clock,
             rows: Vec::new(),
+            listed: None,
             unreadable: Vec::new(),
             seen: HashMap::new(),
             pools: SharedPools::default(),
@@ -142,6 +145,7 @@ impl Refresher {
         if has_moved {
             self.seen.clear();
             self.corrected = None;
+            self.listed = None;
         }
         let outcome = match self.read().await {
             Ok(changes) => {
@@ -167,7 +171,9 @@ impl Refresher {
     }
 
     async fn read(&self) -> Result<Changes, RefreshError> {
-        let hardware = in_time(self.db.list_hardware()).await?;
+        // A batch wakes the refresh, and changes nothing there.
+        let is_due = self.listed.is_none_or(|at| at.elapsed() >= self.interval / 2);
+        let hardware = if is_due { Some(in_time(self.db.list_hardware()).await?) } else { None };
         let mut sources = Vec::new();
         let all = in_time(self.db.list_sources()).await?;
         let source_ids = all.iter().map(|source| source.id).collect();
@@ -178,7 +184,11 @@ impl Refresher {
                 continue;
             }
             let since = seen.map_or(i64::MIN, |seen| seen.covered);
-            let coverage = in_time(self.db.list_coverage(source.id, since)).await?;
+            let coverage = if source.covered.is_some_and(|covered| covered > since) {
+                in_time(self.db.list_coverage(source.id, since)).await?
+            } else {
+                Vec::new()
+            };
             let since = seen.map_or(-1, |seen| seen.revision);
             let pools = self.read_pools(source.id, since).await?;
             let is_new = seen.is_none();
@@ -210,9 +220,7 @@ impl Refresher {
         }
     }
 
-    /// Takes in what changed. Not under the deadline: after a restart that may be every pool there is.
-    async fn apply(&mut self, changes: Changes) {
-        let HardwareRows { rows, unreadable } = changes.hardware;
+    fn take_rows(&mut self, HardwareRows { rows, unreadable }: HardwareRows) {
         if !unreadable.is_empty() && unreadable != self.unreadable {
             let ids = unreadable.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>();
             warn!(
@@ -223,6 +231,14 @@ impl Refresher {
         }
         self.metrics.show_unreadable(unreadable.len());
         (self.rows, self.unreadable) = (rows, unreadable);
+        self.listed = Some(Instant::now());
+    }
+
+    /// Takes in what changed. Not under the deadline: after a restart that may be every pool there is.
+    async fn apply(&mut self, changes: Changes) {
+        if let Some(hardware) = changes.hardware {
+            self.take_rows(hardware);
+        }
         self.seen.retain(|id, _| changes.source_ids.contains(id));
         let is_kept = |id: i32| {
             let replaced = changes.sources.iter().any(|it| it.is_new && it.source.id == id);
@@ -289,7 +305,8 @@ async fn in_time<T>(query: impl Future<Output = Result<T, StoreError>>) -> Resul
 
 /// What the database has and the last refresh did not know.
 struct Changes {
-    hardware: HardwareRows,
+    /// The rows of the list, if it was time to read them.
+    hardware: Option<HardwareRows>,
     /// All sources that there are.
     source_ids: HashSet<i32>,
     sources: Vec<SourceChanges>,

@@ -3,8 +3,8 @@
 //! Statements are written once and run on a [`connection::Connection`] to either; what differs between the
 //! databases is in `mysql/` and `sqlite/`.
 //!
-//! `diesel_async::RunQueryDsl` is imported there and nowhere else: it takes over `.load()` of everything in
-//! scope.
+//! `diesel_async::RunQueryDsl` is imported where it is needed and nowhere else: it takes over `.load()` of
+//! everything in scope.
 
 mod carry_over;
 mod connection;

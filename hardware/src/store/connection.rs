@@ -1,11 +1,22 @@
 //! Statements that are written once and run on either database.
 //!
 //! Diesel's `MultiConnection` exists for synchronous connections only, and functions that are generic
-//! over the backend need half a page of bounds each. So a statement is text with values here, and each
-//! database binds and runs it in its own module; the store's tests run every one of them on both.
+//! over the backend need half a page of bounds each. So a statement is text with values here, which is a
+//! query to diesel on either database; the store's tests run every one of them on both.
 
-use diesel::{QueryResult, QueryableByName, mysql::Mysql, result::Error, sqlite::Sqlite};
-use diesel_async::SimpleAsyncConnection;
+use std::borrow::Cow;
+
+use diesel::{
+    QueryResult, QueryableByName,
+    backend::Backend,
+    mysql::Mysql,
+    query_builder::{AstPass, Query, QueryFragment, QueryId},
+    result::Error,
+    serialize::ToSql,
+    sql_types::{BigInt, Binary, Double, HasSqlType, Nullable, Text, Untyped},
+    sqlite::Sqlite,
+};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::{mysql, sqlite};
 
@@ -17,11 +28,12 @@ pub(super) enum Connection<'a> {
     Mysql(&'a mut mysql::Connection),
 }
 
-/// SQL with the values of its question marks.
+/// SQL with the values of its question marks. Fixed text is prepared once in a connection; text that is put
+/// together, of which there are as many as lengths of lists, is prepared for one use.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
-    pub(super) sql: String,
-    pub(super) values: Vec<Value>,
+    sql: Cow<'static, str>,
+    values: Vec<Value>,
 }
 
 /// What a question mark stands for.
@@ -56,8 +68,8 @@ impl Connection<'_> {
     /// Runs a statement and returns how many rows it met.
     pub(super) async fn execute(&mut self, statement: Statement) -> QueryResult<usize> {
         match self {
-            Self::Sqlite(connection) => sqlite::execute(connection, statement).await,
-            Self::Mysql(connection) => mysql::execute(connection, statement).await,
+            Self::Sqlite(connection) => statement.execute(connection).await,
+            Self::Mysql(connection) => statement.execute(connection).await,
         }
     }
 
@@ -91,8 +103,8 @@ impl Connection<'_> {
     /// The rows that a query finds.
     pub(super) async fn load<T: Row>(&mut self, query: Statement) -> QueryResult<Vec<T>> {
         match self {
-            Self::Sqlite(connection) => sqlite::load(connection, query).await,
-            Self::Mysql(connection) => mysql::load(connection, query).await,
+            Self::Sqlite(connection) => RunQueryDsl::load(query, connection).await,
+            Self::Mysql(connection) => RunQueryDsl::load(query, connection).await,
         }
     }
 
@@ -123,7 +135,7 @@ impl Connection<'_> {
                 count += 1;
             }
             let sql = into.sql(self, count);
-            self.execute(Statement { sql, values }).await?;
+            self.execute(Statement { sql: sql.into(), values }).await?;
         }
         Ok(())
     }
@@ -220,7 +232,7 @@ impl Insert<'_> {
 
 impl Statement {
     /// SQL whose values follow.
-    pub(super) fn new(sql: impl Into<String>) -> Self {
+    pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
         Self { sql: sql.into(), values: Vec::new() }
     }
 
@@ -234,6 +246,44 @@ impl Statement {
     pub(super) fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
         self.values.extend(values.into_iter().map(Into::into));
         self
+    }
+}
+
+impl Query for Statement {
+    type SqlType = Untyped;
+}
+
+impl QueryId for Statement {
+    type QueryId = ();
+    // Its text tells it from others.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<DB> QueryFragment<DB> for Statement
+where
+    DB: Backend + HasSqlType<BigInt> + HasSqlType<Double> + HasSqlType<Text> + HasSqlType<Binary>,
+    Option<i64>: ToSql<Nullable<BigInt>, DB>,
+    f64: ToSql<Double, DB>,
+    String: ToSql<Text, DB>,
+    Vec<u8>: ToSql<Binary, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        if let Cow::Owned(_) = self.sql {
+            out.unsafe_to_cache_prepared();
+        }
+        // No statement has a question mark within quotes.
+        let mut parts = self.sql.split('?');
+        out.push_sql(parts.next().unwrap_or_default());
+        for (value, part) in self.values.iter().zip(parts) {
+            match value {
+                Value::Integer(number) => out.push_bind_param::<Nullable<BigInt>, _>(number)?,
+                Value::Real(number) => out.push_bind_param::<Double, _>(number)?,
+                Value::Text(text) => out.push_bind_param::<Text, _>(text)?,
+                Value::Binary(bytes) => out.push_bind_param::<Binary, _>(bytes)?,
+            }
+            out.push_sql(part);
+        }
+        Ok(())
     }
 }
 

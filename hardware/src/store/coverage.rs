@@ -8,15 +8,15 @@ use super::{
     rows::{CoverageRow, seconds},
 };
 
-const SELECT: &str = "SELECT source_id, started, last_seen, interval_s FROM source_coverage \
-                      WHERE source_id = ?";
-
 /// All spans of a source, the oldest first.
 pub(super) async fn list_all(
     connection: &mut Connection<'_>,
     source_id: i32,
 ) -> QueryResult<Vec<CoverageRow>> {
-    let query = Statement::new(format!("{SELECT} ORDER BY started"));
+    let query = Statement::new(
+        "SELECT source_id, started, last_seen, interval_s FROM source_coverage \
+         WHERE source_id = ? ORDER BY started",
+    );
     connection.load(query.bind(source_id)).await
 }
 
@@ -26,7 +26,10 @@ pub(super) async fn list_since(
     source_id: i32,
     since: i64,
 ) -> QueryResult<Vec<CoverageRow>> {
-    let query = Statement::new(format!("{SELECT} AND last_seen > ? ORDER BY started"));
+    let query = Statement::new(
+        "SELECT source_id, started, last_seen, interval_s FROM source_coverage \
+         WHERE source_id = ? AND last_seen > ? ORDER BY started",
+    );
     connection.load(query.bind(source_id).bind(since)).await
 }
 
@@ -38,7 +41,10 @@ pub(super) async fn extend(
     interval: ExpectedInterval,
     at: Timestamp,
 ) -> QueryResult<bool> {
-    let latest = Statement::new(format!("{SELECT} ORDER BY started DESC LIMIT 1"));
+    let latest = Statement::new(
+        "SELECT source_id, started, last_seen, interval_s FROM source_coverage \
+         WHERE source_id = ? ORDER BY started DESC LIMIT 1",
+    );
     let latest: Option<CoverageRow> = connection.first(latest.bind(source_id)).await?;
     let last_seen = latest.map(|span| Timestamp::from_millis(span.last_seen));
     match (latest, last_seen) {

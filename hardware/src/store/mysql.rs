@@ -2,13 +2,9 @@
 
 mod lock;
 mod login;
-mod statements;
 
+pub(super) use self::lock::{lock, unlock};
 pub use self::login::{Opener, Tls};
-pub(super) use self::{
-    lock::{lock, unlock},
-    statements::{execute, load},
-};
 
 /// What statements run on.
 pub(super) type Connection = diesel_async::AsyncMysqlConnection;

@@ -7,7 +7,7 @@ use availability::{
 };
 use diesel::{
     prelude::*,
-    sql_types::{Binary, Nullable},
+    sql_types::{BigInt, Binary, Nullable},
 };
 use serde::Deserialize;
 
@@ -106,6 +106,9 @@ pub struct SourceRow {
     pub expected_interval_s: i32,
     /// Grows with each batch.
     pub revision: i64,
+    /// When it last said of all its pools that they were as they had been, in milliseconds.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub covered: Option<i64>,
 }
 
 /// A span in which a source said of all its pools that nothing had changed but what it listed.

@@ -13,7 +13,9 @@ use super::{
 };
 
 pub(super) async fn list(connection: &mut Connection<'_>) -> QueryResult<Vec<SourceRow>> {
-    let query = "SELECT id, name, expected_interval_s, revision FROM source";
+    let query = "SELECT id, name, expected_interval_s, revision, \
+                 (SELECT MAX(source_coverage.last_seen) FROM source_coverage \
+                 WHERE source_coverage.source_id = source.id) AS covered FROM source";
     connection.load(Statement::new(query)).await
 }
 

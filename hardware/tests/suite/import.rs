@@ -200,3 +200,45 @@ fn a_database_without_the_schema_is_not_written_to() {
     assert_eq!(status, 1);
     assert!(messages.contains("run \\\"hardware migrate\\\" first"), "{messages}");
 }
+
+/// Killed again and again, and begun anew each time, it gives what it would have given in one go.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_goes_on_where_it_ended() {
+    const POOLS: usize = 300;
+    let start = start();
+    let mut past = HEADER.to_owned();
+    for number in 0..POOLS {
+        let name = format!("p{number}");
+        for hour in 0..12 {
+            let free = u32::from(hour % 3 == 0);
+            past += &row(&name, start + TimeDelta::minutes(hour * 60), 59, free);
+        }
+    }
+    let (whole, killed) = (Place::new(), Place::new());
+    whole.write("past.csv", &past);
+    killed.write("past.csv", &past);
+    assert_eq!(whole.import(&["past.csv"]).0, 0);
+    let mut cut_off = 0;
+    for round in 0..6 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hardware"));
+        let command = command
+            .args(["import", "--source", "lab", "past.csv"])
+            .current_dir(killed.folder.path())
+            .env("SQLITE_PATH", "hardware.db")
+            .stdout(std::process::Stdio::null());
+        let mut running = command.spawn().expect("it starts");
+        std::thread::sleep(std::time::Duration::from_millis(15 + 12 * round));
+        running.kill().expect("it may be killed");
+        cut_off += u32::from(!running.wait().expect("it ended").success());
+    }
+    assert!(cut_off > 0, "all of them ended before they were killed");
+    let (status, out, messages) = killed.import(&["past.csv"]);
+    assert_eq!((status, messages.as_str()), (0, ""), "{out}");
+    let (expected, found) = (whole.pools().await, killed.pools().await);
+    assert_eq!(found.len(), POOLS);
+    for (one, other) in expected.iter().zip(&found) {
+        assert_eq!((&one.pool.name, &one.state.states), (&other.pool.name, &other.state.states));
+        let history = whole.open().list_history(one.pool.id).await.expect("history");
+        assert_eq!(killed.open().list_history(other.pool.id).await.expect("history"), history);
+    }
+}

@@ -14,3 +14,4 @@ mod routes;
 mod slow_login;
 mod store;
 mod support;
+mod two_pods;

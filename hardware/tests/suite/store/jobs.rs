@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use availability::{ExpectedInterval, Observation, SourceKind, Timestamp};
+use availability::{ExpectedInterval, Observation, SourceKind, Timestamp, Wanted};
 use chrono::{DateTime, Utc};
 use hardware::{
     jobs::Jobs,
@@ -25,6 +25,7 @@ on_both_databases!(
     history_is_deleted_day_by_day_and_no_more_than_that,
     jobs_run_in_one_process,
     a_forecast_is_scored_once,
+    jobs_that_are_cut_off_anywhere_count_once,
 );
 
 const DAY_MS: i64 = 86_400_000;
@@ -189,4 +190,55 @@ async fn a_forecast_is_scored_once(database: TestDatabase) {
     let record: f64 = table.records().map(|(_, record)| record.forecasts).sum();
     assert!((record - 1.0).abs() < 1e-9, "one forecast was scored once: {record}");
     assert!(table.records().any(|(_, record)| record.correction() < -0.03));
+}
+
+/// Scoring and deletion, dropped after a moment, again and again: each forecast is scored once, and what is
+/// kept stays.
+async fn jobs_that_are_cut_off_anywhere_count_once(database: TestDatabase) {
+    const FORECASTS: i64 = 40;
+    let db = Arc::new(database.migrated().await);
+    fill(&db, 8).await;
+    let source = db.list_sources().await.expect("sources").remove(0);
+    let row = db.list_changed_pools(source.id, -1, i32::MIN, 10).await.expect("pools").remove(0);
+    let lease = db.claim("jobs", "test", 60).await.expect("asked").expect("nobody has it");
+    let pools = SharedPools::default();
+    pools.lock().update(&row, &source, &[]);
+    for number in 0..FORECASTS {
+        // In hours that are known whole: the last report speaks for two minutes only.
+        let made = Timestamp::from_millis(START + DAY_MS + number * 60_000);
+        let mut forecast = pools.lock().sample(1, row.state.open_segment().last_seen).remove(0);
+        forecast.wanted = Wanted::ONE;
+        db.add_forecasts(&lease, made, &[forecast]).await.expect("kept");
+    }
+    execute(&db, "UPDATE job_lease SET until = 1").await;
+    execute(&db, "UPDATE pool_state SET interval_s = 3600").await;
+
+    let now = DateTime::<Utc>::from_timestamp_millis(START + 9 * DAY_MS).expect("in range");
+    let kept = Duration::from_hours(7 * 24);
+    let mut jobs =
+        Jobs::new(Arc::clone(&db), SharedPools::default(), Clock::new(move || now), kept);
+    let mut cut_off = 0;
+    for round in 0..200 {
+        let soon = Duration::from_millis(1 + round / 4);
+        match tokio::time::timeout(soon, jobs.run_due()).await {
+            Ok(done) => {
+                if done.expect("done") {
+                    break;
+                }
+            }
+            Err(_) => cut_off += 1,
+        }
+    }
+    assert!(cut_off > 3, "{cut_off} were cut off");
+    let day = i32::try_from(START / DAY_MS).expect("a day");
+    let record = db.list_quality(day).await.expect("read");
+    for curve in ["uncorrected", "corrected", "level"] {
+        let of_curve = record.iter().filter(|row| row.curve == curve);
+        assert_eq!(
+            of_curve.map(|row| row.forecasts).sum::<i64>(),
+            FORECASTS,
+            "{curve}: {record:?}"
+        );
+    }
+    assert_eq!(days_of_history(&db).await, [2, 3, 4, 5, 6, 7]);
 }
