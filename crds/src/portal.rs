@@ -53,6 +53,10 @@ pub struct HardwarePortalSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["provider".into(), "name".into()]))]
     pub catalog: Option<Vec<CatalogEntry>>,
 
+    /// Who reports what there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observations: Option<Observations>,
+
     /// Where the list and its history are kept. Default: an embedded SQLite database in the one
     /// hardware pod, which is lost with that pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +69,25 @@ pub struct HardwarePortalSpec {
     /// The web page that shows the list in a browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portal: Option<PortalSpec>,
+}
+
+/// Who reports what there is, to `POST /v1/observations`.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Observations {
+    /// Sources that get a token of their own, with which they are let in, and no other source. Sources that
+    /// are not named share the token of the portal. At most 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub sources: Option<Vec<ObservationSource>>,
+}
+
+/// A source with a token of its own, in the key `source-NAME` of the Secret `PORTAL-observations`.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct ObservationSource {
+    /// Its name, as it is in `source` of what it posts: at most 63 characters of a-z, 0-9 and -.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// One row of the list.

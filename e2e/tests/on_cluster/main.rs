@@ -19,5 +19,6 @@ mod rendered;
 mod rest;
 mod rollout;
 mod rotation;
+mod source_tokens;
 mod uninstall;
 mod upgrade;

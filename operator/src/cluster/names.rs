@@ -24,7 +24,7 @@ pub fn rotation_secret(portal: &str) -> String {
     format!("{portal}-rotation")
 }
 
-/// Secret with the token that observations are posted with.
+/// Secret with the tokens that observations are posted with.
 #[must_use]
 pub fn observations_secret(portal: &str) -> String {
     format!("{portal}-observations")
@@ -48,6 +48,15 @@ pub const CREDENTIALS_KEY: &str = "credentials.json";
 pub const MIGRATION_CREDENTIALS_KEY: &str = "owner.json";
 /// Key of the token.
 pub const TOKEN_KEY: &str = "token";
+
+/// Key of the file with the tokens of sources that have one of their own, as the hardware pods read it.
+pub const SOURCE_TOKENS_KEY: &str = "sources.json";
+
+/// Key of the token of one source.
+#[must_use]
+pub fn source_token_key(source: &str) -> String {
+    format!("source-{source}")
+}
 /// Key of the catalog.
 pub const CATALOG_KEY: &str = "catalog.json";
 /// Volume of the embedded database, in the pods.

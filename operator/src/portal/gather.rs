@@ -1,11 +1,16 @@
 //! The one step that reads: what the spec refers to, and what is already there.
 
+use std::collections::BTreeMap;
+
 use crds::{
     ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, HardwarePortal, MysqlDatabase,
     ROTATE_AT_ANNOTATION,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 use service_kit::credentials::CredentialSet;
@@ -27,6 +32,8 @@ pub struct Gathered {
     pub mysql: Option<GatheredMysql>,
     /// The token that observations are posted with: the existing one, or a new one.
     pub observations_token: SecretString,
+    /// The tokens of sources that are to have one of their own, by their names: existing or new ones.
+    pub source_tokens: BTreeMap<String, SecretString>,
     /// The children as they are.
     pub live: Live,
 }
@@ -104,9 +111,16 @@ pub async fn gather(
         Some(mysql) => Some(reader.read_mysql(portal, namespace, mysql, sources).await?),
         None => None,
     };
+    let tokens = reader.read_tokens().await?;
+    let sources = portal.spec.observations.iter().flat_map(|it| it.sources.iter().flatten());
+    let source_tokens = sources.map(|source| {
+        let token = token_in(&tokens, &names::source_token_key(&source.name));
+        (source.name.clone(), token)
+    });
     Ok(Gathered {
         mysql,
-        observations_token: reader.read_observations_token().await?,
+        source_tokens: source_tokens.collect(),
+        observations_token: token_in(&tokens, names::TOKEN_KEY),
         live: Live::read(own.cache, namespace, &name),
     })
 }
@@ -197,14 +211,17 @@ impl Reader<'_> {
         Ok(file.and_then(|bytes| CredentialSet::from_json(&bytes.0).ok()))
     }
 
-    async fn read_observations_token(&self) -> Result<SecretString, GatherError> {
+    async fn read_tokens(&self) -> Result<BTreeMap<String, ByteString>, GatherError> {
         let name = names::observations_secret(self.portal);
         let secret = self.own.get(&name).await.map_err(reading("the observations token"))?;
-        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
-        let token =
-            data.get(names::TOKEN_KEY).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
-        Ok(token.filter(|token| !token.is_empty()).map_or_else(new_token, SecretString::from))
+        Ok(secret.and_then(|secret| secret.data).unwrap_or_default())
     }
+}
+
+/// The token that a Secret has under a key, or a new one.
+fn token_in(secret: &BTreeMap<String, ByteString>, key: &str) -> SecretString {
+    let token = secret.get(key).and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());
+    token.filter(|token| !token.is_empty()).map_or_else(new_token, SecretString::from)
 }
 
 /// 256 bits from the operating system, as 64 hexadecimal digits.

@@ -49,6 +49,8 @@ pub struct ResolvedPortal {
     pub database: ResolvedDatabase,
     /// The token that observations are posted with.
     pub observations_token: SecretString,
+    /// The tokens of sources that have one of their own, by their names.
+    pub source_tokens: BTreeMap<String, SecretString>,
     /// How the API runs.
     pub hardware: ResolvedWorkload,
     /// How the web page runs.
@@ -265,6 +267,7 @@ pub fn resolve(
         catalog: spec.catalog.clone().unwrap_or_default(),
         database,
         observations_token: read.observations_token.clone(),
+        source_tokens: read.source_tokens.clone(),
         hardware: resolve_workload(hardware, &settings.hardware_image, scaling, settings),
         portal: {
             let scaling = plan_scaling(&page.workload);
@@ -614,6 +617,7 @@ mod tests {
         portal.validate_cel().expect("the rules admit it");
         let read = Gathered {
             mysql: Some(GatheredMysql { source, state: None, published: None, authorities: None }),
+            source_tokens: [].into(),
             observations_token: SecretString::from("token"),
             live: Live::default(),
         };

@@ -31,6 +31,9 @@ use crate::{
 /// Port of the API, the original's.
 pub const PORT: i32 = 5001;
 
+/// Where the tokens of sources are mounted.
+const OBSERVATIONS_FOLDER: &str = "/etc/gill-hicks/observations";
+
 /// The Deployment of the API.
 #[must_use]
 pub fn deployment(portal: &ResolvedPortal) -> Deployment {
@@ -51,9 +54,11 @@ pub fn deployment(portal: &ResolvedPortal) -> Deployment {
     files.add(
         "OBSERVATIONS_TOKEN_FILE",
         secret_volume("observations", names::observations_secret(&portal.name), Vec::new()),
-        "/etc/gill-hicks/observations",
+        OBSERVATIONS_FOLDER,
         names::TOKEN_KEY,
     );
+    let source_tokens = format!("{OBSERVATIONS_FOLDER}/{}", names::SOURCE_TOKENS_KEY);
+    files.env.push(pod::variable("SOURCE_TOKENS_FILE", &source_tokens));
     let rolls = matches!(portal.database, ResolvedDatabase::Mysql(_));
     let Files { env, volumes, mounts } = files;
     let name = names::hardware(&portal.name);

@@ -74,6 +74,7 @@ mod tests {
         let read = Gathered {
             mysql: None,
             observations_token: SecretString::from("token"),
+            source_tokens: [].into(),
             live: Live::default(),
         };
         let validated = resolve(&portal, &read, &settings).expect("nothing to object to");

@@ -77,6 +77,7 @@ pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> Resolved
             authorities: None,
         }),
         observations_token: "token's test value".into(),
+        source_tokens: [("lab-agent".to_owned(), "lab agent's test value".into())].into(),
         live: Live::default(),
     };
     resolve(&portal, &read, settings).expect("it can be built")
