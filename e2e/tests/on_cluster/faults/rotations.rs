@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Cases at the same time, each in a namespace of its own.
-const WALKERS: usize = 8;
+const WALKERS: usize = 6;
 const REST: Duration = Duration::from_secs(1);
 const PORTAL: &str = "rotated";
 

@@ -31,7 +31,7 @@ pub(super) const SETTLED: Duration = Duration::from_mins(2);
 /// Without a request for this long, a portal is at rest. Longer than the first delay after a failure.
 const REST: Duration = Duration::from_millis(1500);
 /// Cases at the same time, each in a namespace of its own.
-const WALKERS: usize = 8;
+const WALKERS: usize = 6;
 
 /// What came about.
 #[derive(Clone, Debug, PartialEq)]
