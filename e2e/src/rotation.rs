@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Longer than any rotation without an obstacle takes on a busy machine.
-pub const ROTATED: Duration = Duration::from_mins(2);
+pub const ROTATED: Duration = Duration::from_mins(4);
 
 /// Starts a portal on an empty schema, with a root account of its own, whose password it gives.
 pub async fn start_portal(
