@@ -16,11 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     observation::PoolName,
-    recording::{RecordingError, into_recordings, read_file},
+    recording::{RecordingError, into_recordings, read_file, report_errors},
 };
-
-/// Rows that are wrong and named one by one; of the others only the number is told.
-const MAX_NAMED: usize = 20;
 
 /// The random instants of reads are the same in each run.
 const SEED: u64 = 1;
@@ -134,12 +131,7 @@ fn read_recordings(
         let contents = read_file(file)?;
         let mut errors = contents.errors;
         let recordings = into_recordings(file, contents.rows, &mut errors);
-        for error in errors.iter().take(MAX_NAMED) {
-            writeln!(messages, "left out: {error}")?;
-        }
-        if let Some(more) = errors.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
-            writeln!(messages, "left out: {more} more rows of {}", file.display())?;
-        }
+        report_errors(file, &errors, messages)?;
         all.extend(recordings.into_iter().map(|(pool, recording)| ((index, pool), recording)));
     }
     Ok(all)

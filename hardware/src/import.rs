@@ -14,15 +14,12 @@ use service_kit::{Clock, config::LogArgs};
 use crate::{
     config::{HistoryArgs, OpenError, StoreArgs},
     observation::{MAX_NAME, PoolName, show_observation, show_time},
-    recording::{RecordedSegment, RecordingError, RowError, read_file},
+    recording::{RecordedSegment, RecordingError, RowError, read_file, report_errors},
     store::{Arrival, Db, Imported, PoolHistory, StoreError},
 };
 
 /// Pools that are written in one transaction.
 const POOLS_AT_ONCE: usize = 50;
-
-/// Rows that are wrong and named one by one; of the others only the number is told.
-const MAX_NAMED: usize = 20;
 
 /// How far ahead of this clock a row may be, as with `POST /v1/observations`.
 const MAX_SKEW_MS: i64 = 60_000;
@@ -128,11 +125,7 @@ async fn import_file(
     let mut errors = contents.errors;
     let now = Timestamp::from_millis(clock.now().timestamp_millis());
     let pools = group_by_pool(file, contents.rows, now, &mut errors);
-    let kept = i64::try_from(args.history.history_retention.as_millis()).unwrap_or(i64::MAX);
-    let arrival = Arrival {
-        at: now,
-        oldest_kept: Timestamp::from_millis(now.as_millis().saturating_sub(kept)),
-    };
+    let arrival = Arrival::new(now, args.history.history_retention);
     let mut summary = ImportSummary { pools: pools.len(), ..ImportSummary::default() };
     let progress = progress_bar(pools.len(), file);
     for pools in pools.chunks(POOLS_AT_ONCE) {
@@ -153,7 +146,8 @@ async fn import_file(
     }
     progress.finish_and_clear();
     summary.refused = errors.len();
-    report_errors(file, errors, messages)?;
+    errors.sort_by_key(|error| error.line);
+    report_errors(file, &errors, messages)?;
     Ok(summary)
 }
 
@@ -177,22 +171,6 @@ fn group_by_pool(file: &Path, rows: Rows, now: Timestamp, errors: &mut Vec<RowEr
 
 fn row_error(file: &Path, line: u64, reason: String) -> RowError {
     RowError { file: file.to_owned(), line, reason }
-}
-
-/// Names the first rows that were left out, in the order of the file, and says how many more there are.
-fn report_errors(
-    file: &Path,
-    mut errors: Vec<RowError>,
-    messages: &mut impl Write,
-) -> io::Result<()> {
-    errors.sort_by_key(|error| error.line);
-    for error in errors.iter().take(MAX_NAMED) {
-        writeln!(messages, "left out: {error}")?;
-    }
-    if let Some(more) = errors.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
-        writeln!(messages, "left out: {more} more rows of {}", file.display())?;
-    }
-    Ok(())
 }
 
 fn history(rows: &Rows) -> PoolHistory {

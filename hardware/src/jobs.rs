@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     pools::SharedPools,
-    store::{Db, Lease, Step, StoreError},
+    store::{Arrival, Db, Lease, Step, StoreError},
 };
 
 /// How often a process looks whether there is something to do for it.
@@ -114,8 +114,7 @@ impl Jobs {
         if self.retained.is_some_and(|at| now.since(at) < RETENTION_PAUSE) {
             return Ok(true);
         }
-        let kept = i64::try_from(self.history_retention.as_millis()).unwrap_or(i64::MAX);
-        let oldest_kept = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
+        let Arrival { oldest_kept, .. } = Arrival::new(now, self.history_retention);
         let mut deleted = 0;
         loop {
             let Some(lease) = self.claim().await? else { return Ok(false) };

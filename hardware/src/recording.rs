@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +19,9 @@ use crate::observation::{MAX_NAME, MAX_PLACE, PoolName};
 
 /// The first bytes of what gzip wrote.
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
+
+/// Rows that are wrong and named one by one; of the others only the number is told.
+const MAX_NAMED: usize = 20;
 
 /// The name of the standard input.
 const STDIN: &str = "-";
@@ -105,6 +108,21 @@ fn parse_rows(file: &Path, mut input: impl BufRead) -> Result<FileContents, Reco
     } else {
         parse_csv(file, input)
     }
+}
+
+/// Names the first rows of a file that were left out, and says how many more there are.
+pub fn report_errors(
+    file: &Path,
+    errors: &[RowError],
+    messages: &mut impl Write,
+) -> io::Result<()> {
+    for error in errors.iter().take(MAX_NAMED) {
+        writeln!(messages, "left out: {error}")?;
+    }
+    if let Some(more) = errors.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+        writeln!(messages, "left out: {more} more rows of {}", file.display())?;
+    }
+    Ok(())
 }
 
 /// One JSON object a line, also within `[` … `]`.

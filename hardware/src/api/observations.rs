@@ -81,12 +81,8 @@ pub(super) async fn add_observations(
         let detail = format!("batches of {source:?} wait already; send fewer at once");
         return Err(Refusal::too_many("too_many_batches", &detail));
     };
-    let arrived = now.timestamp_millis();
-    let kept_ms = i64::try_from(state.history_retention.as_millis()).unwrap_or(i64::MAX);
-    let arrival = Arrival {
-        at: Timestamp::from_millis(arrived),
-        oldest_kept: Timestamp::from_millis(arrived.saturating_sub(kept_ms)),
-    };
+    let arrived = Timestamp::from_millis(now.timestamp_millis());
+    let arrival = Arrival::new(arrived, state.history_retention);
     // In a task of its own: the client may leave, the batch is written nevertheless.
     let taken = take(Arc::clone(&state), received, arrival);
     let taken = async move {

@@ -17,6 +17,7 @@ use super::{
     Db, StoreError,
     connection::{Connection, Insert, KEYS_PER_STATEMENT, OnConflict, Statement, question_marks},
     history, pools,
+    rows::interval_of,
 };
 use crate::observation::{Identity, PoolName, refold};
 
@@ -243,11 +244,6 @@ async fn prepare(connection: &mut Connection<'_>) -> QueryResult<Vec<CarriedPool
         pool.segments += segments;
     }
     Ok(carried.into_values().collect())
-}
-
-fn interval_of(seconds: i32) -> ExpectedInterval {
-    let seconds = std::time::Duration::from_secs(seconds.unsigned_abs().into());
-    ExpectedInterval::new(seconds).unwrap_or_default()
 }
 
 async fn carry(connection: &mut Connection<'_>, pools: &[CarriedPool]) -> QueryResult<()> {

@@ -88,10 +88,14 @@ async fn load(
     Ok(histories)
 }
 
+/// The rows of a pool, the oldest first.
+pub(super) fn rows_of(histories: &Histories, pool_id: i32) -> &[SegmentRow] {
+    histories.get(&pool_id).map_or(&[], Vec::as_slice)
+}
+
 /// The segments of a pool, the oldest first.
 pub(super) fn segments_of(histories: &Histories, pool_id: i32) -> Vec<Segment> {
-    let rows = histories.get(&pool_id).into_iter().flatten();
-    join_touching(rows.map(Segment::from).collect())
+    join_touching(rows_of(histories, pool_id).iter().map(Segment::from).collect())
 }
 
 /// Adds segments that closed, unless they are too old. Those that are there already, as after a batch that was

@@ -86,7 +86,7 @@ async fn import(
         if !merged.added.is_empty() {
             let folded = refold(segments, merged.added, interval);
             let (closed, state) = folded.ok_or(Error::NotFound)?;
-            let rows = before.get(&stored.id).map_or(&[][..], Vec::as_slice);
+            let rows = history::rows_of(&before, stored.id);
             let kept = arrival.oldest_kept;
             history::replace(connection, stored.id, rows, &closed, kept).await?;
             states.push((stored.id, state));
@@ -145,7 +145,6 @@ impl Merged {
 
 #[cfg(test)]
 mod tests {
-
     use availability::{Observation, Segment, Timestamp};
 
     use super::{Imported, Merged};

@@ -1,6 +1,9 @@
 //! Writing a batch of observations, inside a transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use availability::{PoolState, Segment, Timestamp};
 use diesel::{QueryResult, result::Error};
@@ -30,6 +33,15 @@ pub struct Arrival {
     pub at: Timestamp,
     /// Observations that are older are not taken.
     pub oldest_kept: Timestamp,
+}
+
+impl Arrival {
+    /// Where history is kept for `retention`.
+    #[must_use]
+    pub fn new(at: Timestamp, retention: Duration) -> Self {
+        let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        Self { at, oldest_kept: Timestamp::from_millis(at.as_millis().saturating_sub(kept)) }
+    }
 }
 
 pub(super) async fn record(
@@ -65,7 +77,8 @@ pub(super) async fn record(
             pools_with_gap += u32::from(after_gap);
         }
         Some(Unlisted::Gone(at)) if is_whole => {
-            retired = retire_unlisted(connection, &source, batch, at).await?;
+            let listed = by_pool.iter().map(|(stored, _)| stored.id).collect();
+            retired = retire_unlisted(connection, &source, &listed, at).await?;
         }
         _ => {}
     }
@@ -215,7 +228,7 @@ impl Writes {
                 segments.push(state.open_segment());
                 let folded = refold(segments, late, state.interval());
                 (closed, state) = folded.ok_or(Error::NotFound)?;
-                let before = histories.get(&stored.id).map_or(&[][..], Vec::as_slice);
+                let before = history::rows_of(&histories, stored.id);
                 history::replace(connection, stored.id, before, &closed, oldest_kept).await?;
                 closed.clear();
             }
@@ -268,14 +281,11 @@ impl Writes {
 async fn retire_unlisted(
     connection: &mut Connection<'_>,
     source: &LockedSource,
-    batch: &Batch,
+    listed: &HashSet<i32>,
     at: Timestamp,
 ) -> QueryResult<u32> {
-    let listed: HashSet<Identity> =
-        batch.items.iter().map(|item| item.pool.identity(&batch.source)).collect();
     let present = pools::list_present(connection, source.id, at).await?;
-    let gone = present.into_iter().filter(|(_, identity)| !listed.contains(identity));
-    let gone: Vec<i32> = gone.map(|(id, _)| id).collect();
+    let gone: Vec<i32> = present.into_iter().filter(|id| !listed.contains(id)).collect();
     for ids in gone.chunks(KEYS_PER_STATEMENT) {
         let marks = question_marks(ids.len());
         let retire = Statement::new(format!("UPDATE pool SET retired = ? WHERE id IN ({marks})"));

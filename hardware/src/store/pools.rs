@@ -54,8 +54,6 @@ pub(super) async fn count(connection: &mut Connection<'_>) -> QueryResult<BTreeM
 struct PresentRow {
     #[diesel(sql_type = Integer)]
     id: i32,
-    #[diesel(sql_type = Binary)]
-    identity: Vec<u8>,
 }
 
 /// The pools that a source has and that were last seen before `at`.
@@ -63,13 +61,13 @@ pub(super) async fn list_present(
     connection: &mut Connection<'_>,
     source_id: i32,
     at: Timestamp,
-) -> QueryResult<Vec<(i32, Identity)>> {
+) -> QueryResult<Vec<i32>> {
     let query = Statement::new(
-        "SELECT pool.id, pool.identity FROM pool JOIN pool_state ON pool_state.pool_id = pool.id \
+        "SELECT pool.id FROM pool JOIN pool_state ON pool_state.pool_id = pool.id \
          WHERE pool.source_id = ? AND pool.retired IS NULL AND pool_state.last_seen < ?",
     );
     let rows: Vec<PresentRow> = connection.load(query.bind(source_id).bind(at.as_millis())).await?;
-    rows.iter().map(|row| Ok((row.id, read_identity(&row.identity)?))).collect()
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 fn read_identity(bytes: &[u8]) -> QueryResult<Identity> {

@@ -220,13 +220,13 @@ impl StateRow {
     /// The columns of the table but `pool_id`, `source_id` and `revision`.
     pub(super) fn values(state: &PoolState) -> [Value; 6] {
         let open = state.open_segment();
-        let [total, free] = observation_values(open.observation);
+        let (total, free) = columns_of(open.observation);
         [
             seconds(state.interval()).into(),
             open.started.as_millis().into(),
             open.last_seen.as_millis().into(),
-            total,
-            free,
+            total.into(),
+            free.into(),
             state.encode_states().into(),
         ]
     }
@@ -314,7 +314,8 @@ pub(super) fn seconds(interval: ExpectedInterval) -> i32 {
     i32::try_from(interval.get().as_secs()).expect("at most a day")
 }
 
-fn interval_of(seconds: i32) -> ExpectedInterval {
+/// The interval that `interval_s` holds.
+pub(super) fn interval_of(seconds: i32) -> ExpectedInterval {
     // Somebody wrote to the table by hand if this fails: what is posted is checked.
     ExpectedInterval::new(Duration::from_secs(seconds.unsigned_abs().into())).unwrap_or_default()
 }
@@ -335,11 +336,6 @@ fn columns_of(observation: Observation) -> (Option<i64>, i64) {
         Observation::Counts { total, free } => (Some(total.get().into()), free.get().into()),
         Observation::Available(is_available) => (None, is_available.into()),
     }
-}
-
-fn observation_values(observation: Observation) -> [Value; 2] {
-    let (total, free) = columns_of(observation);
-    [total.into(), free.into()]
 }
 
 #[cfg(test)]
