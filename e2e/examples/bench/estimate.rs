@@ -21,10 +21,10 @@ pub(crate) async fn measure(estimate_cost: &Path, mut found: impl FnMut(Figure))
     Ok(())
 }
 
-/// The value in the line `name value`.
-fn parse(text: &str, name: &str) -> Result<f64> {
+/// The value in the line `name value` of what an example printed.
+pub(crate) fn parse(text: &str, name: &str) -> Result<f64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let value = value.with_context(|| format!("estimate_cost printed no {name}: {text}"))?;
+    let value = value.with_context(|| format!("the example printed no {name}: {text}"))?;
     value.parse().with_context(|| format!("{name} is not a number: {value}"))
 }
 

@@ -5,7 +5,10 @@ use std::{ffi::OsStr, path::Path, process::Stdio};
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use crate::figure::{Figure, Goal};
+use crate::{
+    estimate::parse,
+    figure::{Figure, Goal},
+};
 
 /// Pools where the goals are held against the figures, and where the benchmark is shortened.
 const POOLS: u32 = 300_000;
@@ -110,10 +113,7 @@ fn new_figure(
     unit: &'static str,
     goal: Option<Goal>,
 ) -> Result<Figure> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let value = value.with_context(|| format!("many_pools printed no {name}: {text}"))?;
-    let value = value.parse().with_context(|| format!("{name} is not a number: {value}"))?;
-    let figure = Figure::new(figure, value, unit);
+    let figure = Figure::new(figure, parse(text, name)?, unit);
     Ok(match goal {
         Some(goal) => figure.with_goal(goal),
         None => figure,
