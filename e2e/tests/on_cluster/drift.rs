@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{
     Namespace,
     managed::applied_fields,
@@ -92,6 +92,7 @@ async fn delete_and_wait(namespace: &Namespace, child: &Owned) -> Result<Duratio
 /// As when the operator died between the two writes that make a Deployment.
 #[tokio::test]
 async fn a_number_of_pods_that_nobody_has_set_is_set() -> Result<()> {
+    const ROUNDS: usize = 5;
     let namespace = Namespace::open("e2e-drift-unset").await?;
     let spec = json!({
         "hardware": {"autoscaling": {"disabled": true}, "replicas": 0},
@@ -104,37 +105,63 @@ async fn a_number_of_pods_that_nobody_has_set_is_set() -> Result<()> {
     namespace.apply_portal("unset", spec.clone()).await?;
     let deployments = namespace.api::<Deployment>();
     let expect = async |replicas: i32| {
-        eventually(&format!("{replicas} pods"), RESTORED, async || {
-            let scale = deployments.get_scale("unset-portal").await?;
-            let found = scale.spec.and_then(|spec| spec.replicas);
-            ensure!(found == Some(replicas), "{found:?}");
-            Ok(())
-        })
+        eventually_every(
+            Duration::from_millis(1),
+            &format!("{replicas} pods"),
+            RESTORED,
+            async || {
+                let scale = deployments.get_scale("unset-portal").await?;
+                let found = scale.spec.and_then(|spec| spec.replicas);
+                ensure!(found == Some(replicas), "{found:?}");
+                Ok(())
+            },
+        )
         .await
     };
     expect(2).await?;
-    // Who applies nothing gives up what he applied before, and the API server puts its default there.
-    let nothing = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "unset-portal"},
-    });
-    let second_manager = PatchParams::apply("gill-hicks-operator/replicas").force();
-    let before = deployments.get("unset-portal").await?.metadata.generation;
-    let given_up =
-        deployments.patch("unset-portal", &second_manager, &Patch::Apply(nothing)).await?;
-    ensure!(given_up.metadata.generation > before, "nothing was given up");
-    expect(2).await?;
-    let three = Patch::Merge(json!({"spec": {"replicas": 3}}));
-    deployments.patch_scale("unset-portal", &PatchParams::default(), &three).await?;
-    let mut titled = spec.clone();
-    titled["portal"]["title"] = json!("Written anew");
-    namespace.apply_portal("unset", titled).await?;
-    eventually("another template", RESTORED, async || {
-        let template = json!(deployments.get("unset-portal").await?.spec).to_string();
-        ensure!(template.contains("Written anew"), "it is {template}");
-        Ok(())
-    })
-    .await?;
-    expect(3).await?;
+    for round in 0..ROUNDS {
+        // Who applies nothing gives up what he applied before, and the API server puts its default there.
+        let nothing = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "unset-portal"},
+        });
+        let second_manager = PatchParams::apply("gill-hicks-operator/replicas").force();
+        let before = deployments.get("unset-portal").await?.metadata.generation;
+        let given_up =
+            deployments.patch("unset-portal", &second_manager, &Patch::Apply(nothing)).await?;
+        ensure!(given_up.metadata.generation > before, "nothing was given up in round {round}");
+        expect(2).await?;
+        // In the moment it was set, so that the operator's watch has not shown either write yet.
+        let three = Patch::Merge(json!({"spec": {"replicas": 3}}));
+        deployments.patch_scale("unset-portal", &PatchParams::default(), &three).await?;
+        let title = format!("Written anew {round}");
+        let mut titled = spec.clone();
+        titled["portal"]["title"] = json!(title);
+        namespace.apply_portal("unset", titled).await?;
+        eventually("another template", RESTORED, async || {
+            let template = json!(deployments.get("unset-portal").await?.spec).to_string();
+            ensure!(template.contains(&title), "it is {template}");
+            Ok(())
+        })
+        .await?;
+        let scale = deployments.get_scale("unset-portal").await?;
+        let kept = scale.spec.and_then(|spec| spec.replicas);
+        ensure!(kept == Some(3), "round {round}: {kept:?} pods instead of the 3 that somebody set");
+        // As at first, and of the operator.
+        let two = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "unset-portal"},
+            "spec": {"replicas": 2},
+        });
+        // By this answer the operator knows that somebody was faster than its watches.
+        let unforced = PatchParams::apply("gill-hicks-operator/replicas");
+        let refused = deployments.patch("unset-portal", &unforced, &Patch::Apply(&two)).await;
+        let Err(kube::Error::Api(status)) = &refused else {
+            bail!("another manager's number was overwritten: {refused:?}");
+        };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        let reasons: Vec<_> = causes.map(|cause| cause.reason.as_str()).collect();
+        ensure!(reasons == ["FieldManagerConflict"], "{status:?}");
+        deployments.patch("unset-portal", &second_manager, &Patch::Apply(two)).await?;
+    }
     namespace.delete_portal("unset").await
 }
 

@@ -44,11 +44,36 @@ pub fn advice(message: &str) -> Option<&'static str> {
     known.into_iter().find(|(mark, _)| message.contains(mark)).map(|(_, advice)| advice)
 }
 
+/// Whether an apply without force was refused because another field manager owns a field that it would
+/// change.
+#[must_use]
+pub fn is_owned_by_another(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.reason == "FieldManagerConflict")
+}
+
 #[cfg(test)]
 mod tests {
     use kube::core::Status;
+    use serde_json::json;
 
-    use super::in_words;
+    use super::{in_words, is_owned_by_another};
+
+    #[test]
+    fn a_field_of_another_manager_is_told_from_an_object_that_has_changed() {
+        let refused = |causes: serde_json::Value| {
+            let status: Status = serde_json::from_value(json!({
+                "status": "Failure", "message": "", "reason": "Conflict", "code": 409,
+                "details": {"causes": causes},
+            }))
+            .expect("a status");
+            kube::Error::Api(status.boxed())
+        };
+        let owned = json!([{"reason": "FieldManagerConflict", "field": ".spec.replicas"}]);
+        assert!(is_owned_by_another(&refused(owned)));
+        assert!(!is_owned_by_another(&refused(json!([]))));
+    }
 
     #[test]
     fn a_refusal_is_the_servers_message_followed_by_advice() {

@@ -233,7 +233,7 @@ impl ChildrenWriter<'_> {
             if self.current(&resource.kind, &name).is_none() {
                 self.ensure_name_is_free(&resource, &name).await?;
             }
-            let written = self.write(&resource, &name, MANAGER, rendered).await?;
+            let written = self.write(&resource, &name, rendered).await?;
             let before = seen.map(|seen| seen.resource_version.clone());
             self.record_write(&resource.kind, hash, before, written)
         };
@@ -336,7 +336,18 @@ impl ChildrenWriter<'_> {
             "metadata": {"name": name},
             "spec": {"replicas": replicas},
         });
-        let written = self.write(&resource, &name, REPLICAS_MANAGER, only_replicas).await?;
+        let mut parameters = PatchParams::apply(REPLICAS_MANAGER);
+        // A number that the watches have not shown yet belongs to whoever set it.
+        parameters.force = live.is_some();
+        let written =
+            self.api(&resource).patch(&name, &parameters, &Patch::Apply(only_replicas)).await;
+        let written = match written {
+            Err(error) if live.is_none() && api_error::is_owned_by_another(&error) => {
+                info!(namespace, deployment = name, "somebody else has set the number of pods");
+                return Ok(());
+            }
+            written => written.map_err(failed("apply", &resource.kind, &name))?,
+        };
         let written = Arc::new(Child::new(&resource.kind, written));
         self.with_record(&resource.kind, &name, |record| record.supersede(&written));
         self.applied.children.retain(|child| child.kind != resource.kind || child.name != name);
@@ -396,10 +407,9 @@ impl ChildrenWriter<'_> {
         &self,
         resource: &ApiResource,
         name: &str,
-        manager: &str,
         object: Value,
     ) -> Result<DynamicObject, ApplyError> {
-        let parameters = PatchParams::apply(manager).force();
+        let parameters = PatchParams::apply(MANAGER).force();
         let written = self.api(resource).patch(name, &parameters, &Patch::Apply(object)).await;
         written.map_err(failed("apply", &resource.kind, name))
     }

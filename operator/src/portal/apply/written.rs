@@ -77,10 +77,11 @@ impl Record {
 
     /// Records a second write of the same child, by another field manager.
     pub(super) fn supersede(&mut self, answer: &Arc<Child>) {
-        self.resource_version.clone_from(&answer.resource_version);
-        if let Some(pending) = &mut self.pending {
-            pending.answer = Arc::clone(answer);
-        }
+        let version = answer.resource_version.clone();
+        let first = std::mem::replace(&mut self.resource_version, version);
+        // Without a pending write, the watch shows the version that was known until now.
+        let before = self.pending.take().map_or(Some(first), |pending| pending.before);
+        self.pending = Some(Pending { before, answer: Arc::clone(answer), at: Instant::now() });
     }
 
     /// Records that another version holds everything rendered as well.
@@ -156,6 +157,20 @@ mod tests {
         assert!(record.current(None, |uid| uid == "5").is_none());
         let mut record = Record::new([0; 32], None, child("5"));
         assert!(record.current(None, |uid| uid == "4").is_some(), "that was the one before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_write_is_current_until_the_watch_shows_it() {
+        let mut written = Record::new([0; 32], Some("3".to_owned()), child("5"));
+        let mut found = Record::found([0; 32], &child("3"));
+        for record in [&mut written, &mut found] {
+            record.supersede(&child("6"));
+            let lagging = record.current(Some(&child("3")), never).expect("not shown yet");
+            assert_eq!(lagging.resource_version, "6");
+            assert!(record.current(Some(&child("7")), never).is_none(), "somebody has changed it");
+            assert!(record.current(Some(&child("6")), never).is_some());
+            assert!(!record.is_pending(), "it was shown");
+        }
     }
 
     #[tokio::test(start_paused = true)]
