@@ -131,7 +131,11 @@ impl Rotating {
             }
             rotated = wait_for_rotation(namespace, PORTAL, last.generation) => rotated?,
         };
-        let tried = Tried { places: faults.requests(), struck: faults.has_struck() };
+        let tried = Tried {
+            fault_at: plan.map(|(_, at)| at),
+            places: faults.requests(),
+            struck: faults.has_struck(),
+        };
         faults.heal();
         ensure!(rotated.outcome == RotationOutcome::Completed, "it ended otherwise: {rotated:?}");
         self.expect_one_login(&before).await?;
