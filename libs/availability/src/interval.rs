@@ -19,7 +19,10 @@ pub(crate) const KNOWN_FOR_AT_MOST: Duration = Duration::from_hours(3);
 
 /// Δ: the time between two reports of a source when all is well; 1 s to 24 h, 60 s by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExpectedInterval(Duration);
+pub struct ExpectedInterval {
+    /// In milliseconds: there is one in each pool.
+    millis: u32,
+}
 
 /// An interval out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -31,7 +34,7 @@ pub struct IntervalError {
 
 impl Default for ExpectedInterval {
     fn default() -> Self {
-        Self(Duration::from_mins(1))
+        Self { millis: 60_000 }
     }
 }
 
@@ -41,32 +44,33 @@ impl ExpectedInterval {
         if given.as_millis() < LEAST.as_millis() || given.as_millis() > MOST.as_millis() {
             return Err(IntervalError { given });
         }
-        Ok(Self(given))
+        #[expect(clippy::cast_possible_truncation, reason = "at most a day")]
+        Ok(Self { millis: given.as_millis() as u32 })
     }
 
     /// Δ itself.
     #[must_use]
     pub const fn get(self) -> Duration {
-        self.0
+        Duration::from_millis(self.millis as u64)
     }
 
     /// G = max(2Δ, 2 min): for how long an observation speaks. What follows is missing, neither free
     /// nor full.
     #[must_use]
     pub fn speaks_for(self) -> Duration {
-        (self.0 * 2).max(SPEAKS_FOR_AT_LEAST)
+        (self.get() * 2).max(SPEAKS_FOR_AT_LEAST)
     }
 
     /// max(3Δ, 5 min), at most 60 min: up to this age an observation is fresh, and HIGH can be said.
     #[must_use]
     pub fn fresh_for(self) -> Duration {
-        (self.0 * 3).clamp(FRESH_FOR_AT_LEAST, FRESH_FOR_AT_MOST)
+        (self.get() * 3).clamp(FRESH_FOR_AT_LEAST, FRESH_FOR_AT_MOST)
     }
 
     /// max(10Δ, 60 min), at most 3 h: beyond this age the level is UNKNOWN.
     #[must_use]
     pub fn known_for(self) -> Duration {
-        (self.0 * 10).clamp(KNOWN_FOR_AT_LEAST, KNOWN_FOR_AT_MOST)
+        (self.get() * 10).clamp(KNOWN_FOR_AT_LEAST, KNOWN_FOR_AT_MOST)
     }
 }
 

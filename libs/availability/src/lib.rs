@@ -84,7 +84,8 @@ pub use forecast::{DEFAULT_HORIZON, Interval, Rates};
 pub use interval::{ExpectedInterval, IntervalError};
 pub use level::{Freshness, HIGH_FROM, HIGH_NEEDS, LOW_BELOW, Level};
 pub use names::{
-    canonical_name, canonical_provider, canonical_text, canonical_tier, family_contains,
+    canonical_family_contains, canonical_name, canonical_provider, canonical_text, canonical_tier,
+    family_contains,
 };
 pub use observation::{Coverage, Observation, Segment, join_segments, join_touching};
 pub use outcome::free_share;

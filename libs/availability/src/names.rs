@@ -60,8 +60,13 @@ pub fn canonical_tier(tier: &str) -> String {
 pub fn family_contains(provider: &str, family: &str, member: &str) -> bool {
     let provider = canonical_provider(provider);
     let family = canonical_name(&provider, family);
-    let member = canonical_name(&provider, member);
-    let rest = member.strip_prefix(family.as_str()).filter(|_| !family.is_empty());
+    canonical_family_contains(&provider, &family, &canonical_name(&provider, member))
+}
+
+/// The same of names that are canonical already.
+#[must_use]
+pub fn canonical_family_contains(provider: &str, family: &str, member: &str) -> bool {
+    let rest = member.strip_prefix(family).filter(|_| !family.is_empty());
     rest.is_some_and(|rest| {
         rest.is_empty() || rest.starts_with('.') || (provider == GOOGLE && rest.starts_with('-'))
     })

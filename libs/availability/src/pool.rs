@@ -22,7 +22,8 @@ const VERSION: u8 = 1;
 pub struct PoolState {
     open: Segment,
     interval: ExpectedInterval,
-    states: Vec<StoredState>,
+    /// There are as many as before after most observations, so no room is kept for more.
+    states: Box<[StoredState]>,
 }
 
 /// A state as it is stored, at the start of the open segment, which says the rest: 24 bytes for each
@@ -101,7 +102,8 @@ impl PoolState {
     /// A pool that is observed for the first time.
     #[must_use]
     pub fn begin(at: Timestamp, observation: Observation, interval: ExpectedInterval) -> Self {
-        let mut pool = Self { open: Segment::once(at, observation), interval, states: Vec::new() };
+        let mut pool =
+            Self { open: Segment::once(at, observation), interval, states: Box::default() };
         pool.add_thresholds();
         pool
     }
@@ -170,7 +172,9 @@ impl PoolState {
             *stored = StoredState::pack(&state);
             still_told += 1;
         }
-        self.states.truncate(still_told);
+        if still_told < self.states.len() {
+            self.states = self.states[..still_told].into();
+        }
         self.add_thresholds();
         closed
     }
@@ -327,7 +331,7 @@ impl PoolState {
             let since = Timestamp::from_millis(open.started.as_millis().saturating_sub(before));
             Ok(StoredState { since, sums })
         });
-        let states = states.collect::<Result<Vec<_>, _>>()?;
+        let states = states.collect::<Result<Box<[_]>, _>>()?;
         if rest.is_empty() {
             let mut pool = Self { open, interval, states };
             pool.add_thresholds();
@@ -341,12 +345,16 @@ impl PoolState {
     fn add_thresholds(&mut self) {
         let Segment { started, observation, .. } = self.open;
         let wanted = threshold_count(observation.total().unwrap_or(Units::new(1)));
-        for index in self.states.len()..wanted {
-            if observation.is_free(threshold(index)).is_none() {
-                break;
-            }
-            self.states.push(StoredState { since: started, sums: [0.0; 4] });
+        let known = self.states.len();
+        let told =
+            (known..wanted).take_while(|index| observation.is_free(threshold(*index)).is_some());
+        let more = told.count();
+        if more == 0 {
+            return;
         }
+        let begun = StoredState { since: started, sums: [0.0; 4] };
+        let states = self.states.iter().copied();
+        self.states = states.chain(std::iter::repeat_n(begun, more)).collect();
     }
 }
 
