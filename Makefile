@@ -101,7 +101,7 @@ tools: ## Install what the tests need and this machine lacks
 
 .PHONY: check-scripts
 check-scripts:
-	@git ls-files | xargs grep -lE '^#!/usr/bin/env bash' | xargs shellcheck --external-sources
+	@git ls-files ':!*.md' | xargs grep -lE '^#!/usr/bin/env bash' | xargs shellcheck --external-sources
 
 .PHONY: check-dependencies
 check-dependencies:

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use availability::{ExpectedInterval, Observation, Timestamp};
+use availability::{ExpectedInterval, Observation, Timestamp, Wanted};
 use diesel_async::SimpleAsyncConnection;
 use hardware::{
     observation::{Batch, Item, PoolName, Unlisted},
-    pools::Pools,
+    pools::{Pools, Search, SharedPools, Sort, Wish},
     store::{Arrival, Db, HardwareRow, Step, StoreConfig, Tls},
 };
+use hardware_api::Want;
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
 use secrecy::SecretString;
 use service_kit::credentials::{Candidate, CredentialSet};
@@ -274,8 +275,9 @@ async fn run(db: &Db, sql: String) {
 
 async fn read(db: &Db, count: usize) {
     let started = Instant::now();
-    let mut pools = Pools::default();
-    let revision = read_changes(db, &mut pools, -1).await;
+    let (pools, mut read) = (SharedPools::default(), Pools::default());
+    let revision = read_changes(db, &mut read, -1).await;
+    *pools.write() = read;
     // A family for each thousand pools.
     let rows: Vec<HardwareRow> = (0..count.div_ceil(1000))
         .map(|number| HardwareRow {
@@ -284,7 +286,7 @@ async fn read(db: &Db, count: usize) {
             name: format!("t{number}"),
         })
         .collect();
-    let levels = pools.levels(&rows, at(34));
+    let levels = pools.tick(&rows, at(34));
     assert_eq!(levels.len(), rows.len());
     println!("restart_s {:.2}", started.elapsed().as_secs_f64());
     println!("memory_mb {:.1}", resident_mb());
@@ -292,19 +294,61 @@ async fn read(db: &Db, count: usize) {
     let mut tick = Vec::new();
     for second in 0..5 {
         let started = Instant::now();
-        pools.levels(&rows, Timestamp::from_millis(at(34).as_millis() + second * 2000));
+        let now = Timestamp::from_millis(at(34).as_millis() + second * 2000);
+        assert_eq!(pools.tick(&rows, now).len(), rows.len());
         tick.push(started.elapsed());
     }
     println!("tick_ms {:.1}", median(tick).as_secs_f64() * 1000.0);
 
+    print_requests(&pools, count);
     let some = (count / 100).max(1);
     let started = Instant::now();
     for first in (0..some).step_by(BATCH) {
         record(db, &batch(first..some.min(first + BATCH), 35, 8)).await;
     }
-    read_changes(db, &mut pools, revision).await;
-    pools.levels(&rows, at(35));
+    let mut read = std::mem::take(&mut *pools.write());
+    read_changes(db, &mut read, revision).await;
+    *pools.write() = read;
+    assert_eq!(pools.tick(&rows, at(35)).len(), rows.len());
     println!("change_to_visible_s {:.3}", started.elapsed().as_secs_f64());
+}
+
+/// Requests that are answered from memory for 3 units: pages of 50 that are filtered and sorted, and picks.
+fn print_requests(pools: &SharedPools, count: usize) {
+    const REQUESTS: usize = 1000;
+    let three = Wanted::new(3).unwrap();
+    let view = pools.make_view(three).unwrap();
+    let time = |answer: &dyn Fn(usize) -> usize| {
+        let mut times = Vec::with_capacity(REQUESTS);
+        for request in 0..REQUESTS {
+            let started = Instant::now();
+            assert!(answer(request) > 0);
+            times.push(started.elapsed());
+        }
+        times.sort_unstable();
+        times[REQUESTS * 99 / 100].as_secs_f64() * 1000.0
+    };
+    let number = |request: usize| request * 7919 % count.div_ceil(1000);
+    let page = |request: usize| {
+        let filter = match request % 4 {
+            0 => "provider:lab -level:low".to_owned(),
+            1 => format!("name:t{}.*", number(request)),
+            2 => format!("t{}", number(request)),
+            _ => String::new(),
+        };
+        let sort = Sort::from_word(["level", "-level", "name"][request % 3]).unwrap();
+        let search = Search::new(filter.parse().unwrap(), sort, None, 50).unwrap();
+        let pools = pools.read();
+        let page = search.run(&pools, &view);
+        page.rows.iter().filter_map(|row| pools.answer(&view, *row, three)).count()
+    };
+    println!("page_p99_ms {:.3}", time(&page));
+    let pick = |request: usize| {
+        let name = format!("t{}", number(request));
+        let want = Want { provider: "lab".to_owned(), name, ..Want::default() };
+        usize::from(pools.read().find(&view, &Wish::from(&want), three).best.is_some())
+    };
+    println!("pick_p99_ms {:.3}", time(&pick));
 }
 
 /// Reads what changed after a revision, and returns the latest one.

@@ -1,11 +1,15 @@
 //! The public HTTP API.
 
 mod access;
+mod badge;
+mod capacity;
 mod hardware;
 mod ingest_queue;
 mod observations;
+mod parameters;
 mod problem;
 mod query;
+mod tables;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +22,8 @@ use axum::{
 };
 use http::{HeaderValue, header};
 use service_kit::{Clock, Lifecycle, observe::ObserveRequests};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::{
     ComponentsBuilder, Info, OpenApiBuilder,
     security::{Http, HttpAuthScheme, SecurityScheme},
@@ -28,6 +33,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use self::{access::Tokens, ingest_queue::IngestQueue, problem::Refusal};
 use crate::{
     metrics::{IngestMetrics, RouteMetrics},
+    pools::SharedPools,
     snapshot::Published,
     store::Db,
 };
@@ -38,7 +44,9 @@ pub struct ApiState {
     pub published: Arc<Published>,
     /// `Cache-Control` of the list.
     pub cache_control: HeaderValue,
-    /// Where observations go.
+    /// What is known of each pool.
+    pub pools: SharedPools,
+    /// Where observations go, and history comes from.
     pub db: Arc<Db>,
     /// Wakes the refresh.
     pub wake: Arc<Notify>,
@@ -50,12 +58,32 @@ pub struct ApiState {
     pub history_retention: Duration,
     /// Whose batch is written next.
     pub queue: IngestQueue,
+    /// Whose view is made next.
+    pub views: ViewQueue,
+    /// One check at a time: each may look at many pools.
+    pub checks: Semaphore,
+    /// One history at a time, so that the refresh has a connection.
+    pub histories: Semaphore,
     /// Lets work outlive its request.
     pub lifecycle: Lifecycle,
     /// Counts observations.
     pub ingest_metrics: IngestMetrics,
     /// Counts requests for the list.
     pub list_metrics: RouteMetrics,
+}
+
+/// The turns of requests for numbers of units that nobody asked for lately.
+pub struct ViewQueue {
+    /// For the one that is made and those that wait.
+    places: Semaphore,
+    turn: Semaphore,
+}
+
+impl Default for ViewQueue {
+    fn default() -> Self {
+        const MAX_WAITING: usize = 16;
+        Self { places: Semaphore::new(1 + MAX_WAITING), turn: Semaphore::new(1) }
+    }
 }
 
 /// All public routes.
@@ -65,11 +93,17 @@ pub struct ApiState {
 /// but [`hardware::ListFirst`] answers it before a route is looked for.
 pub fn router(state: ApiState) -> Router {
     let state = Arc::new(state);
-    let (observed, description) = observed_routes().split_for_parts();
+    let (reading, reading_description) = reading_routes().split_for_parts();
+    let (writing, writing_description) = writing_routes().split_for_parts();
     let (list, list_description) = list_routes().split_for_parts();
-    let description = list_description.merge_from(description);
+    let description =
+        list_description.merge_from(reading_description).merge_from(writing_description);
     let document = Bytes::from(description.to_json().unwrap_or_default());
-    let others = observed
+    let others = reading
+        // Before the layer, which answers a method that no route takes: that of a preflight.
+        .method_not_allowed_fallback(refuse_method)
+        .layer(readable_by_other_sites())
+        .merge(writing)
         // Flask redirected so, and clients of the original may rely on it.
         .route("/hardware", get(async || Redirect::permanent("/hardware/")))
         .route(
@@ -103,6 +137,28 @@ fn list_routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::with_openapi(api).routes(routes!(hardware::list_hardware))
 }
 
-fn observed_routes() -> OpenApiRouter<Arc<ApiState>> {
+fn reading_routes() -> OpenApiRouter<Arc<ApiState>> {
+    OpenApiRouter::new()
+        .routes(routes!(capacity::list_availability))
+        .routes(routes!(capacity::check))
+        .routes(routes!(capacity::pick))
+        .routes(routes!(capacity::show_pool))
+        .routes(routes!(capacity::show_history))
+        .routes(routes!(capacity::list_sources))
+        .routes(routes!(capacity::show_quality))
+        .routes(routes!(badge::show_badge))
+}
+
+fn writing_routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new().routes(routes!(observations::add_observations))
+}
+
+/// Pages of other sites may read what can be had, and see when it was confirmed.
+fn readable_by_other_sites() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([header::ACCEPT, header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .expose_headers([header::AGE, header::ETAG, header::LINK, hardware::FRESHNESS.clone()])
+        .max_age(Duration::from_hours(24))
 }

@@ -6,13 +6,13 @@ use axum::{Json, Router, routing::get};
 use http::HeaderValue;
 use service_kit::{Clock, Lifecycle, readiness::Gate};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::sleep,
 };
 use tracing::warn;
 
 use crate::{
-    api::{self, ApiState, IngestQueue, Tokens},
+    api::{self, ApiState, IngestQueue, Tokens, ViewQueue},
     catalog,
     config::{OpenError, OpenStore, ServeArgs},
     jobs::Jobs,
@@ -97,6 +97,7 @@ impl App {
             args.refresh_interval,
             clock.clone(),
         );
+        let pools = refresher.pools();
         let store_tasks = StoreTasks {
             db: Arc::clone(&db),
             schema,
@@ -104,7 +105,7 @@ impl App {
             catalog: catalog.latest(),
             jobs: Jobs::new(
                 Arc::clone(&db),
-                refresher.pools(),
+                pools.clone(),
                 clock.clone(),
                 args.history.history_retention,
             ),
@@ -120,6 +121,7 @@ impl App {
         let state = ApiState {
             published,
             cache_control: cache_control(args.refresh_interval),
+            pools,
             db: Arc::clone(&db),
             wake,
             tokens: Tokens {
@@ -129,6 +131,9 @@ impl App {
             clock,
             history_retention: args.history.history_retention,
             queue: IngestQueue::default(),
+            views: ViewQueue::default(),
+            checks: Semaphore::new(1),
+            histories: Semaphore::new(1),
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),
             list_metrics: RouteMetrics::register("/hardware/"),

@@ -98,7 +98,7 @@ impl Jobs {
         if self.sampled.is_some_and(|at| now.since(at) < SAMPLE_PAUSE) {
             return Ok(true);
         }
-        let forecasts = self.pools.lock().sample(POOLS_IN_SAMPLE, now);
+        let forecasts = self.pools.read().sample(POOLS_IN_SAMPLE, now);
         if forecasts.is_empty() {
             return Ok(true);
         }

@@ -1,8 +1,19 @@
-//! What is known of each pool, and the level of a row of the list.
+//! What is known of each pool, for any number of units.
+//!
+//! [`Pools`] has the states, and one task writes to them. On each tick a [`View`] is made for each number of
+//! units that is asked for: the level and P of every supply, in order. Requests look views up, and read the
+//! states of the few supplies that they answer with.
+
+mod answer;
+mod directory;
+mod search;
+mod shared;
+mod supplies;
+mod view;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 use availability::{
@@ -12,85 +23,66 @@ use availability::{
 use hardware_api::Availability;
 use tracing::error;
 
+pub(crate) use self::answer::{reason, round, time};
+pub use self::{
+    answer::{Found, Wish},
+    search::{CursorError, Page, Search, Sort},
+    shared::SharedPools,
+    view::View,
+};
+use self::{
+    directory::Directory,
+    supplies::{Supplies, Text},
+};
 use crate::{
     listed::Listed,
-    observation::PoolName,
     quality::{Corrections, Forecast},
-    store::{CoverageRow, HardwareRow, PoolIdentity, PoolRow, Presence, SourceRow},
+    store::{CoverageRow, HardwareRow, PoolRow, Presence, SourceRow},
 };
 
 /// The pools of all sources: about 100 bytes for each, and 24 for each number of units that it is asked for.
 #[derive(Default)]
 pub struct Pools {
-    all: Vec<Pool>,
+    /// What was removed leaves its place free, so that places stay what they are while a view is used.
+    all: Vec<Option<Pool>>,
     /// Where the pool with an id is among them.
-    places: HashMap<i32, usize>,
-    matches: Matches,
+    places: HashMap<i32, u32>,
+    free_places: Vec<u32>,
+    supplies: Supplies,
+    directory: Arc<Directory>,
+    /// Whether there are pools that the directory does not have, or the other way round.
+    is_outdated: bool,
+    sources: BTreeMap<i32, SourceRow>,
     corrections: Corrections,
     /// For kinds of sources of which nothing was learned yet.
     no_correction: CorrectionTable,
-    texts: Texts,
-}
-
-/// The pools, for the refresh and for whoever looks at them. Nobody holds them for longer than it takes to
-/// go through them.
-#[derive(Clone, Default)]
-pub struct SharedPools(Arc<Mutex<Pools>>);
-
-impl SharedPools {
-    /// The pools, while the guard is held.
-    pub fn lock(&self) -> MutexGuard<'_, Pools> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 struct Pool {
     id: i32,
-    supply: Supply,
+    /// Its number among the supplies.
+    supply: u32,
     source: Text,
     source_id: i32,
-    presence: Presence,
+    /// When its source first listed it; see [`Presence`].
+    listed: Option<i64>,
     kind: SourceKind,
     state: PoolState,
 }
 
-/// Pools that agree in this are the same supply, seen by different sources: provider, name, region, zone,
-/// tier and unit, in canonical form.
-type Supply = [Text; 6];
-
-/// Stands for a text that is kept once, however many pools have it.
-type Text = u32;
-
-#[derive(Default)]
-struct Texts {
-    known: HashMap<Arc<str>, Text>,
-    by_number: Vec<Arc<str>>,
-}
-
-impl Texts {
-    fn share(&mut self, text: &str) -> Text {
-        if let Some(known) = self.known.get(text) {
-            return *known;
-        }
-        let number = Text::try_from(self.by_number.len()).expect("fewer texts than pools");
-        let text = Arc::<str>::from(text);
-        self.by_number.push(Arc::clone(&text));
-        self.known.insert(text, number);
-        number
-    }
-
-    fn get(&self, text: Text) -> &str {
-        usize::try_from(text).ok().and_then(|place| self.by_number.get(place)).map_or("", |it| it)
+impl Pool {
+    fn presence(&self) -> Presence {
+        Presence { listed: self.listed, retired: None }
     }
 }
 
-/// Which pools each row of the list stands for; only rows or pools that are new change it.
-#[derive(Default)]
-struct Matches {
-    rows: Vec<HardwareRow>,
-    /// The places of the pools of each row; those of one supply stand together.
-    pools_of_row: Vec<Vec<usize>>,
-    is_outdated: bool,
+/// The place of a pool as it is kept.
+fn place_of(place: usize) -> u32 {
+    u32::try_from(place).expect("fewer pools than 2³²")
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).expect("an address has 32 bits at least")
 }
 
 impl Pools {
@@ -119,33 +111,36 @@ impl Pools {
             Observation::Counts { .. } => SourceKind::Counts,
             Observation::Available(_) => SourceKind::Boolean,
         };
-        if let Some(place) = self.places.get(&id) {
-            let known = &mut self.all[*place];
-            (known.presence, known.kind, known.state) = (presence, kind, state);
+        let known = self.places.get(&id).and_then(|place| self.all[index(*place)].as_mut());
+        if let Some(known) = known {
+            (known.listed, known.kind, known.state) = (presence.listed, kind, state);
             return;
         }
-        let supply = self.supply(&row.pool);
-        let source_name = self.texts.share(&source.name);
-        self.places.insert(id, self.all.len());
-        self.all.push(Pool {
+        let supply = self.supplies.find_or_add(&row.pool);
+        let source_name = self.supplies.texts.share(&source.name);
+        let pool = Pool {
             id,
             supply,
             source: source_name,
             source_id: source.id,
-            presence,
+            listed: presence.listed,
             kind,
             state,
+        };
+        let place = self.free_places.pop().unwrap_or_else(|| {
+            self.all.push(None);
+            place_of(self.all.len() - 1)
         });
-        self.matches.is_outdated = true;
+        self.all[index(place)] = Some(pool);
+        self.places.insert(id, place);
+        self.is_outdated = true;
     }
 
     fn remove(&mut self, id: i32) {
         let Some(place) = self.places.remove(&id) else { return };
-        self.all.swap_remove(place);
-        if let Some(moved) = self.all.get(place) {
-            self.places.insert(moved.id, place);
-        }
-        self.matches.is_outdated = true;
+        self.all[index(place)] = None;
+        self.free_places.push(place);
+        self.is_outdated = true;
     }
 
     /// Takes in that a source has said of all its pools that they are as they were.
@@ -153,8 +148,8 @@ impl Pools {
         if coverage.is_empty() {
             return;
         }
-        for pool in self.all.iter_mut().filter(|pool| pool.source_id == source_id) {
-            for span in pool.presence.within(coverage) {
+        for pool in self.all.iter_mut().flatten().filter(|pool| pool.source_id == source_id) {
+            for span in pool.presence().within(coverage) {
                 pool.state.cover(&span);
             }
         }
@@ -162,11 +157,24 @@ impl Pools {
 
     /// Forgets the pools of all sources but these, and of those whose tables somebody replaced.
     pub fn keep_sources(&mut self, is_kept: impl Fn(i32) -> bool) {
+        let all = self.all.iter().flatten();
         let gone: Vec<i32> =
-            self.all.iter().filter(|pool| !is_kept(pool.source_id)).map(|pool| pool.id).collect();
+            all.filter(|pool| !is_kept(pool.source_id)).map(|pool| pool.id).collect();
         for id in gone {
             self.remove(id);
         }
+    }
+
+    /// Forgets everything but the names of supplies, by which views that are still used find them.
+    pub fn clear(&mut self) {
+        self.keep_sources(|_| false);
+        self.sources.clear();
+        self.corrections.clear();
+    }
+
+    /// Takes in who reports.
+    pub fn set_sources(&mut self, sources: Vec<SourceRow>) {
+        self.sources = sources.into_iter().map(|source| (source.id, source)).collect();
     }
 
     /// Corrects levels with what was learned from now on.
@@ -182,7 +190,7 @@ impl Pools {
     /// drawn too. Of pools of which nothing is known nothing is said.
     #[must_use]
     pub fn sample(&self, most: usize, now: Timestamp) -> Vec<Forecast> {
-        let drawn = fastrand::choose_multiple(&self.all, most);
+        let drawn = fastrand::choose_multiple(self.all.iter().flatten(), most);
         let forecasts = drawn.into_iter().filter_map(|pool| {
             let index = fastrand::usize(..pool.state.threshold_count());
             let wanted = availability::threshold(index);
@@ -201,76 +209,120 @@ impl Pools {
         forecasts.collect()
     }
 
-    fn supply(&mut self, pool: &PoolIdentity) -> Supply {
-        let PoolIdentity { provider, name, region, zone, tier, unit, .. } = pool.clone();
-        let canonical = PoolName { provider, name, region, zone, tier, unit }.canonical();
-        let PoolName { provider, name, region, zone, tier, unit } = &canonical;
-        [provider, name, region, zone, tier, unit].map(|text| self.texts.share(text))
+    /// Puts new pools in order, and leaves out those that are gone.
+    pub fn arrange(&mut self) {
+        if self.is_outdated {
+            self.directory = Arc::new(Directory::new(self));
+            self.is_outdated = false;
+        }
     }
 
     /// The level of each row at `now`: that of the best pool that it stands for, itself or a member
     /// of its family.
     pub fn levels(&mut self, rows: &[HardwareRow], now: Timestamp) -> Vec<Availability> {
-        if self.matches.is_outdated || self.matches.rows != rows {
-            self.matches = Matches {
-                rows: rows.to_vec(),
-                pools_of_row: self.match_rows(rows),
-                is_outdated: false,
-            };
-        }
-        self.matches.pools_of_row.iter().map(|places| self.level(places, now)).collect()
+        self.arrange();
+        let view = View::new(|| &*self, Arc::clone(&self.directory), Wanted::ONE, now);
+        RowMatches::new(self, &self.directory, rows).levels(&view)
     }
 
-    fn match_rows(&self, rows: &[HardwareRow]) -> Vec<Vec<usize>> {
-        let listed = Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name)));
-        let mut pools_of_row = vec![Vec::new(); rows.len()];
-        for (place, pool) in self.all.iter().enumerate() {
-            let [provider, name, ..] = pool.supply;
-            for row in listed.places(self.texts.get(provider), self.texts.get(name)) {
-                pools_of_row[row].push(place);
-            }
-        }
-        for places in &mut pools_of_row {
-            places.sort_unstable_by_key(|place| (self.all[*place].supply, *place));
-        }
-        pools_of_row
+    /// The pools of a row of `directory` that are still there.
+    fn members<'a>(&'a self, directory: &'a Directory, row: u32) -> impl Iterator<Item = &'a Pool> {
+        let supply = directory.supply(row);
+        let pools = directory.places(row).iter().filter_map(|place| self.pool_at(*place));
+        pools.filter(move |pool| pool.supply == supply)
     }
 
-    /// The best of some supplies: by level, then by P.
-    fn level(&self, places: &[usize], now: Timestamp) -> Availability {
-        let supplies =
-            places.chunk_by(|one, other| self.all[*one].supply == self.all[*other].supply);
-        let said = supplies.filter_map(|supply| self.level_of_supply(supply, now));
-        let best = said.max_by(|(level, p), (other, q)| {
-            level.cmp(other).then_with(|| p.unwrap_or(-1.0).total_cmp(&q.unwrap_or(-1.0)))
-        });
-        best.map_or(Availability::Unknown, |(level, _)| word(level))
+    fn pool_at(&self, place: u32) -> Option<&Pool> {
+        self.all.get(index(place))?.as_ref()
     }
 
-    /// Level and P of one supply, as its best source says.
-    fn level_of_supply(&self, places: &[usize], now: Timestamp) -> Option<(Level, Option<f64>)> {
-        if let [place] = places {
-            let pool = &self.all[*place];
-            return Some(pool.state.level(Wanted::ONE, now, self.correction(pool.kind)));
+    fn reading(&self, pool: &Pool, wanted: Wanted, now: Timestamp) -> Reading<'_> {
+        Reading {
+            kind: pool.kind,
+            interval: pool.state.interval(),
+            source: self.supplies.texts.get(pool.source),
+            assessment: pool.state.assess(wanted, now, self.correction(pool.kind)),
         }
-        let readings: Vec<Reading<'_>> = places
-            .iter()
-            .map(|place| {
-                let pool = &self.all[*place];
-                Reading {
-                    kind: pool.kind,
-                    interval: pool.state.interval(),
-                    source: self.texts.get(pool.source),
-                    assessment: pool.state.assess(Wanted::ONE, now, self.correction(pool.kind)),
-                }
-            })
-            .collect();
-        let said = combine_sources(&readings)?.assessment;
-        Some((said.level, said.estimate.map(|estimate| estimate.probability)))
+    }
+
+    /// The pool of a row whose source speaks for it.
+    fn speaking<'a>(
+        &'a self,
+        directory: &'a Directory,
+        row: u32,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> Option<&'a Pool> {
+        let mut members = self.members(directory, row);
+        let (first, second) = (members.next()?, members.next());
+        if second.is_none() {
+            return Some(first);
+        }
+        let members: Vec<&Pool> = self.members(directory, row).collect();
+        let readings: Vec<_> = members.iter().map(|pool| self.reading(pool, wanted, now)).collect();
+        Some(members[combine_sources(&readings)?.chosen])
+    }
+
+    /// Level and P of a row, as its best source says.
+    fn level_of_row(
+        &self,
+        directory: &Directory,
+        row: u32,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> (Level, Option<f64>) {
+        let mut members = self.members(directory, row);
+        let (Some(first), second) = (members.next(), members.next()) else {
+            return (Level::Unknown, None);
+        };
+        if second.is_none() {
+            return first.state.level(wanted, now, self.correction(first.kind));
+        }
+        let members = self.members(directory, row);
+        let readings: Vec<_> = members.map(|pool| self.reading(pool, wanted, now)).collect();
+        let said = combine_sources(&readings).map(|combined| combined.assessment);
+        said.map_or((Level::Unknown, None), |said| {
+            (said.level, said.estimate.map(|estimate| estimate.probability))
+        })
     }
 }
 
-fn word(level: Level) -> Availability {
+/// Which rows of a directory each row of the list stands for; only rows or pools that are new change it.
+#[derive(Default)]
+struct RowMatches {
+    rows: Vec<HardwareRow>,
+    directory: Arc<Directory>,
+    matching: Vec<Vec<u32>>,
+}
+
+impl RowMatches {
+    fn new(pools: &Pools, directory: &Arc<Directory>, rows: &[HardwareRow]) -> Self {
+        let listed = Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name)));
+        let mut matching = vec![Vec::new(); rows.len()];
+        for names in directory.names(&pools.supplies) {
+            let [provider, name] = names.texts.map(|text| pools.supplies.texts.get(text));
+            for row in listed.places(provider, name) {
+                matching[row].extend(names.rows.clone());
+            }
+        }
+        Self { rows: rows.to_vec(), directory: Arc::clone(directory), matching }
+    }
+
+    fn is_of(&self, directory: &Arc<Directory>, rows: &[HardwareRow]) -> bool {
+        Arc::ptr_eq(&self.directory, directory) && self.rows == rows
+    }
+
+    fn levels(&self, view: &View) -> Vec<Availability> {
+        let best = self.matching.iter().map(|rows| {
+            let best = rows.iter().max_by_key(|row| view.rank(**row));
+            best.map_or(Availability::Unknown, |row| word(view.level(*row)))
+        });
+        best.collect()
+    }
+}
+
+/// The word of the API.
+pub(crate) fn word(level: Level) -> Availability {
     match level {
         Level::Unknown => Availability::Unknown,
         Level::Low => Availability::Low,
@@ -330,6 +382,7 @@ mod tests {
             expected_interval_s: 60,
             revision: 1,
             covered: None,
+            last_seen: 0,
         }
     }
 

@@ -3,6 +3,12 @@
 use std::collections::BTreeMap;
 
 use availability::{Cell, CorrectionTable, Level, SourceKind, Timestamp, Wanted};
+use hardware_api::{Decile, LevelRecord, QualityOfKind, Reliability};
+
+use crate::{
+    pools::{round, word},
+    store::QualityRow,
+};
 
 /// What was said of a pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,6 +132,63 @@ impl Scores {
 )]
 fn tenth(probability: f64) -> usize {
     ((probability * 10.0) as usize).min(9)
+}
+
+/// The record of a kind of source over the days of `rows`; none if there is none.
+#[must_use]
+pub fn summarize(kind: SourceKind, rows: &[QualityRow]) -> Option<QualityOfKind> {
+    let mut bands: BTreeMap<(&str, i32), Sum> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.kind == kind.name()) {
+        let sum = bands.entry((&row.curve, row.band)).or_default();
+        sum.forecasts += row.forecasts;
+        sum.predicted += row.predicted;
+        sum.observed += row.observed;
+        sum.brier += row.brier;
+    }
+    let of_curve = |curve: Curve| {
+        let bands = bands.iter().filter(move |((name, _), _)| *name == curve.name());
+        bands.filter_map(|((_, band), sum)| Some((usize::try_from(*band).ok()?, *sum)))
+    };
+    let reliability = |curve| {
+        let deciles = of_curve(curve).map(|(place, sum)| Decile {
+            decile: u32::try_from(place).unwrap_or(u32::MAX),
+            forecasts: count(&sum),
+            predicted: mean(sum.predicted, &sum),
+            observed: mean(sum.observed, &sum),
+        });
+        let all = of_curve(curve).fold(Sum::default(), |all, (_, sum)| Sum {
+            forecasts: all.forecasts + sum.forecasts,
+            brier: all.brier + sum.brier,
+            ..all
+        });
+        Reliability { brier: mean(all.brier, &all), deciles: deciles.collect() }
+    };
+    let levels: Vec<LevelRecord> = of_curve(Curve::Level)
+        .filter_map(|(place, sum)| {
+            Some(LevelRecord {
+                level: word(*Level::ALL.get(place)?),
+                forecasts: count(&sum),
+                came_true: mean(sum.observed, &sum),
+            })
+        })
+        .collect();
+    let forecasts = levels.iter().map(|level| level.forecasts).sum();
+    (forecasts > 0).then(|| QualityOfKind {
+        kind: kind.name().to_owned(),
+        forecasts,
+        uncorrected: reliability(Curve::Uncorrected),
+        corrected: reliability(Curve::Corrected),
+        levels,
+    })
+}
+
+fn count(sum: &Sum) -> u64 {
+    u64::try_from(sum.forecasts).unwrap_or(0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of forecasts")]
+fn mean(total: f64, sum: &Sum) -> f64 {
+    round(total / (sum.forecasts.max(1) as f64))
 }
 
 #[cfg(test)]

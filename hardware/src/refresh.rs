@@ -12,16 +12,20 @@ use hardware_api::Hardware;
 use service_kit::{Clock, readiness::Gate};
 use tokio::{
     sync::Notify,
+    task::{JoinError, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
 use crate::{
     metrics::RefreshMetrics,
-    pools::{Pools, SharedPools},
+    pools::SharedPools,
     quality::Corrections,
     snapshot::Published,
-    store::{CoverageRow, Db, HardwareRow, HardwareRows, Place, PoolRow, SourceRow, StoreError},
+    store::{
+        CoverageRow, Db, HardwareRow, HardwareRows, Place, PoolRow, QualityRow, SourceRow,
+        StoreError,
+    },
 };
 
 /// A query that takes longer has met a database that hangs.
@@ -42,6 +46,10 @@ const POOLS_PER_TURN: usize = 1000;
 /// How long what was learned may be read late: it changes slowly.
 const CORRECTIONS_PAUSE: Duration = Duration::from_mins(1);
 
+/// Over how many days it is said what labels were worth.
+pub const QUALITY_DAYS: i64 = 30;
+const DAY_S: i64 = 86_400;
+
 /// Rows that are named in one line of the log.
 const MAX_NAMED: usize = 20;
 
@@ -54,6 +62,8 @@ enum RefreshError {
     Deadline,
     #[error("failed to encode the snapshot: {0}")]
     Encode(#[from] std::io::Error),
+    #[error("failed to assess the pools: {0}")]
+    Assess(#[from] JoinError),
 }
 
 /// What a refresh needs and what it remembers from one to the next.
@@ -62,7 +72,7 @@ pub struct Refresher {
     published: Arc<Published>,
     interval: Duration,
     clock: Clock,
-    rows: Vec<HardwareRow>,
+    rows: Arc<Vec<HardwareRow>>,
     /// When they were last read.
     listed: Option<Instant>,
     /// The rows that cannot be shown.
@@ -86,7 +96,7 @@ impl Refresher {
             published,
             interval,
             clock,
-            rows: Vec::new(),
+            rows: Arc::default(),
             listed: None,
             unreadable: Vec::new(),
             seen: HashMap::new(),
@@ -150,7 +160,7 @@ impl Refresher {
         let outcome = match self.read().await {
             Ok(changes) => {
                 if has_moved {
-                    *self.pools.lock() = Pools::default();
+                    self.pools.write().clear();
                     self.place = place;
                 }
                 self.apply(changes).await;
@@ -161,7 +171,8 @@ impl Refresher {
         if outcome.is_ok() || self.published.latest().is_some() {
             // Levels age even while the database is away.
             let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
-            let levels = self.pools.lock().levels(&self.rows, now);
+            let (pools, rows) = (self.pools.clone(), Arc::clone(&self.rows));
+            let levels = spawn_blocking(move || pools.tick(&rows, now)).await?;
             let rows: Vec<Hardware> = self.rows.iter().zip(levels).map(hardware).collect();
             self.published.publish(&rows)?;
         }
@@ -176,8 +187,7 @@ impl Refresher {
         let hardware = if is_due { Some(in_time(self.db.list_hardware()).await?) } else { None };
         let mut sources = Vec::new();
         let all = in_time(self.db.list_sources()).await?;
-        let source_ids = all.iter().map(|source| source.id).collect();
-        for source in all {
+        for source in all.clone() {
             // A revision that went back means that somebody replaced the tables.
             let seen = self.seen.get(&source.id).filter(|seen| seen.revision <= source.revision);
             if seen.is_some_and(|seen| seen.revision == source.revision) {
@@ -197,7 +207,14 @@ impl Refresher {
         let is_due = self.corrected.is_none_or(|at| at.elapsed() >= CORRECTIONS_PAUSE);
         let corrections =
             if is_due { Some(in_time(self.db.list_corrections()).await?) } else { None };
-        Ok(Changes { hardware, source_ids, sources, corrections })
+        let quality = if is_due {
+            let first_day = self.clock.now().timestamp().div_euclid(DAY_S) - (QUALITY_DAYS - 1);
+            let first_day = i32::try_from(first_day).unwrap_or(0);
+            Some(in_time(self.db.list_quality(first_day)).await?)
+        } else {
+            None
+        };
+        Ok(Changes { hardware, all, sources, corrections, quality })
     }
 
     /// The pools of a source that changed after a revision. Of those that change meanwhile some are read
@@ -230,7 +247,7 @@ impl Refresher {
             );
         }
         self.metrics.show_unreadable(unreadable.len());
-        (self.rows, self.unreadable) = (rows, unreadable);
+        (self.rows, self.unreadable) = (Arc::new(rows), unreadable);
         self.listed = Some(Instant::now());
     }
 
@@ -239,12 +256,17 @@ impl Refresher {
         if let Some(hardware) = changes.hardware {
             self.take_rows(hardware);
         }
-        self.seen.retain(|id, _| changes.source_ids.contains(id));
+        let ids: HashSet<i32> = changes.all.iter().map(|source| source.id).collect();
+        self.seen.retain(|id, _| ids.contains(id));
         let is_kept = |id: i32| {
             let replaced = changes.sources.iter().any(|it| it.is_new && it.source.id == id);
-            !replaced && changes.source_ids.contains(&id)
+            !replaced && ids.contains(&id)
         };
-        self.pools.lock().keep_sources(is_kept);
+        {
+            let mut pools = self.pools.write();
+            pools.keep_sources(is_kept);
+            pools.set_sources(changes.all);
+        }
         for SourceChanges { source, is_new, coverage, pools } in changes.sources {
             let seen = self.seen.entry(source.id).or_default();
             if is_new {
@@ -252,11 +274,11 @@ impl Refresher {
             }
             seen.take_in(source.revision, &coverage);
             if !is_new {
-                self.pools.lock().cover(source.id, &coverage);
+                self.pools.write().cover(source.id, &coverage);
             }
             for rows in pools.chunks(POOLS_PER_TURN) {
                 {
-                    let mut known = self.pools.lock();
+                    let mut known = self.pools.write();
                     for row in rows {
                         known.update(row, &source, &seen.spans);
                     }
@@ -265,8 +287,11 @@ impl Refresher {
             }
         }
         if let Some(corrections) = changes.corrections {
-            self.pools.lock().set_corrections(corrections);
+            self.pools.write().set_corrections(corrections);
             self.corrected = Some(Instant::now());
+        }
+        if let Some(quality) = changes.quality {
+            self.pools.set_quality(quality);
         }
     }
 }
@@ -308,10 +333,12 @@ struct Changes {
     /// The rows of the list, if it was time to read them.
     hardware: Option<HardwareRows>,
     /// All sources that there are.
-    source_ids: HashSet<i32>,
+    all: Vec<SourceRow>,
     sources: Vec<SourceChanges>,
     /// What was learned, if it was time to read it.
     corrections: Option<Corrections>,
+    /// What labels were worth, likewise.
+    quality: Option<Vec<QualityRow>>,
 }
 
 struct SourceChanges {

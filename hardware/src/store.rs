@@ -29,9 +29,9 @@ mod sessions;
 mod sources;
 mod sqlite;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use availability::Segment;
+use availability::{Segment, Timestamp};
 use deadpool::managed::{BuildError, TimeoutType};
 use diesel::QueryResult;
 use service_kit::credentials::CredentialSet;
@@ -265,6 +265,17 @@ impl Db {
         let histories =
             self.read(async |connection| history::load_all(connection, &[pool_id]).await).await?;
         Ok(history::segments_of(&histories, pool_id))
+    }
+
+    /// What was seen of some pools from `since` on, up to now, by pool; that of each is the oldest first.
+    pub async fn list_histories(
+        &self,
+        pool_ids: &[i32],
+        since: Timestamp,
+    ) -> Result<BTreeMap<i32, Vec<Segment>>, StoreError> {
+        let seen =
+            self.read(async |connection| history::load_seen(connection, pool_ids, since).await);
+        Ok(seen.await?.into_iter().map(|(id, pool)| (id, pool.segments)).collect())
     }
 
     /// Writes a batch in one transaction. Repeating it changes nothing.

@@ -17,7 +17,7 @@ const FEW_POOLS: u32 = 30_000;
 /// Its name in what the example prints, the figure's, the unit, and the goals on SQLite and on MariaDB.
 type Printed = (&'static str, &'static str, &'static str, Option<Goal>, Option<Goal>);
 
-const FIGURES: [Printed; 9] = [
+const FIGURES: [Printed; 11] = [
     ("new_per_s", "ingest_new", "pools/s", None, None),
     (
         "changed_per_s",
@@ -32,6 +32,8 @@ const FIGURES: [Printed; 9] = [
     ("restart_s", "restart_to_levels", "s", Some(Goal::AtMost(10.0)), Some(Goal::AtMost(10.0))),
     ("memory_mb", "memory", "MB", Some(Goal::AtMost(150.0)), Some(Goal::AtMost(150.0))),
     ("tick_ms", "tick", "ms", None, None),
+    ("page_p99_ms", "page_p99", "ms", Some(Goal::AtMost(5.0)), Some(Goal::AtMost(5.0))),
+    ("pick_p99_ms", "pick_p99", "ms", Some(Goal::AtMost(5.0)), Some(Goal::AtMost(5.0))),
     (
         "change_to_visible_s",
         "change_to_level",

@@ -26,7 +26,10 @@ use crate::snapshot::Snapshot;
 /// The path of the list.
 const PATH: &str = "/hardware/";
 
-static FRESHNESS: HeaderName = HeaderName::from_static(FRESHNESS_HEADER);
+pub(super) static FRESHNESS: HeaderName = HeaderName::from_static(FRESHNESS_HEADER);
+
+/// What pages of other sites may see besides the list.
+static EXPOSED: HeaderValue = HeaderValue::from_static("age,etag,snapshot-freshness");
 
 /// List the hardware with its availability
 ///
@@ -81,9 +84,24 @@ impl Service<Request> for ListFirst {
         if is_read && request.uri().path() == PATH {
             Either::Left(ready(Ok(answer(&self.state, &request))))
         } else {
-            Either::Right(self.others.call(request))
+            Either::Right(self.others.call(without_trailing_slash(request)))
         }
     }
+}
+
+/// A slash at the end never matters.
+fn without_trailing_slash(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() || trimmed.len() == path.len() || path == PATH {
+        return request;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    // What was a path is one without its end.
+    if let Ok(trimmed) = format!("{trimmed}{query}").parse() {
+        *request.uri_mut() = trimmed;
+    }
+    request
 }
 
 fn answer(state: &ApiState, request: &Request) -> Response {
@@ -104,13 +122,16 @@ fn build_answer(state: &ApiState, request: &HeaderMap) -> Response {
 
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
-    headers.reserve(8);
+    headers.reserve(10);
     headers.insert(header::ETAG, snapshot.etag.clone());
     headers.insert(header::AGE, age.as_secs().into());
     headers.insert(header::CACHE_CONTROL, state.cache_control.clone());
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     headers.insert(&FRESHNESS, HeaderValue::from_static(freshness));
-    if request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches_tag(tags, snapshot)) {
+    // Pages of other sites may read the list.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED.clone());
+    if request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches_tag(tags, &snapshot.etag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
@@ -124,10 +145,10 @@ fn build_answer(state: &ApiState, request: &HeaderMap) -> Response {
 }
 
 /// The weak comparison of RFC 9110, section 13.1.2.
-fn matches_tag(tags: &HeaderValue, snapshot: &Snapshot) -> bool {
+pub(super) fn matches_tag(tags: &HeaderValue, etag: &HeaderValue) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let mut tags = tags.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    tags.any(|tag| tag == b"*" || opaque(tag) == opaque(snapshot.etag.as_bytes()))
+    tags.any(|tag| tag == b"*" || opaque(tag) == opaque(etag.as_bytes()))
 }
 
 /// Brotli before gzip before neither, among what the client takes.

@@ -71,7 +71,7 @@ pub(super) async fn add_observations(
     body: Body,
 ) -> Result<Json<ObservationSummary>, Refusal> {
     let access = state.tokens.check(&headers)?;
-    let body = read_body(body).await?;
+    let body = read_body(body, MAX_BODY_BYTES).await?;
     let now = state.clock.now();
     let received = parse_batch(&body, now)?;
     drop(body);
@@ -105,13 +105,14 @@ pub(super) async fn add_observations(
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Refusal> {
-    match timeout(BODY_TIME, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+/// The whole body, which may have at most `most` bytes.
+pub(super) async fn read_body(body: Body, most: usize) -> Result<Bytes, Refusal> {
+    match timeout(BODY_TIME, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            format!("expected at most {MAX_BODY_BYTES} bytes; send several batches"),
+            format!("expected at most {most} bytes; send less at once"),
         )),
         Ok(Err(error)) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,

@@ -29,6 +29,7 @@ impl Refusal {
             field: None,
             found: None,
             expected: None,
+            allowed: None,
         });
         Self { status, problem, headers: HeaderMap::new() }
     }
@@ -72,6 +73,28 @@ impl Refusal {
         self.problem.found = Some(found);
         self.problem.expected = Some(expected);
         self
+    }
+}
+
+impl Refusal {
+    /// Names the few values that there may be.
+    #[must_use]
+    pub fn allowing<'a>(mut self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        self.problem.allowed = Some(values.into_iter().map(str::to_owned).collect());
+        self
+    }
+
+    /// The same in other words.
+    #[must_use]
+    pub fn saying(mut self, detail: String) -> Self {
+        self.problem.detail = detail;
+        self
+    }
+
+    /// The problem without its status, for answers that have one for each item.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        *self.problem
     }
 }
 

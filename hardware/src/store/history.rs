@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use availability::{Segment, Timestamp, join_touching};
+use availability::{ExpectedInterval, Segment, Timestamp, join_touching};
 use diesel::{
     QueryResult, QueryableByName,
     sql_types::{Integer, Nullable},
@@ -13,7 +13,8 @@ use diesel::{
 
 use super::{
     connection::{Connection, Insert, KEYS_PER_STATEMENT, OnConflict, Statement, question_marks},
-    rows::{DAY_MS, SegmentRow},
+    coverage, pools,
+    rows::{DAY_MS, SegmentRow, StateRow},
 };
 
 /// Days in one statement, of as many pools as it names: both together stay below what SQLite allows.
@@ -49,6 +50,40 @@ pub(super) async fn load_all(
     pool_ids: &[i32],
 ) -> QueryResult<Histories> {
     load(connection, pool_ids, i32::MIN).await
+}
+
+/// What was seen of a pool, up to now.
+pub(super) struct SeenPool {
+    /// None if nothing was.
+    pub(super) interval: Option<ExpectedInterval>,
+    /// The oldest first.
+    pub(super) segments: Vec<Segment>,
+}
+
+/// What was seen of some pools from `since` on, with the segments that are open, or were closed by what
+/// their sources said of all pools.
+pub(super) async fn load_seen(
+    connection: &mut Connection<'_>,
+    pool_ids: &[i32],
+    since: Timestamp,
+) -> QueryResult<BTreeMap<i32, SeenPool>> {
+    let known = pools::load_pools_by_id(connection, pool_ids).await?;
+    let histories = load_since(connection, pool_ids, since).await?;
+    let mut spans = BTreeMap::new();
+    for (source_id, _) in known.values() {
+        if !spans.contains_key(source_id) {
+            spans.insert(*source_id, coverage::list_all(connection, *source_id).await?);
+        }
+    }
+    let seen = known.into_iter().map(|(id, (source_id, stored))| {
+        let mut segments = segments_of(&histories, id);
+        // One that was open when the pool was read may have been closed before its history was.
+        let closed = segments.last().map(|segment| segment.last_seen);
+        let open = stored.open_segments(&spans[&source_id]);
+        segments.extend(open.into_iter().filter(|segment| Some(segment.started) > closed));
+        (id, SeenPool { interval: stored.state.as_ref().map(StateRow::interval), segments })
+    });
+    Ok(seen.collect())
 }
 
 async fn load(

@@ -14,9 +14,8 @@ use diesel::{
 use super::{
     Db, StoreError,
     connection::{Connection, Insert, OnConflict, Statement},
-    coverage, history,
+    history,
     lease::{Lease, Step},
-    pools,
     rows::DAY_MS,
 };
 use crate::quality::{Corrections, Forecast, Scores, score};
@@ -214,20 +213,10 @@ async fn find_outcomes(
     forecasts: &[Forecast],
 ) -> QueryResult<Vec<Option<f64>>> {
     let ids: Vec<i32> = forecasts.iter().map(|forecast| forecast.pool_id).collect();
-    let known = pools::load_pools_by_id(connection, &ids).await?;
-    let histories = history::load_since(connection, &ids, made).await?;
-    let mut spans = BTreeMap::new();
-    for (source_id, _) in known.values() {
-        if !spans.contains_key(source_id) {
-            spans.insert(*source_id, coverage::list_all(connection, *source_id).await?);
-        }
-    }
+    let seen = history::load_seen(connection, &ids, made).await?;
     let outcomes = forecasts.iter().map(|forecast| {
-        let (source_id, stored) = known.get(&forecast.pool_id)?;
-        let interval = stored.state.as_ref()?.interval();
-        let mut segments = history::segments_of(&histories, stored.id);
-        segments.extend(stored.open_segments(&spans[source_id]));
-        free_share(&segments, interval, forecast.wanted, made, DEFAULT_HORIZON)
+        let pool = seen.get(&forecast.pool_id)?;
+        free_share(&pool.segments, pool.interval?, forecast.wanted, made, DEFAULT_HORIZON)
     });
     Ok(outcomes.collect())
 }

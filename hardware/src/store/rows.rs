@@ -106,9 +106,19 @@ pub struct SourceRow {
     pub expected_interval_s: i32,
     /// Grows with each batch.
     pub revision: i64,
+    /// When its latest batch came, in milliseconds.
+    pub last_seen: i64,
     /// When it last said of all its pools that they were as they had been, in milliseconds.
     #[diesel(sql_type = Nullable<BigInt>)]
     pub covered: Option<i64>,
+}
+
+impl SourceRow {
+    /// How often it reports.
+    #[must_use]
+    pub fn interval(&self) -> ExpectedInterval {
+        interval_of(self.expected_interval_s)
+    }
 }
 
 /// A span in which a source said of all its pools that nothing had changed but what it listed.

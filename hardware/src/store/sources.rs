@@ -13,7 +13,7 @@ use super::{
 };
 
 pub(super) async fn list(connection: &mut Connection<'_>) -> QueryResult<Vec<SourceRow>> {
-    let query = "SELECT id, name, expected_interval_s, revision, \
+    let query = "SELECT id, name, expected_interval_s, revision, last_seen, \
                  (SELECT MAX(source_coverage.last_seen) FROM source_coverage \
                  WHERE source_coverage.source_id = source.id) AS covered FROM source";
     connection.load(Statement::new(query)).await

@@ -5,6 +5,7 @@
 //! `TEST_MYSQL_ENV` names the file that it writes. `make unit` does both.
 
 mod backtest;
+mod capacity;
 mod command_line;
 mod import;
 mod killed;

@@ -233,3 +233,93 @@ async fn observations_are_written_although_their_client_has_left() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_may_only_be_read_keeps_the_answers_and_takes_batches_later() {
+    let world = World::migrated().await;
+    let (service, mysql) = (&world.service, world.database.mysql_details());
+    assert_eq!(service.observe(&report("c5", 8, 8)).await.status(), StatusCode::OK);
+    let rights = "INSERT, UPDATE, DELETE";
+    let (schema, user) = (&mysql.schema, &mysql.user);
+    // Sessions keep the rights on a schema that they began with.
+    let change = async |statement: String| {
+        mysql.server.administer(&[statement]).await;
+        mysql.kill_sessions().await;
+    };
+    change(format!("REVOKE {rights} ON {schema}.* FROM '{user}'@'%'")).await;
+    let at = chrono::Utc::now();
+    let mut batch = report("c5", 8, 1);
+    batch["observed_at"] = serde_json::json!(at);
+    eventually("a batch is refused", async || {
+        (service.observe(&batch).await.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    let refused = service.observe(&batch).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "2");
+    let problem: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(problem["code"], "database_unavailable");
+    world.is_fresh_again().await;
+    eventually("what was written before, and nothing of the batch", async || {
+        let page = service.get("/v1/availability?name=c5").await;
+        let page: serde_json::Value = page.json().await.expect("JSON");
+        assert_ne!(page["items"][0]["free"], 7, "the batch was written: {page}");
+        (page["items"][0]["free"] == 0).then_some(())
+    })
+    .await;
+
+    change(format!("GRANT {rights} ON {schema}.* TO '{user}'@'%'")).await;
+    eventually("the batch is taken", async || {
+        let taken = service.observe(&batch).await;
+        let is_taken = taken.status() == StatusCode::OK;
+        let summary: serde_json::Value = taken.json().await.expect("JSON");
+        (is_taken && summary["refused_total"] == 0).then_some(())
+    })
+    .await;
+    eventually("it shows", async || {
+        let page = service.get("/v1/availability?name=c5").await;
+        let page: serde_json::Value = page.json().await.expect("JSON");
+        (page["items"][0]["free"] == 7).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_only_history_waits_for_it() {
+    let world = World::migrated().await;
+    let service = &world.service;
+    assert_eq!(service.observe(&report("c5", 8, 1)).await.status(), StatusCode::OK);
+    let id = eventually("the pool is listed", async || {
+        let page = service.get("/v1/availability?name=c5").await;
+        let page: serde_json::Value = page.json().await.expect("JSON");
+        page["items"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let history = format!("/v1/pools/{id}/history");
+    assert_eq!(service.get(&history).await.status(), StatusCode::OK);
+    world.proxy.set(Behaviour::Reset);
+    world.serves_until_age(2).await;
+    let wanted = serde_json::json!({"provider": "aws", "name": "c5"});
+    for (path, body) in [
+        ("/v1/check", serde_json::json!({"items": [wanted]})),
+        ("/v1/pick", serde_json::json!({"preferences": [wanted], "min_level": "LOW"})),
+    ] {
+        let url = format!("{}{path}", service.url);
+        let answer = service.client.post(url).json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    for path in ["/v1/availability", &format!("/v1/pools/{id}"), "/v1/sources", "/v1/quality"] {
+        assert_eq!(service.get(path).await.status(), StatusCode::OK, "{path}");
+    }
+    let away = service.get(&history).await;
+    assert_eq!(away.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(away.headers()[header::RETRY_AFTER], "2");
+    let problem: serde_json::Value = away.json().await.expect("JSON");
+    assert_eq!(problem["code"], "database_unavailable");
+    assert!(problem["detail"].as_str().is_some_and(|text| text.contains("try again")), "{problem}");
+    world.proxy.set(Behaviour::Pass);
+    eventually("history is back", async || {
+        (service.get(&history).await.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+}

@@ -10,7 +10,6 @@ use std::{
 };
 
 use hardware::store::{Db, StoreConfig, Tls};
-use mysql_async::prelude::Queryable;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -206,7 +205,7 @@ async fn sessions_that_the_server_kills_fail_only_what_is_in_flight() {
     let db = database.migrated().await;
     futures::future::join_all((0..8).map(|_| db.list_hardware())).await;
     // At rest nothing is in flight, so nothing at all may fail.
-    kill_sessions(&database).await;
+    mysql.kill_sessions().await;
     eventually("the sessions end", async || {
         (mysql.sessions_of(&mysql.user).await == 0).then_some(())
     })
@@ -215,30 +214,6 @@ async fn sessions_that_the_server_kills_fail_only_what_is_in_flight() {
         let rows = db.list_hardware().await;
         assert!(rows.is_ok(), "query {query} after the sessions were killed: {rows:?}");
     }
-}
-
-/// As the account itself, which may kill its own sessions.
-async fn kill_sessions(database: &TestDatabase) {
-    let mysql = database.mysql_details();
-    let ids = mysql.session_ids(&mysql.user).await;
-    assert!(!ids.is_empty(), "there should be sessions to kill");
-    let StoreConfig::Mysql { credentials, .. } = &database.config else { panic!("MySQL") };
-    let set = Arc::clone(&credentials.borrow());
-    let tls = mysql_async::SslOpts::default()
-        .with_root_certs(vec![mysql.server.ca_file.clone().into()])
-        .with_disable_built_in_roots(true);
-    let options = mysql_async::OptsBuilder::default()
-        .ip_or_hostname(set.host.clone())
-        .tcp_port(set.port)
-        .user(Some(mysql.user.clone()))
-        .pass(Some(PASSWORD))
-        .prefer_socket(false)
-        .ssl_opts(tls);
-    let mut killer = mysql_async::Conn::new(options).await.expect("logged in");
-    for id in ids {
-        killer.query_drop(format!("KILL {id}")).await.expect("killed");
-    }
-    killer.disconnect().await.expect("disconnected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,20 @@
 //! The HTTP API of `hardware` as types, shared by the server and its clients.
 
+mod capacity;
+pub mod filter;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use self::capacity::{
+    AvailabilityPage, CheckAnswer, CheckRequest, Checked, Decile, Explanation, Freshness, History,
+    HistorySegment, LevelRecord, NonePicked, PickRequest, Picked, Pool, PoolDetail,
+    ProbabilityInterval, Quality, QualityOfKind, Reason, Reliability, Source, SourceHistory,
+    SourceList, SourceReading, TrackRecord, UnitsPoint, Want,
+};
 
 /// How likely one unit can be had within the next hour.
 #[derive(
@@ -210,6 +220,9 @@ pub struct Problem {
     /// What it should hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
+    /// The values that it may have, if they are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<Vec<String>>,
 }
 
 /// Media type of [`Problem`].

@@ -129,6 +129,7 @@ impl Refusal {
             field: None,
             found: None,
             expected: None,
+            allowed: None,
         };
         serde_json::to_string(&problem).unwrap_or_default()
     }

@@ -156,8 +156,8 @@ async fn a_forecast_is_scored_once(database: TestDatabase) {
     let source = db.list_sources().await.expect("sources").remove(0);
     let row = db.list_changed_pools(source.id, -1, i32::MIN, 10).await.expect("pools").remove(0);
     let pools = SharedPools::default();
-    pools.lock().update(&row, &source, &[]);
-    let said = pools.lock().sample(5, minute(240)).remove(0).uncorrected;
+    pools.write().update(&row, &source, &[]);
+    let said = pools.read().sample(5, minute(240)).remove(0).uncorrected;
     assert!(said > 0.8, "{said}");
 
     let time = Arc::new(AtomicI64::new(minute(240).as_millis()));
@@ -202,11 +202,11 @@ async fn jobs_that_are_cut_off_anywhere_count_once(database: TestDatabase) {
     let row = db.list_changed_pools(source.id, -1, i32::MIN, 10).await.expect("pools").remove(0);
     let lease = db.claim("jobs", "test", 60).await.expect("asked").expect("nobody has it");
     let pools = SharedPools::default();
-    pools.lock().update(&row, &source, &[]);
+    pools.write().update(&row, &source, &[]);
     for number in 0..FORECASTS {
         // In hours that are known whole: the last report speaks for two minutes only.
         let made = Timestamp::from_millis(START + DAY_MS + number * 60_000);
-        let mut forecast = pools.lock().sample(1, row.state.open_segment().last_seen).remove(0);
+        let mut forecast = pools.read().sample(1, row.state.open_segment().last_seen).remove(0);
         forecast.wanted = Wanted::ONE;
         db.add_forecasts(&lease, made, &[forecast]).await.expect("kept");
     }

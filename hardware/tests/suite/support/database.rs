@@ -119,17 +119,22 @@ impl Server {
         connection.disconnect().await.expect("disconnected");
     }
 
-    pub(crate) async fn connect_as_admin(&self) -> Conn {
+    /// For a login whose account is to be added.
+    fn options(&self) -> OptsBuilder {
         let tls = SslOpts::default()
             .with_root_certs(vec![self.ca_file.clone().into()])
             .with_disable_built_in_roots(true);
-        let options = OptsBuilder::default()
+        OptsBuilder::default()
             .ip_or_hostname(self.host.clone())
             .tcp_port(self.port)
-            .user(Some(self.admin.clone()))
-            .pass(Some(self.admin_password.clone()))
             .prefer_socket(false)
-            .ssl_opts(tls);
+            .ssl_opts(tls)
+    }
+
+    pub(crate) async fn connect_as_admin(&self) -> Conn {
+        let options = self.options();
+        let options =
+            options.user(Some(self.admin.clone())).pass(Some(self.admin_password.clone()));
         Conn::new(options).await.expect("the administrator of TEST_MYSQL_ENV can log in")
     }
 }
@@ -213,6 +218,22 @@ impl Mysql {
     /// How many sessions the server has of an account.
     pub(crate) async fn sessions_of(&self, user: &str) -> usize {
         self.session_ids(user).await.len()
+    }
+
+    /// Ends the sessions that the account has, as the account itself, which may do so.
+    pub(crate) async fn kill_sessions(&self) {
+        let ids = self.session_ids(&self.user).await;
+        assert!(!ids.is_empty(), "there should be sessions to kill");
+        let options = self.server.options().user(Some(self.user.clone())).pass(Some(PASSWORD));
+        let mut killer = Conn::new(options).await.expect("logged in");
+        for id in ids {
+            match killer.query_drop(format!("KILL {id}")).await {
+                // It has ended by itself.
+                Err(mysql_async::Error::Server(error)) if error.code == 1094 => {}
+                ended => ended.expect("killed"),
+            }
+        }
+        killer.disconnect().await.expect("disconnected");
     }
 
     /// Their numbers. MySQL's table of them cannot be read while any test says what others quote.

@@ -1,0 +1,99 @@
+//! Query parameters, which are refused by name if nothing would come of them.
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use axum::http::{StatusCode, Uri};
+use url::form_urlencoded;
+
+use super::Refusal;
+
+/// The parameters of a request, each given once.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    given: BTreeMap<&'static str, String>,
+}
+
+impl Parameters {
+    /// Reads those that `allowed` names; others are refused. One without a value is as if it were not there,
+    /// as forms send them.
+    pub(super) fn read(uri: &Uri, allowed: &[&'static str]) -> Result<Self, Refusal> {
+        let mut given = BTreeMap::new();
+        let query = uri.query().unwrap_or_default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let Some(known) = allowed.iter().find(|known| **known == name) else {
+                let path = uri.path();
+                let detail = format!("{path} has no query parameter {name}");
+                let refusal = Refusal::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail);
+                return Err(refusal
+                    .about(name.into_owned(), value.into_owned(), "a known parameter".to_owned())
+                    .allowing(allowed.iter().copied()));
+            };
+            if value.is_empty() {
+                continue;
+            }
+            if given.insert(*known, value.clone().into_owned()).is_some() {
+                return Err(invalid(known, &value, "it once"));
+            }
+        }
+        Ok(Self { given })
+    }
+
+    pub(super) fn get(&self, name: &'static str) -> Option<&str> {
+        self.given.get(name).map(String::as_str)
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(
+        &self,
+        name: &'static str,
+        bounds: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, Refusal> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| {
+            let (least, most) = bounds.into_inner();
+            invalid(name, text, &format!("a whole number from {least} to {most}"))
+        })
+    }
+
+    /// The same parameters with another value for one of them, as a reference from where they were given.
+    pub(super) fn with(&self, name: &'static str, value: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let others = self.given.iter().filter(|(known, _)| **known != name);
+        query.extend_pairs(others).append_pair(name, value);
+        format!("?{}", query.finish())
+    }
+}
+
+/// A parameter with a value that it cannot have.
+pub(super) fn invalid(name: &str, found: &str, expected: &str) -> Refusal {
+    let detail = format!("{name}: found {found:?}, expected {expected}");
+    Refusal::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail).about(
+        name.to_owned(),
+        found.to_owned(),
+        expected.to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Parameters;
+
+    #[test]
+    fn parameters_are_known_and_given_once() {
+        let read = |query: &str| {
+            let uri = format!("/v1/availability?{query}").parse().expect("a path");
+            Parameters::read(&uri, &["q", "units"])
+        };
+        let given = read("q=a%20b%2Bc&units=").expect("known");
+        assert_eq!(given.get("q"), Some("a b+c"));
+        assert_eq!(given.get("units"), None, "as an empty field of a form");
+        assert_eq!(given.with("units", "3"), "?q=a+b%2Bc&units=3");
+        for refused in ["colour=red", "q=a&q=b", "units=x", "units=0", "units=4294967296"] {
+            let found = read(refused).and_then(|given| given.number("units", 1..=10, 1));
+            assert!(found.is_err(), "{refused}");
+        }
+        assert_eq!(read("units=10").and_then(|it| it.number("units", 1..=10, 1)).ok(), Some(10));
+    }
+}

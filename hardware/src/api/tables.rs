@@ -1,0 +1,175 @@
+//! A page of pools as a table, for spreadsheets and for issues and chats.
+
+use hardware_api::Pool;
+use http::{HeaderMap, StatusCode, header};
+
+use super::Refusal;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    Csv,
+    Markdown,
+}
+
+const COLUMNS: [&str; 18] = [
+    "id",
+    "provider",
+    "name",
+    "region",
+    "zone",
+    "tier",
+    "unit",
+    "units",
+    "level",
+    "probability",
+    "low",
+    "high",
+    "free",
+    "total",
+    "most_at_high",
+    "observed_at",
+    "freshness",
+    "source",
+];
+
+/// The columns that a person reads.
+const FEW_COLUMNS: [&str; 9] =
+    ["provider", "name", "region", "zone", "tier", "level", "probability", "free", "total"];
+
+impl Format {
+    /// The word `format=` if there is one, else the first media type of Accept that is known.
+    pub(super) fn choose(word: Option<&str>, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let words = ["json", "csv", "markdown"];
+        match word {
+            Some("json") => return Ok(Self::Json),
+            Some("csv") => return Ok(Self::Csv),
+            Some("markdown") => return Ok(Self::Markdown),
+            Some(other) => {
+                let detail = format!("format: found {other:?}, expected json, csv or markdown");
+                let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
+                let expected = "json, csv or markdown".to_owned();
+                return Err(refusal
+                    .about("format".to_owned(), other.to_owned(), expected)
+                    .allowing(words));
+            }
+            None => {}
+        }
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+        let known = accepted.flat_map(|value| value.split(',')).find_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let media_type = parts.next().unwrap_or_default();
+            if parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")) {
+                return None;
+            }
+            match media_type {
+                "application/json" | "application/*" | "*/*" => Some(Self::Json),
+                "text/csv" => Some(Self::Csv),
+                "text/markdown" => Some(Self::Markdown),
+                _ => None,
+            }
+        });
+        Ok(known.unwrap_or(Self::Json))
+    }
+}
+
+fn cell(pool: &Pool, column: &str) -> String {
+    fn known(value: Option<impl ToString>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    match column {
+        "id" => pool.id.clone(),
+        "provider" => pool.provider.clone(),
+        "name" => pool.name.clone(),
+        "region" => pool.region.clone(),
+        "zone" => pool.zone.clone(),
+        "tier" => pool.tier.clone(),
+        "unit" => pool.unit.clone(),
+        "units" => pool.units.to_string(),
+        "level" => pool.level.to_string(),
+        "probability" => known(pool.probability),
+        "low" => known(pool.interval.map(|interval| interval.low)),
+        "high" => known(pool.interval.map(|interval| interval.high)),
+        "free" => known(pool.free),
+        "total" => known(pool.total),
+        "most_at_high" => known(pool.most_at_high),
+        "observed_at" => known(pool.observed_at.map(|at| at.to_rfc3339())),
+        "freshness" => match pool.freshness {
+            hardware_api::Freshness::Unknown => "unknown",
+            hardware_api::Freshness::Stale => "stale",
+            hardware_api::Freshness::Fresh => "fresh",
+        }
+        .to_owned(),
+        "source" => pool.source.clone(),
+        _ => String::new(),
+    }
+}
+
+/// CSV (RFC 4180) with a line of names. A text that a spreadsheet would take for a formula gets an
+/// apostrophe before it, as they come from whoever reports.
+pub(super) fn to_csv(pools: &[Pool]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for pool in pools {
+        writer.write_record(COLUMNS.map(|column| {
+            let text = cell(pool, column);
+            if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+                format!("'{text}")
+            } else {
+                text
+            }
+        }))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// A table of GitHub's Markdown.
+pub(super) fn to_markdown(pools: &[Pool]) -> String {
+    let row = |cells: [String; FEW_COLUMNS.len()]| format!("| {} |\n", cells.join(" | "));
+    let mut table = row(FEW_COLUMNS.map(str::to_owned));
+    table.push_str(&row(FEW_COLUMNS.map(|_| "---".to_owned())));
+    for pool in pools {
+        table.push_str(&row(FEW_COLUMNS.map(|column| escaped(&cell(pool, column)))));
+    }
+    table
+}
+
+/// What has a meaning in Markdown stands for itself.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#') {
+            escaped.push('\\');
+        }
+        escaped.push(if c.is_control() { ' ' } else { c });
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::{Format, escaped};
+
+    #[test]
+    fn a_format_is_asked_for_by_word_or_by_accept() {
+        let choose = |word, accept: &'static str| {
+            let value = HeaderValue::from_static(accept);
+            Format::choose(word, &HeaderMap::from_iter([(header::ACCEPT, value)])).ok()
+        };
+        assert_eq!(choose(None, "text/csv;q=0.9, */*"), Some(Format::Csv));
+        assert_eq!(choose(None, "text/html,*/*"), Some(Format::Json));
+        assert_eq!(choose(None, "text/csv;q=0, text/markdown"), Some(Format::Markdown));
+        assert_eq!(choose(None, "image/png"), Some(Format::Json));
+        assert_eq!(choose(Some("markdown"), "text/csv"), Some(Format::Markdown));
+        assert_eq!(choose(Some("xml"), "text/csv"), None);
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_a_cell() {
+        assert_eq!(escaped("a|b\n<i>`x`"), "a\\|b \\<i\\>\\`x\\`");
+    }
+}
