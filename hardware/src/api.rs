@@ -1,14 +1,19 @@
 //! The public HTTP API.
 
 mod access;
+mod answer;
+mod availability;
 mod badge;
-mod capacity;
+mod check;
+mod fields;
 mod hardware;
 mod ingest_queue;
 mod observations;
 mod parameters;
+mod pool;
 mod problem;
 mod query;
+mod sources;
 mod tables;
 
 use std::{sync::Arc, time::Duration};
@@ -30,7 +35,11 @@ use utoipa::openapi::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::{access::Tokens, ingest_queue::IngestQueue, problem::Refusal};
+pub use self::{
+    access::Tokens,
+    ingest_queue::{IngestQueue, Turns},
+    problem::Refusal,
+};
 use crate::{
     metrics::{IngestMetrics, RouteMetrics},
     pools::SharedPools,
@@ -42,7 +51,7 @@ use crate::{
 pub struct ApiState {
     /// The list to answer with.
     pub published: Arc<Published>,
-    /// `Cache-Control` of the list.
+    /// `Cache-Control` of answers from memory.
     pub cache_control: HeaderValue,
     /// What is known of each pool.
     pub pools: SharedPools,
@@ -58,10 +67,10 @@ pub struct ApiState {
     pub history_retention: Duration,
     /// Whose batch is written next.
     pub queue: IngestQueue,
-    /// Whose view is made next.
-    pub views: ViewQueue,
-    /// One check at a time: each may look at many pools.
-    pub checks: Semaphore,
+    /// Whose view is made next, of numbers of units that nobody asked for lately.
+    pub views: Turns,
+    /// Whose check or pick is next: each may look at many pools.
+    pub checks: Turns,
     /// One history at a time, so that the refresh has a connection.
     pub histories: Semaphore,
     /// Lets work outlive its request.
@@ -70,20 +79,6 @@ pub struct ApiState {
     pub ingest_metrics: IngestMetrics,
     /// Counts requests for the list.
     pub list_metrics: RouteMetrics,
-}
-
-/// The turns of requests for numbers of units that nobody asked for lately.
-pub struct ViewQueue {
-    /// For the one that is made and those that wait.
-    places: Semaphore,
-    turn: Semaphore,
-}
-
-impl Default for ViewQueue {
-    fn default() -> Self {
-        const MAX_WAITING: usize = 16;
-        Self { places: Semaphore::new(1 + MAX_WAITING), turn: Semaphore::new(1) }
-    }
 }
 
 /// All public routes.
@@ -139,13 +134,13 @@ fn list_routes() -> OpenApiRouter<Arc<ApiState>> {
 
 fn reading_routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::new()
-        .routes(routes!(capacity::list_availability))
-        .routes(routes!(capacity::check))
-        .routes(routes!(capacity::pick))
-        .routes(routes!(capacity::show_pool))
-        .routes(routes!(capacity::show_history))
-        .routes(routes!(capacity::list_sources))
-        .routes(routes!(capacity::show_quality))
+        .routes(routes!(availability::list_availability))
+        .routes(routes!(check::check))
+        .routes(routes!(check::pick))
+        .routes(routes!(pool::show_pool))
+        .routes(routes!(pool::show_history))
+        .routes(routes!(sources::list_sources))
+        .routes(routes!(sources::show_quality))
         .routes(routes!(badge::show_badge))
 }
 

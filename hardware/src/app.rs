@@ -12,7 +12,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    api::{self, ApiState, IngestQueue, Tokens, ViewQueue},
+    api::{self, ApiState, IngestQueue, Tokens, Turns},
     catalog,
     config::{OpenError, OpenStore, ServeArgs},
     jobs::Jobs,
@@ -29,6 +29,10 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a database that lacks migrations, or is away, is asked again.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(1);
+
+/// Requests that may wait for a view or a check, each of which takes a tenth of a second at worst.
+const MAX_WAITING_VIEWS: usize = 16;
+const MAX_WAITING_CHECKS: usize = 64;
 
 /// How long the first snapshot waits for the rows of the catalog.
 const FIRST_ADD_TIME: Duration = Duration::from_secs(2);
@@ -131,8 +135,8 @@ impl App {
             clock,
             history_retention: args.history.history_retention,
             queue: IngestQueue::default(),
-            views: ViewQueue::default(),
-            checks: Semaphore::new(1),
+            views: Turns::new(MAX_WAITING_VIEWS),
+            checks: Turns::new(MAX_WAITING_CHECKS),
             histories: Semaphore::new(1),
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),

@@ -40,7 +40,7 @@ use crate::{
     store::{CoverageRow, HardwareRow, PoolRow, Presence, SourceRow},
 };
 
-/// The pools of all sources: about 100 bytes for each, and 24 for each number of units that it is asked for.
+/// The pools of all sources: about 100 bytes for each, 24 for each threshold, and its names.
 #[derive(Default)]
 pub struct Pools {
     /// What was removed leaves its place free, so that places stay what they are while a view is used.
@@ -58,6 +58,7 @@ pub struct Pools {
     no_correction: CorrectionTable,
 }
 
+/// A pool as one source reports it. What the API calls a pool is a supply here.
 struct Pool {
     id: i32,
     /// Its number among the supplies.
@@ -155,7 +156,7 @@ impl Pools {
         }
     }
 
-    /// Forgets the pools of all sources but these, and of those whose tables somebody replaced.
+    /// Forgets the pools of all sources that `is_kept` does not keep.
     pub fn keep_sources(&mut self, is_kept: impl Fn(i32) -> bool) {
         let all = self.all.iter().flatten();
         let gone: Vec<i32> =
@@ -209,22 +210,6 @@ impl Pools {
         forecasts.collect()
     }
 
-    /// Puts new pools in order, and leaves out those that are gone.
-    pub fn arrange(&mut self) {
-        if self.is_outdated {
-            self.directory = Arc::new(Directory::new(self));
-            self.is_outdated = false;
-        }
-    }
-
-    /// The level of each row at `now`: that of the best pool that it stands for, itself or a member
-    /// of its family.
-    pub fn levels(&mut self, rows: &[HardwareRow], now: Timestamp) -> Vec<Availability> {
-        self.arrange();
-        let view = View::new(|| &*self, Arc::clone(&self.directory), Wanted::ONE, now);
-        RowMatches::new(self, &self.directory, rows).levels(&view)
-    }
-
     /// The pools of a row of `directory` that are still there.
     fn members<'a>(&'a self, directory: &'a Directory, row: u32) -> impl Iterator<Item = &'a Pool> {
         let supply = directory.supply(row);
@@ -236,13 +221,15 @@ impl Pools {
         self.all.get(index(place))?.as_ref()
     }
 
-    fn reading(&self, pool: &Pool, wanted: Wanted, now: Timestamp) -> Reading<'_> {
-        Reading {
+    /// What the sources of some pools say, each alone.
+    fn readings(&self, pools: &[&Pool], wanted: Wanted, now: Timestamp) -> Vec<Reading<'_>> {
+        let readings = pools.iter().map(|pool| Reading {
             kind: pool.kind,
             interval: pool.state.interval(),
             source: self.supplies.texts.get(pool.source),
             assessment: pool.state.assess(wanted, now, self.correction(pool.kind)),
-        }
+        });
+        readings.collect()
     }
 
     /// The pool of a row whose source speaks for it.
@@ -259,7 +246,7 @@ impl Pools {
             return Some(first);
         }
         let members: Vec<&Pool> = self.members(directory, row).collect();
-        let readings: Vec<_> = members.iter().map(|pool| self.reading(pool, wanted, now)).collect();
+        let readings = self.readings(&members, wanted, now);
         Some(members[combine_sources(&readings)?.chosen])
     }
 
@@ -271,18 +258,9 @@ impl Pools {
         wanted: Wanted,
         now: Timestamp,
     ) -> (Level, Option<f64>) {
-        let mut members = self.members(directory, row);
-        let (Some(first), second) = (members.next(), members.next()) else {
-            return (Level::Unknown, None);
-        };
-        if second.is_none() {
-            return first.state.level(wanted, now, self.correction(first.kind));
-        }
-        let members = self.members(directory, row);
-        let readings: Vec<_> = members.map(|pool| self.reading(pool, wanted, now)).collect();
-        let said = combine_sources(&readings).map(|combined| combined.assessment);
-        said.map_or((Level::Unknown, None), |said| {
-            (said.level, said.estimate.map(|estimate| estimate.probability))
+        let speaking = self.speaking(directory, row, wanted, now);
+        speaking.map_or((Level::Unknown, None), |pool| {
+            pool.state.level(wanted, now, self.correction(pool.kind))
         })
     }
 }
@@ -336,7 +314,7 @@ mod tests {
     use availability::{ExpectedInterval, Observation, PoolState, Segment, Timestamp};
     use hardware_api::Availability::{self, High, Low, Unknown};
 
-    use super::Pools;
+    use super::{Pools, SharedPools};
     use crate::store::{CoverageRow, HardwareRow, PoolIdentity, PoolRow, SourceRow, StateRow};
 
     fn minute(minute: i64) -> Timestamp {
@@ -405,7 +383,11 @@ mod tests {
     fn level(known: &mut Pools, row: &str, at: i64) -> Availability {
         let row =
             HardwareRow { id: "1".to_owned(), provider: "Amazon".to_owned(), name: row.to_owned() };
-        known.levels(&[row], minute(at))[0]
+        let shared = SharedPools::default();
+        std::mem::swap(&mut *shared.write(), known);
+        let levels = shared.tick(&[row], minute(at));
+        std::mem::swap(&mut *shared.write(), known);
+        levels[0]
     }
 
     #[test]

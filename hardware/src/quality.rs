@@ -10,6 +10,9 @@ use crate::{
     store::QualityRow,
 };
 
+/// Over how many days it is said what labels were worth.
+pub const QUALITY_DAYS: u32 = 30;
+
 /// What was said of a pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     metrics::RefreshMetrics,
     pools::SharedPools,
-    quality::Corrections,
+    quality::{Corrections, QUALITY_DAYS},
     snapshot::Published,
     store::{
         CoverageRow, Db, HardwareRow, HardwareRows, Place, PoolRow, QualityRow, SourceRow,
@@ -46,8 +46,6 @@ const POOLS_PER_TURN: usize = 1000;
 /// How long what was learned may be read late: it changes slowly.
 const CORRECTIONS_PAUSE: Duration = Duration::from_mins(1);
 
-/// Over how many days it is said what labels were worth.
-pub const QUALITY_DAYS: i64 = 30;
 const DAY_S: i64 = 86_400;
 
 /// Rows that are named in one line of the log.
@@ -208,7 +206,8 @@ impl Refresher {
         let corrections =
             if is_due { Some(in_time(self.db.list_corrections()).await?) } else { None };
         let quality = if is_due {
-            let first_day = self.clock.now().timestamp().div_euclid(DAY_S) - (QUALITY_DAYS - 1);
+            let first_day =
+                self.clock.now().timestamp().div_euclid(DAY_S) - i64::from(QUALITY_DAYS - 1);
             let first_day = i32::try_from(first_day).unwrap_or(0);
             Some(in_time(self.db.list_quality(first_day)).await?)
         } else {

@@ -267,14 +267,16 @@ impl Db {
         Ok(history::segments_of(&histories, pool_id))
     }
 
-    /// What was seen of some pools from `since` on, up to now, by pool; that of each is the oldest first.
+    /// What was seen of some pools from `since` to `until`, by pool; that of each is the oldest first, and
+    /// some of it may be of later.
     pub async fn list_histories(
         &self,
         pool_ids: &[i32],
         since: Timestamp,
+        until: Timestamp,
     ) -> Result<BTreeMap<i32, Vec<Segment>>, StoreError> {
-        let seen =
-            self.read(async |connection| history::load_seen(connection, pool_ids, since).await);
+        let seen = self
+            .read(async |connection| history::load_seen(connection, pool_ids, since, until).await);
         Ok(seen.await?.into_iter().map(|(id, pool)| (id, pool.segments)).collect())
     }
 

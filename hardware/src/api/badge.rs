@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 
 use super::{
     ApiState, Refusal,
-    capacity::{find_view, read_units, respond, unreadable_path},
-    parameters::Parameters,
+    answer::{find_view, respond, run_blocking},
+    parameters::{Parameters, unreadable_path},
 };
 use crate::pools::Wish;
 
-/// Proxies of code hosts keep a picture for as long as they are told; a level is of a few seconds.
+/// Image proxies, such as GitHub's camo, cache a picture for as long as this says.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("public, max-age=60, must-revalidate");
 
 /// Of the font that is asked for, in tenths of a pixel, at 11 pixels; wide enough for others.
@@ -26,8 +26,8 @@ const PADDING: usize = 100;
 
 /// Show a level as a picture
 ///
-/// An SVG that says in words what it shows. A name may be a family, of which the best member is shown;
-/// nothing that is known is UNKNOWN, so that a page never shows a broken picture.
+/// An SVG that says in words what it shows. A family shows its best member. What is not known shows UNKNOWN
+/// and is no error, so that no page has a broken picture.
 #[utoipa::path(
     get,
     path = "/badge/{provider}/{name}",
@@ -46,7 +46,7 @@ const PADDING: usize = 100;
         (status = OK, body = String, content_type = "image/svg+xml"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
-            description = "`unknown_parameter`, `invalid_parameter`"),
+            description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
             description = "`starting`: nothing has been read from the database yet"),
     )
@@ -59,7 +59,7 @@ pub(super) async fn show_badge(
 ) -> Result<Response, Refusal> {
     let Path((provider, name)) = path.map_err(|error| unreadable_path(&error))?;
     let parameters = Parameters::read(&uri, &["units", "region", "zone", "tier"])?;
-    let wanted = read_units(&parameters)?;
+    let wanted = parameters.units()?;
     let given = |name| parameters.get(name).map(str::to_owned);
     let name = name.strip_suffix(".svg").unwrap_or(&name).to_owned();
     let want = Want {
@@ -71,15 +71,16 @@ pub(super) async fn show_badge(
         ..Want::default()
     };
     let view = find_view(&state, Wanted::ONE).await?;
-    let found = state.pools.read().find(&view, &Wish::from(&want), wanted);
+    let (pools, wish) = (state.pools.clone(), Wish::from(&want));
+    let found = run_blocking(move || pools.read().find(&view, &wish, wanted)).await?;
     let level = found.best.map_or(Availability::Unknown, |pool| pool.level);
     let units = if wanted == Wanted::ONE { String::new() } else { format!("{wanted} × ") };
     let svg = draw(&format!("{units}{} {}", want.provider, want.name), level);
     let mut response = respond(&state, &headers, "image/svg+xml", svg.into_bytes());
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
-    // Nothing that a picture may load or run.
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    // A picture loads and runs nothing.
+    let policy = HeaderValue::from_static("default-src 'none'");
     headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)

@@ -17,33 +17,31 @@ pub struct IngestQueue {
     sources: Mutex<HashMap<String, Arc<Turns>>>,
 }
 
-/// The turns of one source.
+/// Turns of which one is taken at a time, and for which few may wait.
 #[derive(Debug)]
-struct Turns {
-    /// For the batch that is written and those that wait.
+pub struct Turns {
+    /// For who has the turn and those that wait.
     places: Arc<Semaphore>,
-    /// For the batch that is written.
+    /// For who has the turn.
     turn: Arc<Semaphore>,
+    waiting: usize,
 }
 
-/// The right to write a batch, until it is dropped.
+/// The right to do what takes turns, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _turn: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
-/// The batch that is written and those that wait are as many as may be.
+/// As many wait as may.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct QueueFull;
 
 impl IngestQueue {
     /// Waits for the turn of a batch of `source`; refuses at once if too many wait already.
     pub(super) async fn wait(&self, source: &str) -> Result<Turn, QueueFull> {
-        let turns = self.turns(source);
-        let place = Arc::clone(&turns.places).try_acquire_owned().map_err(|_| QueueFull)?;
-        let turn = Arc::clone(&turns.turn).acquire_owned().await.map_err(|_| QueueFull)?;
-        Ok(Turn { _turn: turn, _place: place })
+        self.turns(source).wait().await
     }
 
     fn turns(&self, source: &str) -> Arc<Turns> {
@@ -53,18 +51,29 @@ impl IngestQueue {
         }
         // Sources that nobody waits for are forgotten, so that names do not pile up.
         sources.retain(|_, turns| Arc::strong_count(turns) > 1 || turns.is_used());
-        let turns = Arc::new(Turns {
-            places: Arc::new(Semaphore::new(1 + MAX_WAITING)),
-            turn: Arc::new(Semaphore::new(1)),
-        });
+        let turns = Arc::new(Turns::new(MAX_WAITING));
         sources.insert(source.to_owned(), Arc::clone(&turns));
         turns
     }
 }
 
 impl Turns {
+    /// So many may wait for who has the turn.
+    #[must_use]
+    pub fn new(waiting: usize) -> Self {
+        let places = Arc::new(Semaphore::new(1 + waiting));
+        Self { places, turn: Arc::new(Semaphore::new(1)), waiting }
+    }
+
+    /// Waits for the turn; refuses at once if too many wait already.
+    pub(super) async fn wait(&self) -> Result<Turn, QueueFull> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| QueueFull)?;
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| QueueFull)?;
+        Ok(Turn { _turn: turn, _place: place })
+    }
+
     fn is_used(&self) -> bool {
-        self.places.available_permits() <= MAX_WAITING
+        self.places.available_permits() <= self.waiting
     }
 }
 

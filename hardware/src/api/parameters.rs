@@ -2,10 +2,17 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use axum::http::{StatusCode, Uri};
+use availability::Wanted;
+use axum::{
+    extract::rejection::PathRejection,
+    http::{StatusCode, Uri},
+};
 use url::form_urlencoded;
 
 use super::Refusal;
+
+/// The most units that can be asked for: as many as a pool may have.
+pub(super) const MAX_UNITS: u32 = 2_147_483_647;
 
 /// The parameters of a request, each given once.
 #[derive(Debug)]
@@ -32,7 +39,7 @@ impl Parameters {
                 continue;
             }
             if given.insert(*known, value.clone().into_owned()).is_some() {
-                return Err(invalid(known, &value, "it once"));
+                return Err(invalid(known, &value, "one value"));
             }
         }
         Ok(Self { given })
@@ -57,6 +64,12 @@ impl Parameters {
         })
     }
 
+    /// How many units are asked for.
+    pub(super) fn units(&self) -> Result<Wanted, Refusal> {
+        let units = self.number("units", 1..=MAX_UNITS, 1)?;
+        Ok(Wanted::new(units).unwrap_or(Wanted::ONE))
+    }
+
     /// The same parameters with another value for one of them, as a reference from where they were given.
     pub(super) fn with(&self, name: &'static str, value: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -64,6 +77,11 @@ impl Parameters {
         query.extend_pairs(others).append_pair(name, value);
         format!("?{}", query.finish())
     }
+}
+
+/// A path that is not text.
+pub(super) fn unreadable_path(error: &PathRejection) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text())
 }
 
 /// A parameter with a value that it cannot have.

@@ -91,7 +91,7 @@ impl Refusal {
         self
     }
 
-    /// The problem without its status, for answers that have one for each item.
+    /// The problem document alone, for answers that have one for each item.
     #[must_use]
     pub fn into_problem(self) -> Problem {
         *self.problem

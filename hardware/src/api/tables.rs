@@ -1,9 +1,9 @@
 //! A page of pools as a table, for spreadsheets and for issues and chats.
 
 use hardware_api::Pool;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 
-use super::Refusal;
+use super::{Refusal, parameters::invalid};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +47,7 @@ impl Format {
             Some("csv") => return Ok(Self::Csv),
             Some("markdown") => return Ok(Self::Markdown),
             Some(other) => {
-                let detail = format!("format: found {other:?}, expected json, csv or markdown");
-                let refusal = Refusal::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
-                let expected = "json, csv or markdown".to_owned();
-                return Err(refusal
-                    .about("format".to_owned(), other.to_owned(), expected)
-                    .allowing(words));
+                return Err(invalid("format", other, "json, csv or markdown").allowing(words));
             }
             None => {}
         }
@@ -60,7 +55,8 @@ impl Format {
         let known = accepted.flat_map(|value| value.split(',')).find_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();
-            if parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")) {
+            let weight = |part: &str| part.strip_prefix("q=")?.parse::<f32>().ok();
+            if parts.any(|part| weight(part) == Some(0.0)) {
                 return None;
             }
             match media_type {
@@ -95,14 +91,9 @@ fn cell(pool: &Pool, column: &str) -> String {
         "total" => known(pool.total),
         "most_at_high" => known(pool.most_at_high),
         "observed_at" => known(pool.observed_at.map(|at| at.to_rfc3339())),
-        "freshness" => match pool.freshness {
-            hardware_api::Freshness::Unknown => "unknown",
-            hardware_api::Freshness::Stale => "stale",
-            hardware_api::Freshness::Fresh => "fresh",
-        }
-        .to_owned(),
+        "freshness" => pool.freshness.as_str().to_owned(),
         "source" => pool.source.clone(),
-        _ => String::new(),
+        _ => unreachable!("no column {column}"),
     }
 }
 
@@ -140,7 +131,8 @@ pub(super) fn to_markdown(pools: &[Pool]) -> String {
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(c, '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#') {
+        if matches!(c, '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '~' | '&' | '$')
+        {
             escaped.push('\\');
         }
         escaped.push(if c.is_control() { ' ' } else { c });

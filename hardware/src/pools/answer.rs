@@ -1,5 +1,7 @@
 //! What is said of a supply, as the API says it.
 
+use std::collections::BTreeMap;
+
 use availability::{
     Assessment, Combined, DEFAULT_HORIZON, Freshness, Level, Reading, Reason, State, Timestamp,
     Wanted, canonical_family_contains, canonical_name, canonical_provider, canonical_text,
@@ -54,12 +56,14 @@ impl Pools {
     #[must_use]
     pub fn find(&self, view: &View, wish: &Wish, wanted: Wanted) -> Found {
         let mut found = Found::default();
-        let mut best: Option<((Level, f64), u32)> = None;
+        let mut best: Option<((Level, f32), u32)> = None;
         for row in self.rows_of(&view.directory, wish) {
             let (level, probability) = self.level_of_row(&view.directory, row, wanted, view.as_of);
             found.matching += 1;
             found.high += u32::from(level == Level::High);
-            let rank = (level, probability.unwrap_or(-1.0));
+            // As a view ranks it.
+            #[expect(clippy::cast_possible_truncation, reason = "to be compared, not shown")]
+            let rank = (level, probability.unwrap_or(0.0) as f32);
             if best.is_none_or(|(best, _)| rank > best) {
                 best = Some((rank, row));
             }
@@ -77,7 +81,8 @@ impl Pools {
         let provider = texts.find(&wish.provider);
         let rows = provider.map(|provider| directory.rows_of_provider(&self.supplies, provider));
         let (rows, name) = (rows.unwrap_or_default(), &wish.name);
-        // Itself, and what goes on with a hyphen or with a dot: the character after the dot is the slash.
+        // The name itself, what goes on with a hyphen, and what goes on with a dot: in ASCII the dot follows the
+        // hyphen, and the slash the dot.
         let bounds = [
             (name.clone(), format!("{name}\0")),
             (format!("{name}-"), format!("{name}.")),
@@ -103,8 +108,7 @@ impl Pools {
     #[must_use]
     pub fn answer(&self, view: &View, row: u32, wanted: Wanted) -> Option<hardware_api::Pool> {
         let members: Vec<&Pool> = self.members(&view.directory, row).collect();
-        let readings: Vec<Reading<'_>> =
-            members.iter().map(|pool| self.reading(pool, wanted, view.as_of)).collect();
+        let readings = self.readings(&members, wanted, view.as_of);
         let said = combine_sources(&readings)?;
         let pool = members[said.chosen];
         Some(self.to_api(pool, readings[said.chosen].source, &said.assessment, view.as_of))
@@ -162,8 +166,7 @@ impl Pools {
     pub fn detail(&self, view: &View, id: u64, wanted: Wanted) -> Option<PoolDetail> {
         let row = self.row_with_id(view, id)?;
         let members: Vec<&Pool> = self.members(&view.directory, row).collect();
-        let readings: Vec<Reading<'_>> =
-            members.iter().map(|pool| self.reading(pool, wanted, view.as_of)).collect();
+        let readings = self.readings(&members, wanted, view.as_of);
         let said = combine_sources(&readings)?;
         let pool = members[said.chosen];
         let source = readings[said.chosen].source;
@@ -179,8 +182,7 @@ impl Pools {
     fn by_units(&self, members: &[&Pool], chosen: &Pool, as_of: Timestamp) -> Vec<UnitsPoint> {
         let numbers = (0..chosen.state.threshold_count()).map(threshold);
         let points = numbers.filter_map(|wanted| {
-            let readings: Vec<Reading<'_>> =
-                members.iter().map(|pool| self.reading(pool, wanted, as_of)).collect();
+            let readings = self.readings(members, wanted, as_of);
             let said = combine_sources(&readings)?.assessment;
             Some(UnitsPoint {
                 units: wanted.get(),
@@ -209,7 +211,7 @@ impl Pools {
     /// Who reports, by name.
     #[must_use]
     pub fn sources(&self, as_of: Timestamp) -> Vec<hardware_api::Source> {
-        let mut counts = std::collections::BTreeMap::new();
+        let mut counts = BTreeMap::new();
         for pool in self.all.iter().flatten() {
             let (pools, kinds): &mut (u64, Vec<_>) = counts.entry(pool.source_id).or_default();
             *pools += 1;

@@ -131,8 +131,8 @@ impl Directory {
     /// Where in the order of names a row with these would be.
     pub(super) fn compare(&self, supplies: &Supplies, row: u32, names: &[String; 6]) -> Ordering {
         let texts = supplies.names(self.supply(row)).map(|text| supplies.texts.get(text));
-        let orders = texts.into_iter().zip(names).map(|(text, name)| natural_order(text, name));
-        orders.fold(Ordering::Equal, Ordering::then)
+        let mut orders = texts.into_iter().zip(names).map(|(text, name)| natural_order(text, name));
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// Rows by provider and name.

@@ -1,6 +1,10 @@
 //! Pages of a view: which rows, in which order, from where on.
 
-use std::{cell::Cell, fmt, ops::Range};
+use std::{
+    cell::Cell,
+    fmt,
+    ops::{Range, RangeInclusive},
+};
 
 use availability::{Level, Units, canonical_provider, canonical_text, canonical_tier};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Pools, View, index, place_of,
-    supplies::{Supplies, Text},
+    supplies::{Supplies, Text, Texts},
     view::LEVEL_SHIFT,
+    word,
 };
 
 /// What rows are put in order by. What is equal is in the order of names.
@@ -134,10 +139,7 @@ impl Search {
     #[must_use]
     pub fn allows(&self, level: Availability) -> bool {
         let of_level = self.filter.terms.iter().filter(|term| term.field == Some(Field::Level));
-        of_level.into_iter().all(|term| {
-            let mut words = term.values.iter().filter_map(Pattern::as_literal);
-            words.any(|word| word.eq_ignore_ascii_case(level.as_str())) != term.is_negated
-        })
+        of_level.into_iter().all(|term| term.names_level(level) != term.is_negated)
     }
 
     /// Looks in a view of `pools`.
@@ -150,21 +152,21 @@ impl Search {
         let are_few = within.len() < view.best_first().len() / 16;
         let take = self.limit + 1;
         let is_after =
-            |row: &u32| after.as_ref().is_none_or(|after| self.follows(pools, view, *row, after));
-        let mut rows: Vec<u32> = match self.sort.key {
-            SortKey::Name => self
-                .directed(self.after_names(pools, view, within))
-                .filter(|row| matcher.matches(*row))
-                .take(take)
-                .collect(),
-            SortKey::Level if !are_few => self
-                .directed(view.best_first().iter().copied())
-                .filter(|row| within.contains(row) && is_after(row) && matcher.matches(*row))
-                .take(take)
-                .collect(),
+            |row| after.as_ref().is_none_or(|after| self.follows(pools, view, row, after));
+        let mut rows = match self.sort.key {
+            SortKey::Name => {
+                let rows = self.after_names(pools, view, within);
+                self.first_in_order(rows, take, |row| matcher.matches(row))
+            }
+            SortKey::Level if !are_few => {
+                let rows = view.best_first().iter().copied();
+                self.first_in_order(rows, take, |row| {
+                    within.contains(&row) && is_after(row) && matcher.matches(row)
+                })
+            }
             _ => {
-                let rows = within.filter(|row| is_after(row) && matcher.matches(*row));
-                self.first(pools, view, rows, take)
+                let rows = within.filter(|row| is_after(*row) && matcher.matches(*row));
+                self.first_by_rank(pools, view, rows, take)
             }
         };
         let has_more = rows.len() > self.limit;
@@ -174,11 +176,19 @@ impl Search {
         Page { rows, next }
     }
 
-    fn directed<'a>(
+    /// The first `count` of `rows` that match, from either end.
+    fn first_in_order(
         &self,
-        rows: impl DoubleEndedIterator<Item = u32> + 'a,
-    ) -> Box<dyn Iterator<Item = u32> + 'a> {
-        if self.sort.is_reversed { Box::new(rows.rev()) } else { Box::new(rows) }
+        rows: impl DoubleEndedIterator<Item = u32>,
+        count: usize,
+        matches: impl Fn(u32) -> bool,
+    ) -> Vec<u32> {
+        let matches = |row: &u32| matches(*row);
+        if self.sort.is_reversed {
+            rows.rev().filter(matches).take(count).collect()
+        } else {
+            rows.filter(matches).take(count).collect()
+        }
     }
 
     /// The rows, which are in the order of names, that follow the cursor.
@@ -194,8 +204,8 @@ impl Search {
         }
     }
 
-    /// The first `count` of `rows`.
-    fn first(
+    /// The first `count` of `rows`, which are in no order.
+    fn first_by_rank(
         &self,
         pools: &Pools,
         view: &View,
@@ -313,16 +323,18 @@ enum Test {
     /// The text at this place of the names is one of these.
     Is(usize, Vec<Text>),
     /// The text at this place of the names matches.
-    Matches(usize, Remembered),
+    Matches(usize, MemoizedPatterns),
     /// The name of a source matches.
-    Source(Remembered),
+    Source(MemoizedPatterns),
     /// A text of the names has one of these in it, or the provider is one of those.
-    Contains(Remembered, Vec<Text>),
+    Contains(MemoizedPatterns, Vec<Text>),
 }
 
 /// Patterns, and which texts were found to match: a text is shared by many rows.
-struct Remembered {
+struct MemoizedPatterns {
     patterns: Vec<Pattern>,
+    /// How a pattern matches a text in lower case.
+    matches: fn(&Pattern, &str) -> bool,
     /// By number of the text: [`UNKNOWN`], [`NO`] or [`YES`].
     found: Vec<Cell<u8>>,
 }
@@ -331,14 +343,20 @@ const UNKNOWN: u8 = 1;
 const NO: u8 = 2;
 const YES: u8 = 4;
 
-impl Remembered {
-    fn new(patterns: Vec<Pattern>, texts: usize) -> Self {
-        Self { patterns, found: vec![Cell::new(UNKNOWN); texts] }
+impl MemoizedPatterns {
+    fn new(
+        patterns: impl IntoIterator<Item = Pattern>,
+        matches: fn(&Pattern, &str) -> bool,
+        texts: &Texts,
+    ) -> Self {
+        let patterns = patterns.into_iter().collect();
+        Self { patterns, matches, found: vec![Cell::new(UNKNOWN); texts.len()] }
     }
 
     /// Whether one of the texts matches.
-    fn any(&self, texts: &[Text], is_met: impl Fn(&Pattern, Text) -> bool) -> bool {
-        let known = texts.iter().fold(0, |known, text| known | self.found[index(*text)].get());
+    fn any(&self, texts: &Texts, wanted: &[Text]) -> bool {
+        let found = |text: &Text| &self.found[index(*text)];
+        let known = wanted.iter().fold(0, |known, text| known | found(text).get());
         if known & YES != 0 {
             return true;
         }
@@ -346,13 +364,11 @@ impl Remembered {
             return false;
         }
         let mut is_any = false;
-        for text in texts {
-            let found = &self.found[index(*text)];
-            if found.get() == UNKNOWN {
-                let is_found = self.patterns.iter().any(|pattern| is_met(pattern, *text));
-                found.set(if is_found { YES } else { NO });
-                is_any |= is_found;
-            }
+        for text in wanted.iter().filter(|text| found(text).get() == UNKNOWN) {
+            let lower = texts.get(*text).to_lowercase();
+            let is_found = self.patterns.iter().any(|pattern| (self.matches)(pattern, &lower));
+            found(text).set(if is_found { YES } else { NO });
+            is_any |= is_found;
         }
         is_any
     }
@@ -384,39 +400,23 @@ impl<'a> Matcher<'a> {
     fn matches(&self, row: u32) -> bool {
         let supplies = &self.pools.supplies;
         let supply = self.view.directory.supply(row);
-        let names = supplies.names(supply);
-        // Canonical texts are in lower case; what is spelled otherwise may not be.
-        let text = |text: Text| supplies.texts.get(text);
-        let spelled = || supplies.spelled(supply);
-        let is_all = |known: &Remembered, place: usize| {
-            known.any(&names[place..=place], |pattern, it| pattern.is_all_of(text(it)))
-                || spelled().is_some_and(|spelled| {
-                    known.any(&spelled[place..=place], |pattern, it| {
-                        pattern.is_all_of(&text(it).to_lowercase())
-                    })
-                })
-        };
-        let has_part = |known: &Remembered| {
-            known.any(&names, |pattern, it| pattern.is_part_of(text(it)))
-                || spelled().is_some_and(|spelled| {
-                    known.any(&spelled, |pattern, it| pattern.is_part_of(&text(it).to_lowercase()))
-                })
+        let (texts, names) = (&supplies.texts, supplies.names(supply));
+        // Canonical, or as they were spelled.
+        let any = |known: &MemoizedPatterns, places: RangeInclusive<usize>| {
+            known.any(texts, &names[places.clone()])
+                || supplies.spelled(supply).is_some_and(|it| known.any(texts, &it[places]))
         };
         self.terms.iter().all(|condition| {
             let is_met = match &condition.test {
                 Test::Levels(levels) => levels.contains(&self.view.level(row)),
                 Test::Is(place, wanted) => wanted.contains(&names[*place]),
-                Test::Matches(place, known) => is_all(known, *place),
+                Test::Matches(place, known) => any(known, *place..=*place),
                 Test::Source(known) => {
                     let mut members = self.pools.members(&self.view.directory, row);
-                    members.any(|pool| {
-                        known.any(&[pool.source], |pattern, it| {
-                            pattern.is_all_of(&text(it).to_lowercase())
-                        })
-                    })
+                    members.any(|pool| known.any(texts, &[pool.source]))
                 }
                 Test::Contains(known, providers) => {
-                    providers.contains(&names[0]) || has_part(known)
+                    providers.contains(&names[0]) || any(known, 0..=5)
                 }
             };
             is_met != condition.is_negated
@@ -437,7 +437,7 @@ impl Condition {
                 });
                 return Test::Matches(
                     place,
-                    Remembered::new(patterns.collect(), supplies.texts.len()),
+                    MemoizedPatterns::new(patterns, Pattern::is_all_of, &supplies.texts),
                 );
             };
             let known = literals.into_iter().flat_map(canonical);
@@ -448,7 +448,7 @@ impl Condition {
             Test::Is(place, known)
         };
         let plain = |text: &str| vec![canonical_text(text)];
-        let lower = || term.values.iter().map(|value| value.map(str::to_lowercase)).collect();
+        let lower = || term.values.iter().map(|value| value.map(str::to_lowercase));
         let test = match term.field {
             Some(Field::Provider) => texts(0, &|text| vec![canonical_provider(text).into_owned()]),
             Some(Field::Name) => texts(1, &|text| {
@@ -461,19 +461,19 @@ impl Condition {
             Some(Field::Zone) => texts(3, &plain),
             Some(Field::Tier) => texts(4, &|text| vec![canonical_tier(text)]),
             Some(Field::Unit) => texts(5, &plain),
-            Some(Field::Source) => Test::Source(Remembered::new(lower(), supplies.texts.len())),
+            Some(Field::Source) => {
+                Test::Source(MemoizedPatterns::new(lower(), Pattern::is_all_of, &supplies.texts))
+            }
             Some(Field::Level) => {
-                let is_named = |level: &Level| {
-                    let mut words = term.values.iter().filter_map(Pattern::as_literal);
-                    words.any(|word| word.eq_ignore_ascii_case(level.as_str()))
-                };
-                Test::Levels(Level::ALL.into_iter().filter(is_named).collect())
+                let levels = Level::ALL.into_iter();
+                Test::Levels(levels.filter(|level| term.names_level(word(*level))).collect())
             }
             None => {
                 let literals = term.values.iter().filter_map(Pattern::as_literal);
                 let providers = literals.map(canonical_provider);
                 let providers = providers.filter_map(|text| supplies.texts.find(&text)).collect();
-                Test::Contains(Remembered::new(lower(), supplies.texts.len()), providers)
+                let known = MemoizedPatterns::new(lower(), Pattern::is_part_of, &supplies.texts);
+                Test::Contains(known, providers)
             }
         };
         Self { is_negated: term.is_negated, test }

@@ -22,7 +22,7 @@ const KEPT_FOR: Duration = Duration::from_mins(1);
 /// One that was asked for within this time is not given up for another number.
 const IN_USE_FOR: Duration = Duration::from_secs(10);
 
-/// A view that is younger is not made anew.
+/// Views of other numbers than 1 that are younger are not made anew.
 const LEAST_AGE: Duration = Duration::from_secs(1);
 
 /// Held by whoever writes or reads.
@@ -45,6 +45,7 @@ struct Shared {
 struct Views {
     as_of: Timestamp,
     directory: Arc<Directory>,
+    /// The first one is for one unit.
     all: Vec<Arc<View>>,
 }
 
@@ -70,8 +71,8 @@ impl SharedPools {
     }
 
     /// Makes the views of `now` anew, and returns the levels of the rows of the list. Takes a tenth of a
-    /// second for 300 000 pools and one number of units. Only the task that writes calls it, so that no
-    /// reader waits behind a writer that waits for it.
+    /// second for 300 000 pools and one number of units. Only the task that writes calls it: a reading guard
+    /// is held while the directory is sorted, and a writer that queued behind it would hold up all readers.
     #[must_use]
     pub fn tick(&self, rows: &[HardwareRow], now: Timestamp) -> Vec<Availability> {
         let arranged = {

@@ -29,7 +29,7 @@ impl Texts {
         if let Some(known) = self.known.get(text) {
             return *known;
         }
-        let number = Text::try_from(self.by_number.len()).expect("fewer texts than pools");
+        let number = Text::try_from(self.by_number.len()).expect("fewer than 2³² texts");
         let text = Arc::<str>::from(text);
         self.by_number.push(Arc::clone(&text));
         self.known.insert(text, number);
@@ -130,7 +130,7 @@ fn id_of(canonical: &PoolName) -> u64 {
     let mut hash = Sha256::new();
     for part in parts(canonical) {
         hash.update(part);
-        // The unit separator cannot be part of any of them.
+        // Names have no control characters.
         hash.update([0x1F]);
     }
     let digest = hash.finalize();

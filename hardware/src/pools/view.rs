@@ -6,7 +6,7 @@ use availability::{Level, Timestamp, Wanted};
 
 use super::{Directory, Pools, index, place_of};
 
-/// What is above these bits of a rank is the level.
+/// A rank is the level, above the 30 bits of P.
 pub(super) const LEVEL_SHIFT: u32 = 30;
 
 /// Rows that are assessed while the pools are held: about a millisecond.
@@ -69,7 +69,7 @@ impl View {
             Level::Medium => 2,
             Level::High => 3,
         };
-        // The bits of numbers from 0 to 1 are in their order, and those of 1 are 30.
+        // Floats from 0 to 1 are in the order of their bits, and 1.0 (0x3F80_0000) needs 30 of them.
         level << LEVEL_SHIFT | self.probabilities[index(row)].clamp(0.0, 1.0).to_bits()
     }
 

@@ -1,5 +1,7 @@
 //! The original table.
 
+use std::collections::HashSet;
+
 use diesel::{QueryResult, result::Error};
 
 use super::{
@@ -31,9 +33,20 @@ pub(super) async fn add_missing(
 ) -> QueryResult<AddedRows> {
     // Whoever has a catalog wants no other rows, then or later.
     take_default_rows_due(connection).await?;
+    let there = list_hardware(connection).await?;
+    let is_empty = there.rows.is_empty() && there.unreadable.is_empty();
+    let known: HashSet<(&str, &str)> =
+        there.rows.iter().map(|row| (&*row.provider, &*row.name)).collect();
+    // The table has no index: to look for each entry in it takes as long as the square of their number.
+    let needs_no_look = is_empty && are_distinct(entries);
     let mut rows = AddedRows::default();
-    for entry in entries {
-        match add_if_missing(connection, entry).await {
+    for entry in entries.iter().filter(|entry| !known.contains(&(&*entry.provider, &*entry.name))) {
+        let added = if needs_no_look {
+            add(connection, entry).await
+        } else {
+            add_if_missing(connection, entry).await
+        };
+        match added {
             Ok(added) => rows.added += added,
             Err(Error::DatabaseError(_, reason)) => {
                 let reason = reason.message().to_owned();
@@ -63,6 +76,21 @@ pub(super) async fn add_defaults(
 async fn take_default_rows_due(connection: &mut Connection<'_>) -> QueryResult<bool> {
     let taken = Statement::new("DELETE FROM gill_hicks_setting WHERE name = 'default_rows'");
     Ok(connection.execute(taken).await? > 0)
+}
+
+/// Whether no two entries are the same to a database that ignores case and spaces at the end.
+fn are_distinct(entries: &[CatalogEntry]) -> bool {
+    let folded = |text: &str| text.trim_end().to_lowercase();
+    let mut seen = HashSet::new();
+    entries.iter().all(|entry| seen.insert((folded(&entry.provider), folded(&entry.name))))
+}
+
+async fn add(
+    connection: &mut Connection<'_>,
+    CatalogEntry { provider, name }: &CatalogEntry,
+) -> QueryResult<usize> {
+    let statement = Statement::new("INSERT INTO hardware (provider, name) VALUES (?, ?)");
+    connection.execute(statement.bind(provider).bind(name)).await
 }
 
 async fn add_if_missing(

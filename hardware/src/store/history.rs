@@ -39,9 +39,17 @@ pub(super) async fn load_since(
     pool_ids: &[i32],
     since: Timestamp,
 ) -> QueryResult<Histories> {
-    // What ended at midnight is in the rows of the day before.
-    let day = (since.as_millis() - 1).div_euclid(DAY_MS);
-    load(connection, pool_ids, i32::try_from(day).unwrap_or(i32::MIN)).await
+    load(connection, pool_ids, first_day(since), i32::MAX).await
+}
+
+/// The day of the first rows that may be of `since` or later: what ended at midnight is in those of the day
+/// before.
+fn first_day(since: Timestamp) -> i32 {
+    day_of(Timestamp::from_millis(since.as_millis() - 1))
+}
+
+fn day_of(at: Timestamp) -> i32 {
+    i32::try_from(at.as_millis().div_euclid(DAY_MS)).unwrap_or(i32::MAX)
 }
 
 /// The whole history of some pools that is kept.
@@ -49,7 +57,7 @@ pub(super) async fn load_all(
     connection: &mut Connection<'_>,
     pool_ids: &[i32],
 ) -> QueryResult<Histories> {
-    load(connection, pool_ids, i32::MIN).await
+    load(connection, pool_ids, i32::MIN, i32::MAX).await
 }
 
 /// What was seen of a pool, up to now.
@@ -60,15 +68,16 @@ pub(super) struct SeenPool {
     pub(super) segments: Vec<Segment>,
 }
 
-/// What was seen of some pools from `since` on, with the segments that are open, or were closed by what
+/// What was seen of some pools from `since` to `until`, with the segments that are open, or were closed by what
 /// their sources said of all pools.
 pub(super) async fn load_seen(
     connection: &mut Connection<'_>,
     pool_ids: &[i32],
     since: Timestamp,
+    until: Timestamp,
 ) -> QueryResult<BTreeMap<i32, SeenPool>> {
     let known = pools::load_pools_by_id(connection, pool_ids).await?;
-    let histories = load_since(connection, pool_ids, since).await?;
+    let histories = load(connection, pool_ids, first_day(since), day_of(until)).await?;
     let mut spans = BTreeMap::new();
     for (source_id, _) in known.values() {
         if !spans.contains_key(source_id) {
@@ -89,7 +98,8 @@ pub(super) async fn load_seen(
 async fn load(
     connection: &mut Connection<'_>,
     pool_ids: &[i32],
-    since: i32,
+    first: i32,
+    last: i32,
 ) -> QueryResult<Histories> {
     let mut histories = Histories::new();
     if pool_ids.is_empty() {
@@ -103,7 +113,7 @@ async fn load(
     let Some((earliest, latest)) = ends.and_then(|days| days.earliest.zip(days.latest)) else {
         return Ok(histories);
     };
-    let days: Vec<i32> = (earliest.max(since)..=latest).collect();
+    let days: Vec<i32> = (earliest.max(first)..=latest.min(last)).collect();
     for days in days.chunks(DAYS_PER_STATEMENT) {
         for ids in pool_ids.chunks(KEYS_PER_STATEMENT) {
             let query = Statement::new(format!(

@@ -213,7 +213,8 @@ async fn find_outcomes(
     forecasts: &[Forecast],
 ) -> QueryResult<Vec<Option<f64>>> {
     let ids: Vec<i32> = forecasts.iter().map(|forecast| forecast.pool_id).collect();
-    let seen = history::load_seen(connection, &ids, made).await?;
+    let forever = Timestamp::from_millis(i64::MAX);
+    let seen = history::load_seen(connection, &ids, made, forever).await?;
     let outcomes = forecasts.iter().map(|forecast| {
         let pool = seen.get(&forecast.pool_id)?;
         free_share(&pool.segments, pool.interval?, forecast.wanted, made, DEFAULT_HORIZON)

@@ -4,8 +4,8 @@
 //! Tests on MySQL need a MariaDB with TLS: `e2e/cluster/cluster mariadb-up` starts one, and
 //! `TEST_MYSQL_ENV` names the file that it writes. `make unit` does both.
 
+mod availability;
 mod backtest;
-mod capacity;
 mod command_line;
 mod import;
 mod killed;

@@ -173,17 +173,23 @@ impl PoolState {
         now: Timestamp,
         correction: &CorrectionTable,
     ) -> Estimate {
-        let corrected = |value: fn(&State, Timestamp) -> f64| {
-            self.weigh(weights, |state| correction.correct(Cell::of(state, now), value(state, now)))
+        let values = |state: &State| {
+            let (p, interval) = state.probability_and_interval(now, DEFAULT_HORIZON);
+            let correct = |value| correction.correct(Cell::of(state, now), value);
+            [correct(p), p, correct(interval.low), correct(interval.high)]
         };
-        let uncorrected = |state: &State| state.probability(now, DEFAULT_HORIZON);
+        let mut weighed = values(lower).map(|value| value * weights.of_lower);
+        if weights.of_next > 0.0 {
+            let next = values(&self.state(weights.lower + 1));
+            for (sum, value) in weighed.iter_mut().zip(next) {
+                *sum += value * weights.of_next;
+            }
+        }
+        let [probability, uncorrected, low, high] = weighed;
         Estimate {
-            probability: corrected(|state, now| state.probability(now, DEFAULT_HORIZON)),
-            uncorrected: self.weigh(weights, uncorrected),
-            interval: Interval {
-                low: corrected(|state, now| state.interval(now, DEFAULT_HORIZON).low),
-                high: corrected(|state, now| state.interval(now, DEFAULT_HORIZON).high),
-            },
+            probability,
+            uncorrected,
+            interval: Interval { low, high },
             cell: Cell::of(lower, now),
             is_interpolated: !weights.is_exact(),
         }
@@ -282,7 +288,7 @@ impl PoolState {
     /// lower end is HIGH, after a look at every threshold from the top.
     #[must_use]
     pub fn largest_high(&self, now: Timestamp, correction: &CorrectionTable) -> Option<Wanted> {
-        let is_high = |wanted: Wanted| self.assess(wanted, now, correction).level == Level::High;
+        let is_high = |wanted: Wanted| self.level(wanted, now, correction).0 == Level::High;
         let index =
             (0..self.threshold_count()).rev().find(|index| is_high(crate::threshold(*index)))?;
         let mut high = crate::threshold(index);

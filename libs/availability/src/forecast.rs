@@ -56,6 +56,15 @@ impl State {
     /// time ahead scatters.
     #[must_use]
     pub fn interval(&self, now: Timestamp, horizon: Duration) -> Interval {
+        self.probability_and_interval(now, horizon).1
+    }
+
+    /// P and its interval, for less than one after the other costs.
+    pub(crate) fn probability_and_interval(
+        &self,
+        now: Timestamp,
+        horizon: Duration,
+    ) -> (f64, Interval) {
         let (free, full) = (self.free + PRIOR_MINUTES, self.full + PRIOR_MINUTES);
         let (down, up) = (self.down + PRIOR_EVENTS, self.up + PRIOR_EVENTS);
         let pessimist = Rates {
@@ -68,7 +77,7 @@ impl State {
         };
         let [p, low, high] = [self.rates(), pessimist, optimist]
             .map(|rates| self.probability_with(rates, now, horizon));
-        Interval { low: low.min(p), high: high.max(p) }
+        (p, Interval { low: low.min(p), high: high.max(p) })
     }
 
     /// The share of the observed time in which the units were free, ½ before anything was observed.

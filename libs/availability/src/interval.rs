@@ -20,7 +20,7 @@ pub(crate) const KNOWN_FOR_AT_MOST: Duration = Duration::from_hours(3);
 /// Δ: the time between two reports of a source when all is well; 1 s to 24 h, 60 s by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExpectedInterval {
-    /// In milliseconds: there is one in each pool.
+    /// In milliseconds: every pool has one. Parts of a millisecond are dropped.
     millis: u32,
 }
 

@@ -63,7 +63,7 @@ pub fn family_contains(provider: &str, family: &str, member: &str) -> bool {
     canonical_family_contains(&provider, &family, &canonical_name(&provider, member))
 }
 
-/// The same of names that are canonical already.
+/// [`family_contains`] for a provider of [`canonical_provider`] and names of [`canonical_name`].
 #[must_use]
 pub fn canonical_family_contains(provider: &str, family: &str, member: &str) -> bool {
     let rest = member.strip_prefix(family).filter(|_| !family.is_empty());

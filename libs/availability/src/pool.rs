@@ -22,7 +22,7 @@ const VERSION: u8 = 1;
 pub struct PoolState {
     open: Segment,
     interval: ExpectedInterval,
-    /// There are as many as before after most observations, so no room is kept for more.
+    /// Boxed: their number rarely changes, and room for more would cost memory in each pool.
     states: Box<[StoredState]>,
 }
 

@@ -59,7 +59,10 @@ impl State {
     /// of them changes the state by the same amount.
     pub fn confirm(&mut self, until: Timestamp) {
         if until > self.observed_at {
-            self.advance(until, minutes(until.since(self.observed_at)));
+            // As `advance` with all of the time observed, where its integral has a shorter form.
+            let decayed = (-DECAY * minutes(until.since(self.observed_at))).exp_m1();
+            self.decay(1.0 + decayed, -decayed / DECAY);
+            self.observed_at = until;
         }
     }
 
@@ -73,14 +76,18 @@ impl State {
     fn advance(&mut self, at: Timestamp, observed: f64) {
         let elapsed = minutes(at.since(self.observed_at));
         let kept = (-DECAY * elapsed).exp();
+        // ∫ e^(−λ·age) over ages from elapsed − observed to elapsed, written without a difference of
+        // two numbers that are nearly equal.
+        self.decay(kept, kept * (DECAY * observed).exp_m1() / DECAY);
+        self.observed_at = at;
+    }
+
+    /// Weighs the past with `kept`, and adds minutes in x.
+    fn decay(&mut self, kept: f64, minutes: f64) {
         for sum in [&mut self.free, &mut self.full, &mut self.down, &mut self.up] {
             *sum *= kept;
         }
-        // ∫ e^(−λ·age) over ages from elapsed − observed to elapsed, written without a difference of
-        // two numbers that are nearly equal.
-        let weighted = kept * (DECAY * observed).exp_m1() / DECAY;
-        *(if self.is_free { &mut self.free } else { &mut self.full }) += weighted;
-        self.observed_at = at;
+        *(if self.is_free { &mut self.free } else { &mut self.full }) += minutes;
     }
 }
 

@@ -9,10 +9,13 @@
 //! ```
 //!
 //! With a field, a value is the whole text of that field, and `*` in a word stands for any characters;
-//! without one, it is a part of any field but the level. Case makes no difference. In quotes `*` is a
-//! character as any other, and `""` is a field that is empty.
+//! without one, it is a part of provider, name, region, zone, tier or unit. Case makes no difference. A word
+//! has no space, comma, colon or double quote. In quotes `*` is a character as any other; with a field, `""`
+//! is one that is empty.
 
 use std::{fmt, str::FromStr};
+
+use crate::Availability;
 
 /// What a term is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,10 +138,19 @@ impl Pattern {
 pub struct Term {
     /// Whether what matches is left out.
     pub is_negated: bool,
-    /// What is looked at; any field but the level if there is none.
+    /// What is looked at; provider, name, region, zone, tier and unit if there is none.
     pub field: Option<Field>,
     /// Of which one must match.
     pub values: Vec<Pattern>,
+}
+
+impl Term {
+    /// Whether `level` is among the values.
+    #[must_use]
+    pub fn names_level(&self, level: Availability) -> bool {
+        let words = self.values.iter().filter_map(Pattern::as_literal);
+        words.filter_map(Availability::from_word).any(|named| named == level)
+    }
 }
 
 /// Conditions that must all hold.
@@ -264,10 +276,8 @@ impl<'a> Reader<'a> {
     fn value(&mut self, field: Option<Field>) -> Result<Pattern, FilterError> {
         let start = self.at;
         let value = if self.take('"') { self.quoted()? } else { self.plain()? };
-        let is_level = |text: &str| {
-            crate::Availability::ALL.iter().any(|level| text.eq_ignore_ascii_case(level.as_str()))
-        };
-        if field == Some(Field::Level) && !value.as_literal().is_some_and(is_level) {
+        let level = value.as_literal().and_then(Availability::from_word);
+        if field == Some(Field::Level) && level.is_none() {
             let found = &self.text[start..self.at];
             self.at = start;
             return Err(self.error(found, LEVELS));

@@ -1,6 +1,6 @@
 //! The HTTP API of `hardware` as types, shared by the server and its clients.
 
-mod capacity;
+mod availability;
 pub mod filter;
 
 use std::fmt;
@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::capacity::{
+pub use self::availability::{
     AvailabilityPage, CheckAnswer, CheckRequest, Checked, Decile, Explanation, Freshness, History,
     HistorySegment, LevelRecord, NonePicked, PickRequest, Picked, Pool, PoolDetail,
     ProbabilityInterval, Quality, QualityOfKind, Reason, Reliability, Source, SourceHistory,
     SourceList, SourceReading, TrackRecord, UnitsPoint, Want,
 };
 
-/// How likely one unit can be had within the next hour.
+/// How likely the wanted units can be had within the next hour.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -35,6 +35,12 @@ pub enum Availability {
 impl Availability {
     /// Every level, best first.
     pub const ALL: [Self; 4] = [Self::High, Self::Medium, Self::Low, Self::Unknown];
+
+    /// The level with this word, whatever its case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| word.eq_ignore_ascii_case(level.as_str()))
+    }
 
     /// The word that the API uses.
     #[must_use]
@@ -67,7 +73,7 @@ pub struct Hardware {
     pub availability: Availability,
 }
 
-/// Header of `GET /hardware/`: whether the answer was confirmed against the database lately.
+/// Header of answers from memory: whether the answer was confirmed against the database lately.
 pub const FRESHNESS_HEADER: &str = "snapshot-freshness";
 
 /// Body of `POST /v1/observations`.

@@ -105,8 +105,8 @@ async fn post(service: &TestService, source: &str, pools: &[Simulated]) {
         let answer = service.observe(&batch).await;
         let summary: ObservationSummary = answer.json().await.expect("a summary");
         assert_eq!(summary.refused_total, 0, "{:?}", summary.refused);
-        let late = usize::try_from(summary.accepted + summary.unchanged).expect("a count");
-        assert_eq!(late, part.len(), "{summary:?}");
+        let taken = usize::try_from(summary.accepted + summary.unchanged).expect("a count");
+        assert_eq!(taken, part.len(), "{summary:?}");
     }
 }
 
@@ -219,16 +219,32 @@ async fn every_route_says_what_the_definition_says() {
         let detail: PoolDetail = json(service.get(&format!("{path}?units=3")).await).await;
         let reports = &find(pool).reports;
         assert_pool(&detail.pool, &definition::expect(reports, 3, detail.as_of));
+        let numbers: Vec<u32> = detail.by_units.iter().map(|point| point.units).collect();
+        assert_eq!(numbers, definition::numbers(reports));
+        let is_high = |units: &u32| {
+            definition::expect(reports, *units, detail.as_of).level == Availability::High
+        };
+        // A source that counts speaks for all numbers; one that does not, for one.
+        let most = if detail.pool.total.is_some() { 41 } else { 1 };
+        assert_eq!(
+            detail.pool.most_at_high,
+            (1..=most).rev().find(is_high),
+            "{}",
+            detail.pool.name
+        );
         for point in &detail.by_units {
             let expected = definition::expect(reports, point.units, detail.as_of);
             assert_eq!(point.level, expected.level);
             assert_near(point.probability, expected.probability, &pool.name);
+            let low = expected.interval.map(|it| it.0);
+            assert_near(point.interval.map(|it| it.low), low, &pool.name);
         }
         let named: BTreeSet<&str> = detail.sources.iter().map(|it| it.source.as_str()).collect();
         assert_eq!(named, reports.keys().copied().collect());
         assert_eq!(detail.sources.iter().filter(|it| it.speaks).count(), 1);
 
         let history: History = json(service.get(&format!("{path}/history")).await).await;
+        assert_eq!(history.sources.len(), reports.len());
         for source in &history.sources {
             let found: Vec<_> = source
                 .segments
@@ -263,6 +279,7 @@ async fn check_and_pick(service: &TestService, simulated: &[Simulated], units: u
         .collect();
     let answer = post_json(service, "/v1/check", &json!({"items": wants, "units": units})).await;
     let checked: CheckAnswer = json(answer).await;
+    assert_eq!(checked.items.len(), wants.len());
     assert_eq!(checked.level, checked.items.iter().map(|it| it.level).min().expect("some"));
     for (item, simulated) in checked.items.iter().zip(simulated.iter().step_by(9)) {
         assert_eq!(item.matching, 1);
@@ -328,6 +345,9 @@ async fn filters_orders_and_pages() {
         ("sort=free", &[azure, large, double, ten]),
         ("sort=-free&limit=1", &[ten, double, large, azure]),
         ("sort=free&limit=1", &[azure, large, double, ten]),
+        ("sort=total&limit=1", &[double, ten, large, azure]),
+        ("sort=-total", &[azure, large, ten, double]),
+        ("sort=observed_at&limit=3", &[double, ten, large, azure]),
         ("limit=1", &[double, large, azure, ten]),
         ("sort=-level&limit=1", &[ten, azure, large, double]),
         ("provider=aws&sort=name", &[double, ten, large]),
@@ -352,8 +372,10 @@ async fn filters_orders_and_pages() {
     }
 
     // A page goes on after its last row, whatever comes before it meanwhile.
-    let first: AvailabilityPage =
-        json(service.get("/v1/availability?sort=name&limit=2").await).await;
+    let first = service.get("/v1/availability?sort=name&limit=2").await;
+    let link = first.headers()[header::LINK].to_str().expect("ASCII").to_owned();
+    let first: AvailabilityPage = json(first).await;
+    assert_eq!(link, format!("<{}>; rel=\"next\"", first.next.as_deref().expect("another page")));
     let batch = json!({"source": "lab", "expected_interval_s": 3600, "observations": [
         {"provider": "Amazon", "name": "a1.large", "total": 1, "in_use": 0},
         {"provider": "Amazon", "name": "c5.11xlarge", "total": 1, "in_use": 0},
@@ -385,6 +407,7 @@ async fn many_numbers_of_units_at_once_leave_the_service_as_it_is() {
     };
     let numbers: Vec<u32> = (100..300).collect();
     let statuses = futures::future::join_all(numbers.into_iter().map(ask)).await;
+    assert!(statuses.contains(&StatusCode::OK), "{statuses:?}");
     for status in statuses {
         assert!(matches!(status.as_u16(), 200 | 429), "{status}");
     }
@@ -417,6 +440,8 @@ async fn what_is_wrong_with_a_request_is_named() {
         (&format!("q={}", numbered("a", "+")), "invalid_filter", "q"),
         (&format!("q={}", numbered("zone", ",")), "invalid_filter", "q"),
         (&format!("zone={}", numbered("a", ",")), "invalid_parameter", "zone"),
+        ("zone=a,", "invalid_parameter", "zone"),
+        ("zone=%22a%22%20-level:low", "invalid_parameter", "zone"),
     ] {
         let found = problem(service.get(&format!("/v1/availability?{query}")).await, bad).await;
         assert_eq!((&found["code"], &found["field"]), (&json!(code), &json!(field)), "{query}");
@@ -445,6 +470,11 @@ async fn what_is_wrong_with_a_request_is_named() {
         ("/v1/check", json!({"items": []}), json!("items")),
         ("/v1/check", json!({"items": [{}], "unit": 1}), json!("unit")),
         ("/v1/check", json!({"items": [{}], "units": -1}), json!("units")),
+        (
+            "/v1/pick",
+            json!({"preferences": [{"provider": "aws", "name": "a", "units": 0}]}),
+            json!("preferences[0].units"),
+        ),
         ("/v1/pick", json!({"preferences": [{"provider": "aws"}]}), json!("preferences[0]")),
         (
             "/v1/pick",

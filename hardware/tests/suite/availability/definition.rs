@@ -119,6 +119,19 @@ fn estimate(past: &Past, now: DateTime<Utc>) -> [f64; 3] {
 
 const THRESHOLDS: [u32; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32];
 
+fn thresholds(total: Option<u32>) -> Vec<u32> {
+    THRESHOLDS.into_iter().filter(|it| *it <= total.unwrap_or(1)).collect()
+}
+
+/// The numbers of units that are followed of the source that speaks.
+pub(super) fn numbers(reports: &BTreeMap<&'static str, Vec<Report>>) -> Vec<u32> {
+    let counting = reports.get("counter").and_then(|reports| reports.last());
+    thresholds(counting.and_then(|report| match report.seen {
+        Seen::Counts { total, .. } => Some(total),
+        Seen::Available(_) => None,
+    }))
+}
+
 fn of_source(source: &'static str, reports: &[Report], units: u32, now: DateTime<Utc>) -> Expected {
     let last = reports.last().expect("a report");
     // A pool whose total changed would need more; these do not.
@@ -163,10 +176,7 @@ fn of_source(source: &'static str, reports: &[Report], units: u32, now: DateTime
         }
         return expected;
     }
-    let known: Vec<u32> = match total {
-        Some(total) => THRESHOLDS.into_iter().filter(|it| *it <= total).collect(),
-        None => vec![1],
-    };
+    let known = thresholds(total);
     let lower = known.iter().rev().find(|it| **it <= units).copied().expect("1 at least");
     let of_lower = past(reports, is_free_for(lower));
     let low = estimate(&of_lower, now);

@@ -20,6 +20,18 @@ pub enum Freshness {
     Fresh,
 }
 
+impl Freshness {
+    /// The word of the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Stale => "stale",
+            Self::Fresh => "fresh",
+        }
+    }
+}
+
 /// Why a level is what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
@@ -168,7 +180,7 @@ pub struct CheckRequest {
 pub struct CheckAnswer {
     /// The time that levels are of.
     pub as_of: DateTime<Utc>,
-    /// The worst level of the items.
+    /// The worst level of the items; UNKNOWN is the worst, and that of an item with a problem.
     pub level: Availability,
     /// What is said of each item, in their order.
     pub items: Vec<Checked>,
@@ -185,7 +197,7 @@ pub struct Checked {
     pub high: u32,
     /// The best of them.
     pub pool: Option<Pool>,
-    /// Why there is none.
+    /// Why the level is what it is: the reasons of the pool, or `no_data` if none matches.
     pub reasons: Vec<Reason>,
     /// What is wrong with the item, if it cannot be understood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,7 +207,7 @@ pub struct Checked {
 /// Body of `POST /v1/pick`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PickRequest {
-    /// What would do, the dearest first.
+    /// Alternatives, the most wanted first.
     #[schema(min_items = 1, max_items = 100)]
     pub preferences: Vec<Want>,
     /// How many at once, for preferences that do not say so themselves; 1 if it is missing.
@@ -233,7 +245,7 @@ pub struct NonePicked {
 pub struct PoolDetail {
     /// The time that levels are of.
     pub as_of: DateTime<Utc>,
-    /// How far ahead the probability looks.
+    /// How far ahead the probability looks, in seconds: 3600.
     pub horizon_s: u64,
     /// What is said of it.
     #[serde(flatten)]
@@ -264,7 +276,7 @@ pub struct SourceReading {
     pub source: String,
     /// What it can know: `counts`, `attempts`, `boolean` or `provider_level`.
     pub kind: String,
-    /// How often it reports.
+    /// Seconds between two reports, as its latest batch said.
     pub expected_interval_s: u64,
     /// Whether it speaks for the pool.
     pub speaks: bool,
@@ -308,7 +320,7 @@ pub struct Explanation {
     pub rate_to_full: f64,
     /// Per minute, how often full is left.
     pub rate_to_free: f64,
-    /// The probability before it was corrected by what came of earlier ones.
+    /// P of the number asked for, before the correction.
     pub uncorrected: f64,
     /// What was added to it.
     pub correction: f64,
@@ -332,7 +344,7 @@ pub struct History {
 pub struct SourceHistory {
     /// Its name.
     pub source: String,
-    /// The oldest first; between two of them nothing was seen, or something else.
+    /// The oldest first; between two of them the source did not report.
     pub segments: Vec<HistorySegment>,
 }
 
@@ -369,11 +381,11 @@ pub struct Source {
     pub kinds: Vec<String>,
     /// How many pools it has.
     pub pools: u64,
-    /// How often it reports, as its latest batch said.
+    /// Seconds between two reports, as its latest batch said.
     pub expected_interval_s: u64,
     /// When its latest batch came.
     pub last_seen: DateTime<Utc>,
-    /// How long ago that was.
+    /// Seconds since then.
     pub silent_s: u64,
     /// Whether it is on time.
     pub freshness: Freshness,
@@ -395,7 +407,7 @@ pub struct Quality {
 pub struct QualityOfKind {
     /// `counts`, `attempts`, `boolean` or `provider_level`.
     pub kind: String,
-    /// How many statements were compared with what came.
+    /// How many forecasts were compared with what came.
     pub forecasts: u64,
     /// Before the correction by what was learned.
     pub uncorrected: Reliability,
@@ -405,20 +417,20 @@ pub struct QualityOfKind {
     pub levels: Vec<LevelRecord>,
 }
 
-/// How near probabilities were to what came.
+/// How near probabilities were to what came, over all forecasts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reliability {
     /// Mean of y(1−P)² + (1−y)P², where y is the share of the hour in which the units were free: 0 is
     /// perfect.
     pub brier: f64,
-    /// By tenth of the probability, those with statements.
+    /// By tenth of the probability, those with forecasts.
     pub deciles: Vec<Decile>,
 }
 
-/// Statements whose probability was in one tenth.
+/// Forecasts whose probability was in one tenth.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Decile {
-    /// The tenth, from 0.
+    /// The tenth: 0 for P below 0.1, 9 for 0.9 and above.
     pub decile: u32,
     /// How many.
     pub forecasts: u64,
@@ -428,7 +440,7 @@ pub struct Decile {
     pub observed: f64,
 }
 
-/// Statements of one level.
+/// Forecasts of one level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LevelRecord {
     /// The level.
