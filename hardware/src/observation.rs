@@ -15,7 +15,7 @@ use availability::{
 use sha2::{Digest, Sha256};
 
 pub use self::{
-    parse::{BatchError, MAX_NAME, MAX_OBSERVATIONS, MAX_PLACE, Received, parse_batch},
+    parse::{BatchError, MAX_NAME, MAX_OBSERVATIONS, MAX_PLACE, MAX_UNITS, Received, parse_batch},
     refusals::Refusals,
     summary::{Recorded, Warning, show_observation, show_time, summarize},
     timeline::{Changes, Outcome, Timeline, refold},
@@ -96,17 +96,30 @@ impl PoolName {
     /// The first half of SHA-256 over the name of the source and the canonical names.
     #[must_use]
     pub fn identity(&self, source: &str) -> Identity {
-        let Self { provider, name, region, zone, tier, unit } = self.canonical();
-        let mut hash = Sha256::new();
-        for part in [source, &provider, &name, &region, &zone, &tier, &unit] {
-            hash.update(part);
-            // The unit separator cannot be part of any of them.
-            hash.update([0x1F]);
-        }
+        let canonical = self.canonical();
         let mut identity = Identity::default();
-        identity.copy_from_slice(&hash.finalize()[..16]);
+        let digest = digest_of([source].into_iter().chain(canonical.parts()));
+        identity.copy_from_slice(&digest[..16]);
         identity
     }
+
+    /// The names, from the largest to the smallest.
+    #[must_use]
+    pub fn parts(&self) -> [&str; 6] {
+        let Self { provider, name, region, zone, tier, unit } = self;
+        [provider, name, region, zone, tier, unit]
+    }
+}
+
+/// SHA-256 over names, none of which has a control character.
+pub(crate) fn digest_of<'a>(names: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update(name);
+        // The unit separator cannot be part of any of them.
+        hash.update([0x1F]);
+    }
+    hash.finalize().into()
 }
 
 impl fmt::Display for PoolName {

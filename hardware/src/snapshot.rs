@@ -46,9 +46,7 @@ impl Snapshot {
         let mut brotli = Vec::new();
         brotli::CompressorWriter::new(&mut brotli, 4096, BROTLI_QUALITY, BROTLI_WINDOW)
             .write_all(&identity)?;
-        let digest = Sha256::digest(&identity);
-        let half = digest.iter().take(16).fold(0_u128, |tag, byte| tag << 8 | u128::from(*byte));
-        let etag = HeaderValue::try_from(format!("W/\"{half:032x}\""));
+        let etag = HeaderValue::try_from(format!("W/{}", tag_of(&identity)));
         Ok(Self {
             etag: etag.expect("hexadecimal digits"),
             identity: identity.into(),
@@ -57,6 +55,14 @@ impl Snapshot {
             listed: Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name))),
         })
     }
+}
+
+/// The tag of an answer: half of SHA-256 over its bytes, in double quotes.
+#[must_use]
+pub fn tag_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let half = digest.iter().take(16).fold(0_u128, |tag, byte| tag << 8 | u128::from(*byte));
+    format!("\"{half:032x}\"")
 }
 
 /// The latest snapshot, for readers that must not wait.
@@ -95,6 +101,11 @@ impl Published {
     /// Whether `age` is more than a few missed refreshes.
     pub fn is_stale(&self, age: Duration) -> bool {
         age > self.stale_after
+    }
+
+    /// The word for answers of that age.
+    pub fn freshness(&self, age: Duration) -> &'static str {
+        if self.is_stale(age) { "stale" } else { "fresh" }
     }
 
     /// Makes `rows` the answer. Encodes only what differs from the latest; says whether it did.

@@ -7,7 +7,6 @@ use axum::{body::Body, response::Response};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
@@ -15,7 +14,10 @@ use super::{
     ApiState, Refusal,
     hardware::{FRESHNESS, matches_tag},
 };
-use crate::pools::{View, time};
+use crate::{
+    pools::{View, time},
+    snapshot::tag_of,
+};
 
 /// The view of the latest tick. One that nobody asked for lately is made, one at a time.
 pub(super) async fn find_view(state: &ApiState, wanted: Wanted) -> Result<Arc<View>, Refusal> {
@@ -70,11 +72,9 @@ pub(super) fn respond(
     media_type: &'static str,
     body: Vec<u8>,
 ) -> Response {
-    let digest = Sha256::digest(&body);
-    let half = digest.iter().take(16).fold(0_u128, |tag, byte| tag << 8 | u128::from(*byte));
-    let etag = HeaderValue::try_from(format!("\"{half:032x}\"")).expect("hexadecimal digits");
+    let etag = HeaderValue::try_from(tag_of(&body)).expect("hexadecimal digits");
     let age = state.published.age();
-    let freshness = if state.published.is_stale(age) { "stale" } else { "fresh" };
+    let freshness = state.published.freshness(age);
     let is_known =
         request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches_tag(tags, &etag));
     let mut response = Response::new(if is_known { Body::empty() } else { Body::from(body) });

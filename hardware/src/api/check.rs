@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{
     ApiState, Refusal,
     answer::{as_of, find_view, run_blocking},
-    fields::{Object, read_json, refuse_unknown, take_level, take_list, take_units, wrong_field},
+    fields::{read_json, refuse_unknown, take_level, take_list, take_units, wrong_field},
     ingest_queue::Turn,
     query::NoParameters,
 };
@@ -60,7 +60,7 @@ pub(super) async fn check(
     _: NoParameters,
     body: Body,
 ) -> Result<Json<CheckAnswer>, Refusal> {
-    let mut request: Object = read_json(body).await?;
+    let mut request = read_json(body).await?;
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let items = take_list(&mut request, "items", MAX_ITEMS)?;
     refuse_unknown(&request, &["items", "units"])?;
@@ -126,7 +126,7 @@ pub(super) async fn pick(
     _: NoParameters,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let mut request: Object = read_json(body).await?;
+    let mut request = read_json(body).await?;
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let least = take_level(&mut request)?;
     let preferences = take_list(&mut request, "preferences", MAX_PREFERENCES)?;

@@ -4,17 +4,17 @@ use availability::Wanted;
 use axum::body::Body;
 use hardware_api::Availability;
 use http::StatusCode;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Refusal, observations::read_body, parameters::MAX_UNITS};
+use super::{Refusal, observations::read_body};
+use crate::observation::MAX_UNITS;
 
 /// Room for a full check with every field set.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 pub(super) type Object = serde_json::Map<String, Value>;
 
-pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+pub(super) async fn read_json(body: Body) -> Result<Object, Refusal> {
     let body = read_body(body, MAX_BODY_BYTES).await?;
     serde_json::from_slice(&body).map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body: {error}"))
@@ -45,7 +45,7 @@ pub(super) fn take_units(
     }
 }
 
-pub(super) fn units_of(found: &Value, field: &str) -> Result<Wanted, Refusal> {
+fn units_of(found: &Value, field: &str) -> Result<Wanted, Refusal> {
     // 4.0 is a whole number in JSON.
     let number = found
         .as_f64()

@@ -118,7 +118,7 @@ fn build_answer(state: &ApiState, request: &HeaderMap) -> Response {
         return Refusal::unavailable("starting", detail).into_response();
     };
     let age = state.published.age();
-    let freshness = if state.published.is_stale(age) { "stale" } else { "fresh" };
+    let freshness = state.published.freshness(age);
 
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -172,7 +172,8 @@ fn accepts(value: &[u8], encoding: &[u8]) -> bool {
     })
 }
 
-fn is_weight_zero(parameter: &[u8]) -> bool {
+/// Whether a parameter of a header gives the weight 0, which means "not this".
+pub(super) fn is_weight_zero(parameter: &[u8]) -> bool {
     let weight = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="));
     weight.is_some_and(|weight| {
         weight.starts_with(b"0") && weight.iter().all(|byte| matches!(byte, b'0' | b'.'))

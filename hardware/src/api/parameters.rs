@@ -10,9 +10,7 @@ use axum::{
 use url::form_urlencoded;
 
 use super::Refusal;
-
-/// The most units that can be asked for: as many as a pool may have.
-pub(super) const MAX_UNITS: u32 = 2_147_483_647;
+use crate::observation::MAX_UNITS;
 
 /// The parameters of a request, each given once.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use hardware_api::Pool;
 use http::{HeaderMap, header};
 
-use super::{Refusal, parameters::invalid};
+use super::{Refusal, hardware::is_weight_zero, parameters::invalid};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,7 @@ impl Format {
         let known = accepted.flat_map(|value| value.split(',')).find_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();
-            let weight = |part: &str| part.strip_prefix("q=")?.parse::<f32>().ok();
-            if parts.any(|part| weight(part) == Some(0.0)) {
+            if parts.any(|part| is_weight_zero(part.as_bytes())) {
                 return None;
             }
             match media_type {

@@ -19,7 +19,7 @@ const DEFAULT_INTERVAL_S: u32 = 60;
 const MAX_INTERVAL_S: u32 = 86_400;
 
 /// What a column of the database holds.
-const MAX_UNITS: u32 = i32::MAX.unsigned_abs();
+pub const MAX_UNITS: u32 = i32::MAX.unsigned_abs();
 
 /// Length of the columns provider, name and source, in characters.
 pub const MAX_NAME: usize = 128;

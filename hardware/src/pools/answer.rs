@@ -12,7 +12,7 @@ use hardware_api::{
     Explanation, PoolDetail, ProbabilityInterval, SourceReading, TrackRecord, UnitsPoint, Want,
 };
 
-use super::{Directory, Pool, Pools, View, word};
+use super::{Directory, Pool, Pools, View, view::rank_of, word};
 
 /// Supplies that somebody would take, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,14 +56,12 @@ impl Pools {
     #[must_use]
     pub fn find(&self, view: &View, wish: &Wish, wanted: Wanted) -> Found {
         let mut found = Found::default();
-        let mut best: Option<((Level, f32), u32)> = None;
+        let mut best: Option<(u32, u32)> = None;
         for row in self.rows_of(&view.directory, wish) {
             let (level, probability) = self.level_of_row(&view.directory, row, wanted, view.as_of);
             found.matching += 1;
             found.high += u32::from(level == Level::High);
-            // As a view ranks it.
-            #[expect(clippy::cast_possible_truncation, reason = "to be compared, not shown")]
-            let rank = (level, probability.unwrap_or(0.0) as f32);
+            let rank = rank_of(level, probability);
             if best.is_none_or(|(best, _)| rank > best) {
                 best = Some((rank, row));
             }

@@ -138,8 +138,8 @@ impl Search {
     /// Whether a level is one that is looked for: what is answered may be newer than the view.
     #[must_use]
     pub fn allows(&self, level: Availability) -> bool {
-        let of_level = self.filter.terms.iter().filter(|term| term.field == Some(Field::Level));
-        of_level.into_iter().all(|term| term.names_level(level) != term.is_negated)
+        let mut of_level = self.filter.terms.iter().filter(|term| term.field == Some(Field::Level));
+        of_level.all(|term| term.names_level(level) != term.is_negated)
     }
 
     /// Looks in a view of `pools`.

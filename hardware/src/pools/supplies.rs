@@ -7,9 +7,11 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use sha2::{Digest, Sha256};
 
-use crate::{observation::PoolName, store::PoolIdentity};
+use crate::{
+    observation::{PoolName, digest_of},
+    store::PoolIdentity,
+};
 
 /// Stands for a text that is kept once, however many pools have it.
 pub(super) type Text = u32;
@@ -68,14 +70,14 @@ impl Supplies {
         let PoolIdentity { provider, name, region, zone, tier, unit, .. } = pool.clone();
         let spelled = PoolName { provider, name, region, zone, tier, unit };
         let canonical = spelled.canonical();
-        let names = parts(&canonical).map(|text| self.texts.share(text));
+        let names = canonical.parts().map(|text| self.texts.share(text));
         let hash = self.hasher.hash_one(names);
         let found = self.numbers.find(hash, |number| self.names(*number) == names);
         if let Some(number) = found {
             return *number;
         }
         let number = super::place_of(self.names.len());
-        let as_spelled = parts(&spelled).map(|text| self.texts.share(text));
+        let as_spelled = spelled.parts().map(|text| self.texts.share(text));
         self.names.push(names);
         self.spelled.push((as_spelled != names).then(|| Box::new(as_spelled)));
         self.ids.push(id_of(&canonical));
@@ -119,20 +121,9 @@ impl Supplies {
     }
 }
 
-fn parts(name: &PoolName) -> [&str; 6] {
-    let PoolName { provider, name, region, zone, tier, unit } = name;
-    [provider, name, region, zone, tier, unit]
-}
-
 /// The first eight bytes of SHA-256 over the canonical names, so that it is the same in every pod and
 /// after every restart.
 fn id_of(canonical: &PoolName) -> u64 {
-    let mut hash = Sha256::new();
-    for part in parts(canonical) {
-        hash.update(part);
-        // Names have no control characters.
-        hash.update([0x1F]);
-    }
-    let digest = hash.finalize();
+    let digest = digest_of(canonical.parts());
     digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }

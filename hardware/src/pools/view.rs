@@ -20,8 +20,7 @@ pub struct View {
     /// The time that levels are of.
     pub as_of: Timestamp,
     pub(super) directory: Arc<Directory>,
-    levels: Vec<Level>,
-    probabilities: Vec<f32>,
+    ranks: Vec<u32>,
     best_first: Vec<u32>,
 }
 
@@ -35,45 +34,54 @@ impl View {
         as_of: Timestamp,
     ) -> Self {
         let rows = directory.len();
-        let (mut levels, mut probabilities) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut ranks = Vec::with_capacity(rows);
         for start in (0..rows).step_by(ROWS_AT_ONCE) {
             let pools = read();
-            for row in place_of(start)..place_of(rows.min(start + ROWS_AT_ONCE)) {
+            let some = place_of(start)..place_of(rows.min(start + ROWS_AT_ONCE));
+            ranks.extend(some.map(|row| {
                 let (level, probability) = pools.level_of_row(&directory, row, wanted, as_of);
-                levels.push(level);
-                #[expect(clippy::cast_possible_truncation, reason = "to be compared, not shown")]
-                probabilities.push(probability.unwrap_or(0.0) as f32);
-            }
+                rank_of(level, probability)
+            }));
         }
-        let mut view =
-            Self { wanted, as_of, directory, levels, probabilities, best_first: Vec::new() };
         // What is equal is in the order of names, which is that of rows.
         let ranked =
-            (0..place_of(rows)).map(|row| u64::from(!view.rank(row)) << 32 | u64::from(row));
+            (0_u32..).zip(&ranks).map(|(row, rank)| u64::from(!rank) << 32 | u64::from(row));
         let mut ranked: Vec<u64> = ranked.collect();
         ranked.sort_unstable();
         let row = |ranked: u64| u32::try_from(ranked & 0xFFFF_FFFF).expect("32 bits");
-        view.best_first = ranked.into_iter().map(row).collect();
-        view
+        let best_first = ranked.into_iter().map(row).collect();
+        Self { wanted, as_of, directory, ranks, best_first }
     }
 
     pub(super) fn level(&self, row: u32) -> Level {
-        self.levels[index(row)]
+        match self.rank(row) >> LEVEL_SHIFT {
+            0 => Level::Unknown,
+            1 => Level::Low,
+            2 => Level::Medium,
+            _ => Level::High,
+        }
     }
 
-    /// Level, and P within it: the higher the better.
+    /// See [`rank_of`].
     pub(super) fn rank(&self, row: u32) -> u32 {
-        let level = match self.level(row) {
-            Level::Unknown => 0,
-            Level::Low => 1,
-            Level::Medium => 2,
-            Level::High => 3,
-        };
-        // Floats from 0 to 1 are in the order of their bits, and 1.0 (0x3F80_0000) needs 30 of them.
-        level << LEVEL_SHIFT | self.probabilities[index(row)].clamp(0.0, 1.0).to_bits()
+        self.ranks[index(row)]
     }
 
     pub(super) fn best_first(&self) -> &[u32] {
         &self.best_first
     }
+}
+
+/// Level, and P within it, 0 where it is not known: the higher the better.
+pub(super) fn rank_of(level: Level, probability: Option<f64>) -> u32 {
+    let level = match level {
+        Level::Unknown => 0,
+        Level::Low => 1,
+        Level::Medium => 2,
+        Level::High => 3,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "to be compared, not shown")]
+    let probability = probability.unwrap_or(0.0) as f32;
+    // Floats from 0 to 1 are in the order of their bits, and 1.0 (0x3F80_0000) needs 30 of them.
+    level << LEVEL_SHIFT | probability.clamp(0.0, 1.0).to_bits()
 }
