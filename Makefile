@@ -62,7 +62,7 @@ test: ## Prove the product: everything that CI runs
 unit: ## Run the tests that need no cluster (but a MariaDB and an AWS stand-in, which it starts)
 	@# All tests but on_cluster. Excluding the package instead would choose other features, and compile
 	@# everything again.
-	@e2e/with-database e2e/with-aws cargo test --release --workspace --lib --bins --examples --test '[!o]*'
+	@e2e/with-database e2e/with-aws e2e/with-clients cargo test --release --workspace --lib --bins --examples --test '[!o]*'
 	@cargo test --release --workspace --doc
 
 .PHONY: e2e
@@ -71,7 +71,7 @@ e2e: ## Run the end-to-end tests on the cluster of `make up`, or those whose nam
 
 .PHONY: e2e-mysql
 e2e-mysql: ## Run the tests of accounts and store on MySQL, that of MYSQL_URL=mysql://USER:PASSWORD@HOST if set
-	@e2e/with-mysql cargo test --release --workspace --test accounts --test suite
+	@e2e/with-mysql e2e/with-clients cargo test --release --workspace --test accounts --test suite
 	@$(if $(MYSQL_URL),,e2e/with-mysql --strict cargo test --release --workspace --test accounts)
 
 .PHONY: bench
