@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod availability;
 mod badge;
+mod body;
 mod check;
 mod fields;
 mod hardware;
@@ -20,14 +21,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     http::{Method, StatusCode, Uri},
     response::Redirect,
     routing::get,
 };
-use http::{HeaderValue, header};
-use service_kit::{Clock, Lifecycle, observe::ObserveRequests};
+use http::{Request, header};
+use service_kit::{Clock, Lifecycle, observe::ObserveRequests, server::Site};
 use tokio::sync::{Notify, Semaphore};
+use tower::util::MapRequest;
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::{
     ComponentsBuilder, Info, OpenApiBuilder,
@@ -41,9 +43,9 @@ pub use self::{
     problem::Refusal,
 };
 use crate::{
-    metrics::{IngestMetrics, RouteMetrics},
+    metrics::IngestMetrics,
     pools::SharedPools,
-    snapshot::Published,
+    snapshot::{FRESHNESS, Published},
     store::Db,
 };
 
@@ -51,8 +53,6 @@ use crate::{
 pub struct ApiState {
     /// The list to answer with.
     pub published: Arc<Published>,
-    /// `Cache-Control` of answers from memory.
-    pub cache_control: HeaderValue,
     /// What is known of each pool.
     pub pools: SharedPools,
     /// Where observations go, and history comes from.
@@ -77,28 +77,30 @@ pub struct ApiState {
     pub lifecycle: Lifecycle,
     /// Counts observations.
     pub ingest_metrics: IngestMetrics,
-    /// Counts requests for the list.
-    pub list_metrics: RouteMetrics,
 }
 
-/// All public routes.
-///
-/// The list is observed by instruments of its own, which are found without a look-up, and not by the
-/// layer. It is a route like the others, for its description and for methods that it does not take,
-/// but [`hardware::ListFirst`] answers it before a route is looked for.
-pub fn router(state: ApiState) -> Router {
+/// All public routes. The list is one like the others, for its description, for methods that it does not
+/// take and while there is none yet, but else it is answered before a route is looked for.
+pub fn site(state: ApiState) -> Site {
     let state = Arc::new(state);
+    let others = MapRequest::new(router(&state), without_trailing_slash);
+    Site::new("public", Router::new().fallback_service(others))
+        .with_fast_path(hardware::ListFastPath::new(state))
+}
+
+fn router(state: &Arc<ApiState>) -> Router {
     let (reading, reading_description) = reading_routes().split_for_parts();
     let (writing, writing_description) = writing_routes().split_for_parts();
     let (list, list_description) = list_routes().split_for_parts();
     let description =
         list_description.merge_from(reading_description).merge_from(writing_description);
     let document = Bytes::from(description.to_json().unwrap_or_default());
-    let others = reading
+    reading
         // Before the layer, which answers a method that no route takes: that of a preflight.
         .method_not_allowed_fallback(refuse_method)
         .layer(readable_by_other_sites())
         .merge(writing)
+        .merge(list)
         // Flask redirected so, and clients of the original may rely on it.
         .route("/hardware", get(async || Redirect::permanent("/hardware/")))
         .route(
@@ -110,9 +112,22 @@ pub fn router(state: ApiState) -> Router {
         .fallback(async |uri: Uri| Refusal::not_found(uri.path()))
         .method_not_allowed_fallback(refuse_method)
         .layer(ObserveRequests::default())
-        .merge(list.method_not_allowed_fallback(refuse_method))
-        .with_state(Arc::clone(&state));
-    Router::new().fallback_service(hardware::ListFirst { state, others })
+        .with_state(Arc::clone(state))
+}
+
+/// A slash at the end never matters.
+fn without_trailing_slash(mut request: Request<Body>) -> Request<Body> {
+    let path = request.uri().path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() || trimmed.len() == path.len() || path == hardware::PATH {
+        return request;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    // What was a path is one without its end.
+    if let Ok(trimmed) = format!("{trimmed}{query}").parse() {
+        *request.uri_mut() = trimmed;
+    }
+    request
 }
 
 async fn refuse_method(method: Method, uri: Uri) -> Refusal {
@@ -154,6 +169,6 @@ fn readable_by_other_sites() -> CorsLayer {
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([header::ACCEPT, header::CONTENT_TYPE, header::IF_NONE_MATCH])
-        .expose_headers([header::AGE, header::ETAG, header::LINK, hardware::FRESHNESS.clone()])
+        .expose_headers([header::AGE, header::ETAG, header::LINK, FRESHNESS.clone()])
         .max_age(Duration::from_hours(24))
 }

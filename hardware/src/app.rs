@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, routing::get};
 use http::HeaderValue;
-use service_kit::{Clock, Lifecycle, readiness::Gate};
+use service_kit::{Clock, Lifecycle, readiness::Gate, server::Site};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     time::sleep,
@@ -16,7 +16,7 @@ use crate::{
     catalog,
     config::{OpenError, OpenStore, ServeArgs},
     jobs::Jobs,
-    metrics::{self, IngestMetrics, RouteMetrics},
+    metrics::{self, IngestMetrics},
     refresh::Refresher,
     reloadable_file::ReloadableFile,
     snapshot::Published,
@@ -51,7 +51,7 @@ pub enum StartError {
 /// A service whose tasks run; the listeners are the caller's.
 pub struct App {
     /// The public routes.
-    pub public: Router,
+    pub public: Site,
     /// Routes for the admin listener, besides those of service-kit.
     pub admin: Router,
 }
@@ -93,7 +93,7 @@ impl App {
             tokens.start("source tokens file", lifecycle);
         }
         let stale_after = (args.refresh_interval * STALE_REFRESHES).max(STALE_AFTER);
-        let published = Arc::new(Published::new(stale_after));
+        let published = Arc::new(Published::new(stale_after, cache_control(args.refresh_interval)));
         let wake = Arc::new(Notify::new());
         let refresher = Refresher::new(
             Arc::clone(&db),
@@ -124,7 +124,6 @@ impl App {
 
         let state = ApiState {
             published,
-            cache_control: cache_control(args.refresh_interval),
             pools,
             db: Arc::clone(&db),
             wake,
@@ -140,9 +139,8 @@ impl App {
             histories: Semaphore::new(1),
             lifecycle: lifecycle.clone(),
             ingest_metrics: IngestMetrics::register(),
-            list_metrics: RouteMetrics::register("/hardware/"),
         };
-        Ok(Self { public: api::router(state), admin: admin_router(db) })
+        Ok(Self { public: api::site(state), admin: admin_router(db) })
     }
 }
 

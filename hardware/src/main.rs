@@ -16,7 +16,8 @@ use service_kit::{
     Clock, Lifecycle, admin,
     config::{ConfigError, EXIT_BAD_CONFIGURATION, EXIT_FAILED, parse},
     lifecycle::LifecycleError,
-    server::{self, BindError, Limits},
+    open_files,
+    server::{self, BindError, Site},
     telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -133,16 +134,18 @@ fn end_on_signal() {
 async fn serve(args: ServeArgs) -> Result<ExitCode, RunError> {
     let metrics = telemetry::init(&args.log)?;
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
+    let limits = open_files::limits_of_public_listener();
     let public = server::bind(args.hardware_listen, "HARDWARE_LISTEN").await?;
     let admin = server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await?;
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), closing.clone()));
     let app = App::start(&args, &lifecycle, Clock::new(Utc::now)).await?;
     let admin_routes = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
+    let admin_site = Site::new("admin", admin_routes);
+    let admin_limits = open_files::limits_of_admin_listener();
     // Outlives the public listener, so that probes are answered to the end.
-    tokio::spawn(server::serve(admin, admin_routes, Limits::default(), lifecycle.closed().clone()));
-    lifecycle
-        .spawn("public listener", server::serve(public, app.public, Limits::default(), closing));
+    tokio::spawn(server::serve(admin, admin_site, admin_limits, lifecycle.closed().clone()));
+    lifecycle.spawn("public listener", server::serve(public, app.public, limits, closing));
     lifecycle.run(ended).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use hardware_api::ObservationSummary;
-use http::{Method, StatusCode};
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, gauge, histogram,
-};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 use crate::{observation::Warning, store::Db};
 
@@ -131,40 +128,5 @@ impl IngestMetrics {
             let given = warnings.iter().filter(|warning| warning.code == *code);
             counter.increment(given.map(|_| 1).sum());
         }
-    }
-}
-
-/// Instruments of one route, under the names that service-kit gives them.
-pub struct RouteMetrics {
-    get: MethodMetrics,
-    head: MethodMetrics,
-}
-
-struct MethodMetrics {
-    by_status_class: [Counter; 5],
-    duration: Histogram,
-}
-
-impl RouteMetrics {
-    /// Registers them for a route that answers GET and HEAD.
-    #[must_use]
-    pub fn register(route: &'static str) -> Self {
-        let of_method = |method: &'static str| MethodMetrics {
-            by_status_class: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| {
-                counter!("http_requests_total",
-                    "method" => method, "route" => route, "status" => status)
-            }),
-            duration: histogram!("http_request_duration_seconds",
-                "method" => method, "route" => route),
-        };
-        Self { get: of_method("GET"), head: of_method("HEAD") }
-    }
-
-    /// Counts a request that has been answered.
-    pub fn observe(&self, method: &Method, status: StatusCode, elapsed: Duration) {
-        let metrics = if method == Method::HEAD { &self.head } else { &self.get };
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        metrics.by_status_class[class].increment(1);
-        metrics.duration.record(elapsed);
     }
 }

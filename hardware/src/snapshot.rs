@@ -1,7 +1,7 @@
 //! The answer to `GET /hardware/`, ready to be sent, and how old it is.
 
 use std::{
-    io::Write,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,80 +11,99 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use axum::body::Bytes;
-use flate2::{Compression, write::GzEncoder};
-use hardware_api::Hardware;
-use http::HeaderValue;
-use sha2::{Digest, Sha256};
+use hardware_api::{FRESHNESS_HEADER, Hardware};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body_util::Full;
+use service_kit::Prepared;
 use tokio::time::Instant;
 
 use crate::listed::Listed;
 
-/// Brotli's highest quality: the list is encoded once per change and sent many times.
-const BROTLI_QUALITY: u32 = 9;
-/// Brotli's default window, 4 MiB.
-const BROTLI_WINDOW: u32 = 22;
+/// Says `fresh`, or `stale` after missed refreshes.
+pub static FRESHNESS: HeaderName = HeaderName::from_static(FRESHNESS_HEADER);
+
+/// What pages of other sites may see besides the list.
+const EXPOSED: HeaderValue = HeaderValue::from_static("age,etag,snapshot-freshness");
 
 /// One state of the list.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Weak, because one tag stands for all encodings.
-    pub etag: HeaderValue,
-    /// JSON as it is.
-    pub identity: Bytes,
-    /// JSON with gzip.
-    pub gzip: Bytes,
-    /// JSON with brotli.
-    pub brotli: Bytes,
+    /// JSON, without what changes with time.
+    prepared: Prepared,
     /// The hardware that it shows.
     pub listed: Listed,
-}
-
-impl Snapshot {
-    fn encode(rows: &[Hardware], identity: Vec<u8>) -> std::io::Result<Self> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(&identity)?;
-        let mut brotli = Vec::new();
-        brotli::CompressorWriter::new(&mut brotli, 4096, BROTLI_QUALITY, BROTLI_WINDOW)
-            .write_all(&identity)?;
-        let etag = HeaderValue::try_from(format!("W/{}", tag_of(&identity)));
-        Ok(Self {
-            etag: etag.expect("hexadecimal digits"),
-            identity: identity.into(),
-            gzip: gzip.finish()?.into(),
-            brotli: brotli.into(),
-            listed: Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name))),
-        })
-    }
-}
-
-/// The tag of an answer: half of SHA-256 over its bytes, in double quotes.
-#[must_use]
-pub fn tag_of(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    let half = digest.iter().take(16).fold(0_u128, |tag, byte| tag << 8 | u128::from(*byte));
-    format!("\"{half:032x}\"")
 }
 
 /// The latest snapshot, for readers that must not wait.
 #[derive(Debug)]
 pub struct Published {
     latest: ArcSwapOption<Snapshot>,
+    /// The answer of this second.
+    current: ArcSwapOption<Current>,
     /// The beginning of this process's time; `confirmed_ms` counts from here.
     started: Instant,
     confirmed_ms: AtomicU64,
     stale_after: Duration,
+    cache_control: HeaderValue,
+}
+
+/// An answer with its age.
+#[derive(Debug)]
+struct Current {
+    snapshot: Arc<Snapshot>,
+    age_s: u64,
+    freshness: &'static str,
+    answer: Prepared,
 }
 
 impl Published {
-    /// Nothing yet. What has not been confirmed for `stale_after` is called stale.
+    /// Nothing yet. What has not been confirmed for `stale_after` is called stale; caches may do with it
+    /// what `cache_control` says.
     #[must_use]
-    pub fn new(stale_after: Duration) -> Self {
+    pub fn new(stale_after: Duration, cache_control: HeaderValue) -> Self {
         Self {
             latest: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
             started: Instant::now(),
             confirmed_ms: AtomicU64::new(0),
             stale_after,
+            cache_control,
         }
+    }
+
+    /// The answer to a request with these headers, unless there is no snapshot yet. Its headers are made
+    /// once a second, by the first request in it.
+    pub fn answer(&self, request: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+        let latest = self.latest.load();
+        let snapshot = latest.as_ref()?;
+        let age = self.age();
+        let (age_s, freshness) = (age.as_secs(), self.freshness(age));
+        if let Some(current) = &*self.current.load()
+            && current.age_s == age_s
+            && current.freshness == freshness
+            && Arc::ptr_eq(&current.snapshot, snapshot)
+        {
+            return Some(current.answer.answer(request));
+        }
+        let headers = HeaderMap::from_iter([
+            (header::AGE, HeaderValue::from(age_s)),
+            (FRESHNESS.clone(), HeaderValue::from_static(freshness)),
+        ]);
+        let prepared = snapshot.prepared.with(&headers);
+        let answer = prepared.answer(request);
+        let snapshot = Arc::clone(snapshot);
+        self.current.store(Some(Arc::new(Current {
+            snapshot,
+            age_s,
+            freshness,
+            answer: prepared,
+        })));
+        Some(answer)
+    }
+
+    /// What caches may do with answers from memory.
+    pub fn cache_control(&self) -> &HeaderValue {
+        &self.cache_control
     }
 
     /// The latest snapshot, unless there is none yet.
@@ -109,13 +128,25 @@ impl Published {
     }
 
     /// Makes `rows` the answer. Encodes only what differs from the latest; says whether it did.
-    pub fn publish(&self, rows: &[Hardware]) -> std::io::Result<bool> {
-        let identity = serde_json::to_vec(rows)?;
+    pub fn publish(&self, rows: &[Hardware]) -> io::Result<bool> {
+        let body = serde_json::to_vec(rows)?;
         let latest = self.latest.load();
-        if latest.as_ref().is_some_and(|snapshot| snapshot.identity == identity) {
+        if latest.as_ref().is_some_and(|snapshot| *snapshot.prepared.body() == body) {
             return Ok(false);
         }
-        self.latest.store(Some(Arc::new(Snapshot::encode(rows, identity)?)));
+        let headers = HeaderMap::from_iter([
+            (header::CACHE_CONTROL, self.cache_control.clone()),
+            // Pages of other sites may read the list.
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
+        ]);
+        let media_type = HeaderValue::from_static("application/json");
+        let of_body = HeaderMap::from_iter([(header::CONTENT_TYPE, media_type)]);
+        let snapshot = Snapshot {
+            prepared: Prepared::new(body, headers, &of_body)?,
+            listed: Listed::new(rows.iter().map(|row| (&*row.provider, &*row.name))),
+        };
+        self.latest.store(Some(Arc::new(snapshot)));
         Ok(true)
     }
 
@@ -128,12 +159,16 @@ impl Published {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, time::Duration};
+    use std::time::Duration;
 
-    use flate2::read::GzDecoder;
     use hardware_api::{Availability, Hardware};
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-    use super::Published;
+    use super::{FRESHNESS, Published};
+
+    fn published() -> Published {
+        Published::new(Duration::from_secs(10), HeaderValue::from_static("no-cache"))
+    }
 
     fn rows(level: Availability) -> Vec<Hardware> {
         let row = |name: &str| Hardware {
@@ -144,42 +179,40 @@ mod tests {
         vec![row("c5"), row("m5")]
     }
 
-    #[test]
-    fn every_encoding_holds_the_same_list() {
-        let published = Published::new(Duration::from_secs(10));
-        assert!(published.publish(&rows(Availability::Low)).expect("in memory"));
-        let latest = published.latest();
-        let snapshot = latest.as_ref().expect("published");
-        let mut gzip = Vec::new();
-        GzDecoder::new(&*snapshot.gzip).read_to_end(&mut gzip).expect("gzip");
-        let mut brotli = Vec::new();
-        brotli::Decompressor::new(&*snapshot.brotli, 4096)
-            .read_to_end(&mut brotli)
-            .expect("brotli");
-        assert_eq!(gzip, snapshot.identity);
-        assert_eq!(brotli, snapshot.identity);
+    fn header_of(published: &Published, name: &header::HeaderName) -> HeaderValue {
+        let answer = published.answer(&HeaderMap::new()).expect("published");
+        answer.headers()[name].clone()
     }
 
     #[test]
     fn only_a_change_is_encoded_and_gets_another_tag() {
-        let published = Published::new(Duration::from_secs(10));
+        let published = published();
+        assert!(published.answer(&HeaderMap::new()).is_none(), "nothing was read yet");
         published.publish(&rows(Availability::Low)).expect("in memory");
-        let first = published.latest().as_ref().expect("published").etag.clone();
+        let first = header_of(&published, &header::ETAG);
         assert!(!published.publish(&rows(Availability::Low)).expect("in memory"));
+        assert_eq!(header_of(&published, &header::ETAG), first);
         assert!(published.publish(&rows(Availability::High)).expect("in memory"));
-        assert_ne!(published.latest().as_ref().expect("published").etag, first);
+        assert_ne!(header_of(&published, &header::ETAG), first);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn age_counts_from_the_last_confirmation() {
-        let published = Published::new(Duration::from_secs(10));
+    async fn age_counts_from_the_last_confirmation_and_each_answer_has_that_of_its_second() {
+        let published = published();
+        published.publish(&rows(Availability::Low)).expect("in memory");
         published.confirm();
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(published.age().as_secs(), 9);
-        assert!(!published.is_stale(published.age()));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(published.is_stale(published.age()));
+        for (seconds, age, freshness) in [(0, "0", "fresh"), (9, "9", "fresh"), (2, "11", "stale")]
+        {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(header_of(&published, &header::AGE), age);
+            assert_eq!(header_of(&published, &FRESHNESS), freshness);
+        }
+        let known = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static("*"))]);
+        let answer = published.answer(&known).expect("published");
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(answer.headers()[header::AGE], "11");
         published.confirm();
-        assert_eq!(published.age().as_secs(), 0);
+        assert_eq!(header_of(&published, &header::AGE), "0");
+        assert_eq!(header_of(&published, &FRESHNESS), "fresh");
     }
 }

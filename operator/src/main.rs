@@ -21,7 +21,8 @@ use operator::{
 use service_kit::{
     Lifecycle, admin,
     config::{self, AdminArgs, EXIT_BAD_CONFIGURATION, EXIT_FAILED, LogArgs, ShutdownArgs},
-    server::{self, Limits},
+    open_files,
+    server::{self, Site},
     telemetry,
 };
 use tracing::{error, info};
@@ -199,11 +200,11 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     };
     run::start(&lifecycle, equipment, scopes, elector);
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), lifecycle.closing().clone()));
-    let router = admin::router(lifecycle.readiness().clone(), metrics);
+    let site = Site::new("admin", admin::router(lifecycle.readiness().clone(), metrics));
     let admin = tokio::spawn(server::serve(
         listener,
-        router,
-        Limits::default(),
+        site,
+        open_files::limits_of_admin_listener(),
         lifecycle.closed().clone(),
     ));
     let outcome = lifecycle.run(ended).await;

@@ -2,15 +2,14 @@
 
 use std::io;
 
-use axum::Router;
-use service_kit::{Clock, Lifecycle, config::ConfigError};
+use service_kit::{Clock, Lifecycle, config::ConfigError, server::Site};
 
 use crate::{
     config::ServeArgs,
     hardware_client::HardwareClient,
-    live_page::LivePage,
     metrics,
     page::{Frame, RenderError},
+    page_publisher::PagePublisher,
     refresh,
     web::{self, WebState},
 };
@@ -44,20 +43,20 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Starts the refresh in `lifecycle`, which ends it, and returns the public routes. The page can be
+/// Starts the refresh in `lifecycle`, which ends it, and returns the public site. The page can be
 /// shown from then on, so there is no gate of readiness.
-pub fn start(args: &ServeArgs, lifecycle: &Lifecycle, clock: Clock) -> Result<Router, StartError> {
+pub fn start(args: &ServeArgs, lifecycle: &Lifecycle, clock: Clock) -> Result<Site, StartError> {
     metrics::describe();
     let client = HardwareClient::new(args.hardware.list_url()?)?;
     let refresh_ms = u64::try_from(args.refresh_interval.as_millis()).unwrap_or(u64::MAX);
     let frame = Frame { title: args.title().to_owned(), refresh_ms };
     let outage_after = args.refresh_interval * MISSED_ANSWERS;
-    let page = LivePage::new(frame, outage_after, clock.clone())?;
+    let page = PagePublisher::new(frame, outage_after, clock.clone())?;
     let published = page.published();
     let refresh = refresh::run(client, page, args.refresh_interval);
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("refresh", async move {
         closing.run_until_cancelled(refresh).await;
     });
-    Ok(web::router(WebState { published, clock, title: args.title().to_owned() })?)
+    Ok(web::site(WebState { published, clock, title: args.title().to_owned() })?)
 }

@@ -2,10 +2,9 @@
 
 use std::{io, sync::LazyLock};
 
-use crate::{
-    CachePolicy,
-    encoded::{Encoded, content_hash},
-};
+use service_kit::{Prepared, prepared::content_hash};
+
+use crate::{CachePolicy, web::prepare};
 
 /// A file of the page.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl Asset {
     }
 
     /// Encodes it for sending.
-    pub(crate) fn encode(&self) -> io::Result<Encoded> {
-        Encoded::new(self.content, self.media_type, CachePolicy::Immutable)
+    pub(crate) fn encode(&self) -> io::Result<Prepared> {
+        prepare(self.content, self.media_type, CachePolicy::Immutable)
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use hardware_api::{FRESHNESS_HEADER, Hardware};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 
-use crate::knowledge::{Failure, Freshness};
+use crate::upstream::{Failure, Freshness};
 
 /// A connection inside a cluster takes a millisecond.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,13 +9,12 @@ mod assets;
 mod cache_policy;
 pub mod check;
 pub mod config;
-mod encoded;
 mod hardware_client;
-mod knowledge;
-mod live_page;
 mod metrics;
 mod page;
+mod page_publisher;
 mod refresh;
+mod upstream;
 mod view;
 mod web;
 

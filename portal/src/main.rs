@@ -11,7 +11,8 @@ use service_kit::{
     Clock, Lifecycle, admin,
     config::{ConfigError, EXIT_BAD_CONFIGURATION, EXIT_FAILED, parse},
     lifecycle::LifecycleError,
-    server::{self, BindError, Limits},
+    open_files,
+    server::{self, BindError, Site},
     telemetry,
 };
 use tracing::error;
@@ -76,15 +77,17 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
 async fn serve(args: ServeArgs) -> Result<ExitCode, RunError> {
     let metrics = telemetry::init(&args.log)?;
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
-    let router = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now))?;
+    let site = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now))?;
+    let limits = open_files::limits_of_public_listener();
     let public = server::bind(args.portal_listen, "PORTAL_LISTEN").await?;
     let admin = server::bind(args.admin.admin_listen, "ADMIN_LISTEN").await?;
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), closing.clone()));
-    let admin_routes = admin::router(lifecycle.readiness().clone(), metrics);
+    let admin_site = Site::new("admin", admin::router(lifecycle.readiness().clone(), metrics));
+    let admin_limits = open_files::limits_of_admin_listener();
     // Outlives the public listener, so that probes are answered to the end.
-    tokio::spawn(server::serve(admin, admin_routes, Limits::default(), lifecycle.closed().clone()));
-    lifecycle.spawn("public listener", server::serve(public, router, Limits::default(), closing));
+    tokio::spawn(server::serve(admin, admin_site, admin_limits, lifecycle.closed().clone()));
+    lifecycle.spawn("public listener", server::serve(public, site, limits, closing));
     lifecycle.run(ended).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use metrics::{
     gauge, histogram,
 };
 
-use crate::knowledge::Failure;
+use crate::upstream::Failure;
 
 /// What each metric means, for whoever reads `/metrics`.
 pub(crate) fn describe() {

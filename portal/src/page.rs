@@ -4,12 +4,13 @@ use std::io;
 
 use askama::Template;
 use hardware_api::Availability;
+use service_kit::Prepared;
 
 use crate::{
     CachePolicy,
     assets::{ASSETS, Assets},
-    encoded::Encoded,
     view::View,
+    web::prepare,
 };
 
 /// Media type of pages and fragments.
@@ -39,9 +40,9 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Rendered {
     /// The whole page.
-    pub(crate) index: Encoded,
+    pub(crate) index: Prepared,
     /// Its changing part alone, for the page's script.
-    pub(crate) rows: Encoded,
+    pub(crate) rows: Prepared,
 }
 
 impl Rendered {
@@ -50,8 +51,8 @@ impl Rendered {
         let index = IndexPage { frame, view, assets: &ASSETS }.render()?;
         let rows = RowsFragment { view }.render()?;
         Ok(Self {
-            index: Encoded::new(index, HTML, CachePolicy::Revalidate)?,
-            rows: Encoded::new(rows, HTML, CachePolicy::Revalidate)?,
+            index: prepare(index, HTML, CachePolicy::Revalidate)?,
+            rows: prepare(rows, HTML, CachePolicy::Revalidate)?,
         })
     }
 }

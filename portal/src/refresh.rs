@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     hardware_client::{Answer, FetchError, HardwareClient},
-    live_page::LivePage,
+    page_publisher::PagePublisher,
 };
 
 /// How often the page is compared with the clock. It is rendered only if that made a difference.
@@ -23,7 +23,7 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// Asks `hardware` about every `period`, for ever. May be dropped at any time.
-pub(crate) async fn run(mut client: HardwareClient, mut page: LivePage, period: Duration) {
+pub(crate) async fn run(mut client: HardwareClient, mut page: PagePublisher, period: Duration) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retries = retry_pauses(period);
@@ -48,7 +48,7 @@ pub(crate) async fn run(mut client: HardwareClient, mut page: LivePage, period: 
 /// Shows the passing of time while `work` goes on.
 async fn while_ticking<T>(
     work: impl Future<Output = T>,
-    page: &mut LivePage,
+    page: &mut PagePublisher,
     ticks: &mut Interval,
 ) -> T {
     let mut work = pin!(work);
@@ -60,22 +60,22 @@ async fn while_ticking<T>(
     }
 }
 
-fn learn(page: &mut LivePage, outcome: Result<Answer, FetchError>) {
+fn learn(page: &mut PagePublisher, outcome: Result<Answer, FetchError>) {
     let now = page.now();
-    let knowledge = &mut page.knowledge;
+    let upstream = &mut page.upstream;
     match outcome {
         Ok(answer) => {
-            if knowledge.failure.is_some() {
+            if upstream.failure.is_some() {
                 info!("hardware answers again");
             }
-            knowledge.confirm(answer.rows, answer.freshness, now);
+            upstream.confirm(answer.rows, answer.freshness, now);
         }
         Err(error) => {
             // One line per kind of failure, not one per attempt.
-            if knowledge.failure != Some(error.failure) {
+            if upstream.failure != Some(error.failure) {
                 warn!(%error, "hardware gives no list; the page keeps the last good one");
             }
-            knowledge.fail(error.failure);
+            upstream.fail(error.failure);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use hardware_api::Hardware;
 
-use crate::knowledge::{Confirmed, Failure, Knowledge};
+use crate::upstream::{Confirmed, Failure, UpstreamState};
 
 /// Something that the reader must know before the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,19 +42,19 @@ pub(crate) struct View {
 impl View {
     /// What to show at `now`. A list that nobody confirmed for `outage_after` gets a notice; a single
     /// failed attempt frightens nobody.
-    pub(crate) fn of(knowledge: &Knowledge, outage_after: Duration, now: DateTime<Utc>) -> Self {
-        let confirmed = knowledge.confirmed.as_ref();
+    pub(crate) fn of(upstream: &UpstreamState, outage_after: Duration, now: DateTime<Utc>) -> Self {
+        let confirmed = upstream.confirmed.as_ref();
         Self {
             rows: confirmed.map(|confirmed| Arc::clone(&confirmed.rows)),
-            notice: notice(knowledge, outage_after, now),
+            notice: notice(upstream, outage_after, now),
             confirmed_at: confirmed.map(|confirmed| moment(confirmed.at, now)),
         }
     }
 }
 
-fn notice(knowledge: &Knowledge, outage_after: Duration, now: DateTime<Utc>) -> Option<Notice> {
+fn notice(upstream: &UpstreamState, outage_after: Duration, now: DateTime<Utc>) -> Option<Notice> {
     let warning = |title: String, text: String| Notice { title, text, is_warning: true };
-    match (&knowledge.confirmed, knowledge.failure) {
+    match (&upstream.confirmed, upstream.failure) {
         (None, None) => Some(Notice {
             title: "Starting".to_owned(),
             text: "The hardware service is being asked for its list.".to_owned(),
@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{View, time_ago};
-    use crate::knowledge::{Failure, Freshness, Knowledge};
+    use crate::upstream::{Failure, Freshness, UpstreamState};
 
     const OUTAGE_AFTER: Duration = Duration::from_secs(15);
 
@@ -119,26 +119,26 @@ mod tests {
         DateTime::from_timestamp(1_780_315_200, 0).expect("a time")
     }
 
-    fn known(is_stale: bool) -> Knowledge {
-        let mut knowledge = Knowledge::default();
+    fn known(is_stale: bool) -> UpstreamState {
+        let mut upstream = UpstreamState::default();
         let freshness = Freshness { age: Duration::ZERO, is_stale };
-        knowledge.confirm(Some(Arc::new([])), freshness, noon());
-        knowledge
+        upstream.confirm(Some(Arc::new([])), freshness, noon());
+        upstream
     }
 
-    fn notice_after(knowledge: &Knowledge, seconds: i64) -> Option<String> {
-        let view = View::of(knowledge, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+    fn notice_after(upstream: &UpstreamState, seconds: i64) -> Option<String> {
+        let view = View::of(upstream, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
         view.notice.map(|notice| format!("{}. {}", notice.title, notice.text))
     }
 
     #[test]
     fn each_state_says_what_it_is() {
-        let failed = |mut knowledge: Knowledge, failure| {
-            knowledge.fail(failure);
-            knowledge
+        let failed = |mut upstream: UpstreamState, failure| {
+            upstream.fail(failure);
+            upstream
         };
-        let empty = Knowledge::default;
-        for (knowledge, seconds, expected) in [
+        let empty = UpstreamState::default;
+        for (upstream, seconds, expected) in [
             (empty(), 0, Some("Starting. ")),
             (
                 failed(empty(), Failure::Unreachable),
@@ -157,21 +157,21 @@ mod tests {
             ),
             (known(true), 0, Some("The hardware service cannot confirm its list. These levels")),
         ] {
-            let notice = notice_after(&knowledge, seconds);
+            let notice = notice_after(&upstream, seconds);
             let is_expected = match (expected, &notice) {
                 (None, None) => true,
                 (Some(expected), Some(notice)) => notice.starts_with(expected),
                 _ => false,
             };
-            assert!(is_expected, "{knowledge:?} after {seconds} s: {notice:?}");
+            assert!(is_expected, "{upstream:?} after {seconds} s: {notice:?}");
         }
     }
 
     #[test]
     fn the_page_changes_once_a_minute_and_not_once_a_second() {
-        let mut knowledge = known(false);
-        knowledge.fail(Failure::Unreachable);
-        let at = |seconds| View::of(&knowledge, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+        let mut upstream = known(false);
+        upstream.fail(Failure::Unreachable);
+        let at = |seconds| View::of(&upstream, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
         assert_eq!(at(61), at(119));
         assert_ne!(at(119), at(120));
     }

@@ -1,6 +1,7 @@
 //! The public routes.
 
 mod assets;
+mod fast_path;
 mod healthz;
 mod index;
 mod refusal;
@@ -9,10 +10,12 @@ pub(crate) mod security;
 
 use std::{io, sync::Arc};
 
-use axum::{Router, middleware, routing::get};
-use service_kit::{Clock, observe::ObserveRequests};
+use axum::{Router, body::Bytes, routing::get};
+use http::{HeaderMap, HeaderValue, header};
+use service_kit::{Clock, Prepared, observe::ObserveRequests, server::Site};
 
-use crate::live_page::Published;
+use self::fast_path::PageFastPath;
+use crate::{CachePolicy, page_publisher::Published};
 
 /// What requests work with.
 pub(crate) struct WebState {
@@ -24,23 +27,45 @@ pub(crate) struct WebState {
     pub(crate) title: String,
 }
 
-/// All of them.
-pub(crate) fn router(state: WebState) -> io::Result<Router> {
+/// All of them; the page and its rows are answered before a route is looked for.
+pub(crate) fn site(state: WebState) -> io::Result<Site> {
+    let state = Arc::new(state);
+    let router = router(Arc::clone(&state))?;
+    Ok(Site::new("public", router).with_fast_path(PageFastPath::new(state)))
+}
+
+fn router(state: Arc<WebState>) -> io::Result<Router> {
     let routes = Router::new()
         .route("/", get(index::show_index))
         .route("/rows", get(rows::show_rows))
         .route("/healthz", get(healthz::show_health))
         .merge(assets::router()?);
-    Ok(finish(routes, Arc::new(state)))
+    Ok(finish(routes, state))
+}
+
+/// A body for many requests, in each encoding, with what this site says to browsers.
+pub(crate) fn prepare(
+    body: impl Into<Bytes>,
+    media_type: &'static str,
+    policy: CachePolicy,
+) -> io::Result<Prepared> {
+    let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, policy.header_value())]);
+    let mut of_body =
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+    security::add_headers(&mut of_body);
+    Prepared::new(body, headers, &of_body)
 }
 
 /// Adds what every route has: answers to wrong requests and to bugs, and instruments.
 fn finish(routes: Router<Arc<WebState>>, state: Arc<WebState>) -> Router {
+    let observe = ObserveRequests::answering_panics_with({
+        let state = Arc::clone(&state);
+        move |accept| refusal::answer_panic(&state, accept)
+    });
     routes
         .fallback(refusal::refuse_path)
         .method_not_allowed_fallback(refusal::refuse_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&state), refusal::catch_panic))
-        .layer(ObserveRequests::default())
+        .layer(observe)
         .with_state(state)
 }
 
@@ -59,12 +84,13 @@ mod tests {
     use tower::ServiceExt;
 
     use super::{WebState, finish};
-    use crate::{live_page::LivePage, page::Frame};
+    use crate::{page::Frame, page_publisher::PagePublisher};
 
     fn state() -> Arc<WebState> {
         let clock = Clock::new(chrono::Utc::now);
         let frame = Frame { title: "Lab".to_owned(), refresh_ms: 5000 };
-        let page = LivePage::new(frame, Duration::from_secs(15), clock.clone()).expect("rendered");
+        let page = PagePublisher::new(frame, Duration::from_secs(15), clock.clone());
+        let page = page.expect("rendered");
         Arc::new(WebState { published: page.published(), clock, title: "Lab".to_owned() })
     }
 

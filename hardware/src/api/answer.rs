@@ -7,16 +7,14 @@ use axum::{body::Body, response::Response};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use service_kit::{negotiation::has_tag, prepared::content_hash};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
-use super::{
-    ApiState, Refusal,
-    hardware::{FRESHNESS, matches_tag},
-};
+use super::{ApiState, Refusal};
 use crate::{
     pools::{View, time},
-    snapshot::tag_of,
+    snapshot::FRESHNESS,
 };
 
 /// The view of the latest tick. One that nobody asked for lately is made, one at a time.
@@ -72,11 +70,11 @@ pub(super) fn respond(
     media_type: &'static str,
     body: Vec<u8>,
 ) -> Response {
-    let etag = HeaderValue::try_from(tag_of(&body)).expect("hexadecimal digits");
+    let etag =
+        HeaderValue::try_from(format!("\"{}\"", content_hash(&body))).expect("hexadecimal digits");
     let age = state.published.age();
     let freshness = state.published.freshness(age);
-    let is_known =
-        request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches_tag(tags, &etag));
+    let is_known = has_tag(request, &etag);
     let mut response = Response::new(if is_known { Body::empty() } else { Body::from(body) });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -84,7 +82,7 @@ pub(super) fn respond(
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag);
     headers.insert(header::AGE, age.as_secs().into());
-    headers.insert(header::CACHE_CONTROL, state.cache_control.clone());
+    headers.insert(header::CACHE_CONTROL, state.published.cache_control().clone());
     headers.insert(header::VARY, HeaderValue::from_static("accept"));
     headers.insert(&FRESHNESS, HeaderValue::from_static(freshness));
     if !is_known {

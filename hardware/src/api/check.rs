@@ -13,7 +13,7 @@ use hardware_api::{
     Availability, CheckAnswer, CheckRequest, Checked, NonePicked, PROBLEM_MEDIA_TYPE, PickRequest,
     Picked, Problem, Want,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::{
@@ -49,6 +49,8 @@ const MAX_PREFERENCES: usize = 100;
             description = "`body_too_slow`"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
             description = "`body_too_large`: more than 1 MiB"),
+        (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json",
+            description = "`unsupported_encoding`: a Content-Encoding other than gzip and identity"),
         (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json",
             description = "`too_many_checks`: many checks and picks wait already; try again"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
@@ -57,10 +59,11 @@ const MAX_PREFERENCES: usize = 100;
 )]
 pub(super) async fn check(
     State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
     _: NoParameters,
     body: Body,
 ) -> Result<Json<CheckAnswer>, Refusal> {
-    let mut request = read_json(body).await?;
+    let mut request = read_json(&headers, body).await?;
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let items = take_list(&mut request, "items", MAX_ITEMS)?;
     refuse_unknown(&request, &["items", "units"])?;
@@ -115,6 +118,8 @@ pub(super) async fn check(
             description = "`none_available`: no preference has the least level; `preferences` says why"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
             description = "`body_too_large`: more than 1 MiB"),
+        (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json",
+            description = "`unsupported_encoding`: a Content-Encoding other than gzip and identity"),
         (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json",
             description = "`too_many_checks`: many checks and picks wait already; try again"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
@@ -123,10 +128,11 @@ pub(super) async fn check(
 )]
 pub(super) async fn pick(
     State(state): State<Arc<ApiState>>,
+    headers: HeaderMap,
     _: NoParameters,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let mut request = read_json(body).await?;
+    let mut request = read_json(&headers, body).await?;
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let least = take_level(&mut request)?;
     let preferences = take_list(&mut request, "preferences", MAX_PREFERENCES)?;

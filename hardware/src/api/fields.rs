@@ -3,10 +3,10 @@
 use availability::Wanted;
 use axum::body::Body;
 use hardware_api::Availability;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::{Refusal, observations::read_body};
+use super::{Refusal, body::read_body};
 use crate::observation::MAX_UNITS;
 
 /// Room for a full check with every field set.
@@ -14,8 +14,8 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 pub(super) type Object = serde_json::Map<String, Value>;
 
-pub(super) async fn read_json(body: Body) -> Result<Object, Refusal> {
-    let body = read_body(body, MAX_BODY_BYTES).await?;
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Object, Refusal> {
+    let body = read_body(headers, body, MAX_BODY_BYTES).await?;
     serde_json::from_slice(&body).map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body: {error}"))
     })

@@ -3,18 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use availability::Timestamp;
-use axum::{
-    Json,
-    body::{Body, Bytes},
-    extract::State,
-};
+use axum::{Json, body::Body, extract::State};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{ApiState, Refusal, query::NoParameters};
+use super::{ApiState, Refusal, body::read_body, query::NoParameters};
 use crate::{
     observation::{Batch, Received, Recorded, parse_batch, summarize},
     store::{Arrival, Db, StoreError},
@@ -22,9 +17,6 @@ use crate::{
 
 /// Room for a full batch with every field set.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-
-/// How long a client may take to send its batch.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// How long a batch may take to be written, each time it is tried.
 const WRITE_TIME: Duration = Duration::from_secs(10);
@@ -57,6 +49,8 @@ const ATTEMPTS: u32 = 3;
             description = "`body_too_slow`"),
         (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json",
             description = "`body_too_large`: more than 4 MiB"),
+        (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json",
+            description = "`unsupported_encoding`: a Content-Encoding other than gzip and identity"),
         (status = TOO_MANY_REQUESTS, body = Problem, content_type = "application/problem+json",
             description = "`too_many_batches`: several batches of this source wait already"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
@@ -71,7 +65,7 @@ pub(super) async fn add_observations(
     body: Body,
 ) -> Result<Json<ObservationSummary>, Refusal> {
     let access = state.tokens.check(&headers)?;
-    let body = read_body(body, MAX_BODY_BYTES).await?;
+    let body = read_body(&headers, body, MAX_BODY_BYTES).await?;
     let now = state.clock.now();
     let received = parse_batch(&body, now)?;
     drop(body);
@@ -102,28 +96,6 @@ pub(super) async fn add_observations(
             let detail = "the batch may not have been written; send it again";
             Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
         }
-    }
-}
-
-/// The whole body, which may have at most `most` bytes.
-pub(super) async fn read_body(body: Body, most: usize) -> Result<Bytes, Refusal> {
-    match timeout(BODY_TIME, Limited::new(body, most).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("expected at most {most} bytes; send less at once"),
-        )),
-        Ok(Err(error)) => Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_body",
-            format!("failed to read the body: {error}"),
-        )),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("expected the whole body within {BODY_TIME:?}"),
-        )),
     }
 }
 

@@ -16,10 +16,9 @@ use tracing::warn;
 use super::{
     ApiState, Refusal,
     answer::{find_view, respond, to_json},
-    hardware::FRESHNESS,
     parameters::{Parameters, invalid, unreadable_path},
 };
-use crate::pools::time;
+use crate::{pools::time, snapshot::FRESHNESS};
 
 /// How far back a history goes unless `from` says otherwise.
 const DEFAULT_HISTORY: TimeDelta = TimeDelta::days(30);

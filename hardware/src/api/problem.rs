@@ -53,6 +53,21 @@ impl Refusal {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retried_later()
     }
 
+    /// A body that is compressed in a way that is not understood here.
+    pub fn unsupported_encoding(found: &[&HeaderValue]) -> Self {
+        let found: Vec<_> =
+            found.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let (found, expected) = (found.join(", "), "gzip, identity or none".to_owned());
+        let detail = format!("Content-Encoding is {found:?}; expected {expected}");
+        let mut refusal =
+            Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
+                .about("Content-Encoding".to_owned(), found, expected)
+                .allowing(["gzip", "identity"]);
+        let understood = HeaderValue::from_static("gzip, identity");
+        refusal.headers.insert(header::ACCEPT_ENCODING, understood);
+        refusal
+    }
+
     fn retried_later(mut self) -> Self {
         self.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         self

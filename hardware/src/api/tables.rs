@@ -3,7 +3,9 @@
 use hardware_api::Pool;
 use http::{HeaderMap, header};
 
-use super::{Refusal, hardware::is_weight_zero, parameters::invalid};
+use service_kit::negotiation::weight_among;
+
+use super::{Refusal, parameters::invalid};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Format {
         let known = accepted.flat_map(|value| value.split(',')).find_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let media_type = parts.next().unwrap_or_default();
-            if parts.any(|part| is_weight_zero(part.as_bytes())) {
+            if weight_among(parts.map(str::as_bytes)) == 0 {
                 return None;
             }
             match media_type {

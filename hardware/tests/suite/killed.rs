@@ -1,70 +1,17 @@
 //! Whatever ends the process, or fills its disk: what was acknowledged is there, once.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use availability::{Observation, Segment, Timestamp};
 use chrono::{DateTime, TimeDelta, Utc};
 use hardware::store::{Db, PoolRow, StoreConfig};
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
-use test_kit::{Running, free_addresses};
 
-use crate::support::eventually;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_hardware");
+use crate::support::program::Program;
 
 /// Pools that a batch lists.
 const POOLS: usize = 5;
-
-/// The program on a file, taking observations.
-struct Service {
-    running: Running,
-    url: String,
-    client: Client,
-}
-
-impl Service {
-    /// Starts it as `sh` does after `prelude`.
-    async fn start(folder: &Path, prelude: &str) -> Self {
-        let [public, admin] = free_addresses();
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &format!("{prelude} exec \"$0\" serve"), PROGRAM])
-            .env("SQLITE_PATH", folder.join("hardware.db"))
-            .env("HARDWARE_LISTEN", &public)
-            .env("ADMIN_LISTEN", &admin)
-            .env("OBSERVATIONS_TOKEN", "token")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let running = Running(command.spawn().expect("it starts"));
-        let client = Client::builder().no_proxy().build().expect("a client");
-        let ready = format!("http://{admin}/readyz");
-        eventually("it is ready", async || {
-            let answer = client.get(&ready).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-        Self { running, url: format!("http://{public}"), client }
-    }
-
-    /// The answer to a batch, if there is one.
-    async fn observe(&self, batch: &Value) -> Option<(StatusCode, Value)> {
-        let url = format!("{}/v1/observations", self.url);
-        let answer = self.client.post(url).bearer_auth("token").json(batch).send().await.ok()?;
-        let status = answer.status();
-        Some((status, answer.json().await.ok()?))
-    }
-
-    /// As the end of its machine does.
-    fn kill(mut self) {
-        self.running.0.kill().expect("it runs");
-        self.running.0.wait().expect("it ended");
-    }
-}
 
 fn open(folder: &Path) -> Db {
     Db::new(&StoreConfig::Sqlite { path: folder.join("hardware.db") }).expect("a pool")
@@ -93,7 +40,7 @@ async fn what_was_acknowledged_survives_a_kill_and_counts_once() {
     let start = DateTime::from_timestamp_millis(start.timestamp_millis()).expect("in range");
     let (mut second, mut acknowledged) = (0_u32, Vec::new());
     for round in 0..8 {
-        let service = Service::start(folder.path(), "").await;
+        let service = Program::start(folder.path(), "").await;
         let report = async {
             loop {
                 second += 1;
@@ -112,7 +59,7 @@ async fn what_was_acknowledged_survives_a_kill_and_counts_once() {
     }
     assert!(acknowledged.len() > 20, "{} batches were acknowledged", acknowledged.len());
 
-    let service = Service::start(folder.path(), "").await;
+    let service = Program::start(folder.path(), "").await;
     for second in &acknowledged {
         let (status, answer) = service.observe(&change(start, *second)).await.expect("an answer");
         assert_eq!((status, &answer["duplicates"]), (StatusCode::OK, &json!(POOLS)), "{answer}");
@@ -141,9 +88,9 @@ async fn what_was_acknowledged_survives_a_kill_and_counts_once() {
 async fn a_full_disk_refuses_batches_whole_and_keeps_the_list() {
     const POOLS_IN_BATCH: usize = 500;
     let folder = tempfile::tempdir().expect("a folder");
-    drop(Service::start(folder.path(), "").await);
+    drop(Program::start(folder.path(), "").await);
     // In blocks of 512 bytes; the signal that comes with it would end the program.
-    let service = Service::start(folder.path(), "trap '' XFSZ; ulimit -f 2000;").await;
+    let service = Program::start(folder.path(), "trap '' XFSZ; ulimit -f 2000;").await;
     let batch = |number: usize| {
         let observations: Vec<Value> = (0..POOLS_IN_BATCH)
             .map(|pool| json!({"provider": "lab", "name": format!("{number}-{pool}"), "available": true}))
@@ -168,7 +115,7 @@ async fn a_full_disk_refuses_batches_whole_and_keeps_the_list() {
     assert_eq!(pools(&open(folder.path())).await.len(), taken * POOLS_IN_BATCH);
 
     // There is room again.
-    let service = Service::start(folder.path(), "").await;
+    let service = Program::start(folder.path(), "").await;
     let (status, answer) = service.observe(&batch(taken)).await.expect("an answer");
     assert_eq!((status, &answer["accepted"]), (StatusCode::OK, &json!(POOLS_IN_BATCH)));
     service.kill();

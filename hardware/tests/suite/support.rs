@@ -1,6 +1,7 @@
 //! What tests build their world from.
 
 pub(crate) mod database;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod service;
 

@@ -9,7 +9,10 @@ pub mod clock;
 pub mod config;
 pub mod credentials;
 pub mod lifecycle;
+pub mod negotiation;
 pub mod observe;
+pub mod open_files;
+pub mod prepared;
 pub mod readiness;
 pub mod server;
 pub mod telemetry;
@@ -17,4 +20,5 @@ pub mod watched_file;
 
 pub use clock::Clock;
 pub use lifecycle::Lifecycle;
+pub use prepared::Prepared;
 pub use readiness::Readiness;

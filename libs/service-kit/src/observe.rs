@@ -1,11 +1,14 @@
 //! Rate, errors and duration of requests by route, and a log line for each that failed or was slow.
 //!
 //! The instruments of a route are registered at its first request and then found by the matched
-//! path, so that a request costs one look-up and no allocation.
+//! path, so that a request costs one look-up and no allocation. What is answered before a route is looked
+//! for has a [`RouteMetrics`] of its own, and no look-up.
 
 use std::{
+    any::Any,
     collections::HashMap,
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -16,24 +19,36 @@ use axum::{
     extract::{MatchedPath, Request},
     response::Response,
 };
-use futures::future::BoxFuture;
-use http::Method;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Method, StatusCode, header};
+use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
 use tower::{Layer, Service};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
+
+use crate::server::problem;
 
 /// A request that takes longer than this is logged.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// What a client is told of a panic, by the Accept of its request.
+type PanicAnswer = Arc<dyn Fn(Option<&HeaderValue>) -> Response<Body> + Send + Sync>;
+
 /// Observes every request of the [`axum::Router`] that it is a layer of:
 /// `http_requests_total{method,route,status}`, `http_request_duration_seconds{method,route}`,
-/// `http_requests_in_flight`.
-#[derive(Clone, Default)]
+/// `http_requests_in_flight`. A panic is answered with 500 and counted in `http_panics_total`.
+#[derive(Clone)]
 pub struct ObserveRequests {
     routes: Arc<RwLock<HashMap<RouteKey, Arc<Instruments>>>>,
+    panic_answer: PanicAnswer,
 }
 
-type RouteKey = (Method, Arc<str>);
+impl Default for ObserveRequests {
+    fn default() -> Self {
+        Self::answering_panics_with(|_| problem_of_panic())
+    }
+}
+
+type RouteKey = (&'static str, Arc<str>);
 
 impl std::fmt::Debug for ObserveRequests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,66 +86,138 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let observation = Observation::begin(self.observe.instruments_of(&request), &request);
-        let response = self.inner.call(request);
+        let accept = request.headers().get(header::ACCEPT).cloned();
+        let panic_answer = Arc::clone(&self.observe.panic_answer);
+        let response = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
-            let response = response.await?;
+            let response = response.await.unwrap_or_else(|panic| {
+                observation.count_panic(&*panic);
+                Ok(panic_answer(accept.as_ref()))
+            })?;
             observation.end(&response);
             Ok(response)
         })
     }
 }
 
+/// The problem document (RFC 9457) of a bug, which says nothing of it.
+fn problem_of_panic() -> Response<Body> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    let problem = problem(status, "internal", "the answer could not be made; the log says why");
+    let mut response = Response::new(Body::from(problem));
+    *response.status_mut() = status;
+    let media_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
 impl ObserveRequests {
+    /// Observes, and answers a panic so.
+    #[must_use]
+    pub fn answering_panics_with(
+        answer: impl Fn(Option<&HeaderValue>) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
+        Self { routes: Arc::default(), panic_answer: Arc::new(answer) }
+    }
+
     fn instruments_of(&self, request: &Request) -> Arc<Instruments> {
         let matched = request.extensions().get::<MatchedPath>();
         // Raw paths are the client's choice and would make as many series as it likes.
         let route: Arc<str> =
             matched.map_or_else(|| "unmatched".into(), |path| path.as_str().into());
-        let key = (known_method(request.method()), route);
+        let key = (method_label(request.method()), route);
         let known = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         known.unwrap_or_else(|| {
             let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-            let instruments = || Arc::new(Instruments::register(&key.0, &key.1));
+            let instruments = || Arc::new(Instruments::register(key.0, &key.1));
             Arc::clone(routes.entry(key.clone()).or_insert_with(instruments))
         })
     }
 }
 
 /// Methods are an open set chosen by the client as well.
-fn known_method(method: &Method) -> Method {
+fn method_label(method: &Method) -> &'static str {
     match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::DELETE
-        | Method::OPTIONS
-        | Method::PATCH => method.clone(),
-        _ => Method::TRACE,
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
     }
 }
 
 struct Instruments {
     route: Arc<str>,
-    by_status_class: [Counter; 5],
-    duration: Histogram,
+    answers: AnswerMetrics,
     in_flight: Gauge,
 }
 
 impl Instruments {
-    fn register(method: &Method, route: &Arc<str>) -> Self {
-        let (method, path) = (method.as_str().to_owned(), route.to_string());
-        let requests = |status: &'static str| {
-            counter!("http_requests_total",
-                "method" => method.clone(), "route" => path.clone(), "status" => status)
-        };
+    fn register(method: &'static str, route: &Arc<str>) -> Self {
         Self {
             route: Arc::clone(route),
-            by_status_class: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(requests),
-            duration: histogram!("http_request_duration_seconds",
-                "method" => method.clone(), "route" => path.clone()),
+            answers: AnswerMetrics::register(method, route.to_string()),
             in_flight: gauge!("http_requests_in_flight"),
         }
+    }
+}
+
+/// What is counted of the answers to one method of one route.
+struct AnswerMetrics {
+    by_status_class: [Counter; 5],
+    duration: Histogram,
+}
+
+impl AnswerMetrics {
+    fn register(method: &'static str, route: impl Into<SharedString>) -> Self {
+        let route = route.into();
+        let requests = |status: &'static str| {
+            counter!("http_requests_total",
+                "method" => method, "route" => route.clone(), "status" => status)
+        };
+        Self {
+            by_status_class: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(requests),
+            duration: histogram!("http_request_duration_seconds",
+                "method" => method, "route" => route.clone()),
+        }
+    }
+
+    fn observe(&self, status: StatusCode, elapsed: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.by_status_class[class].increment(1);
+        self.duration.record(elapsed);
+    }
+}
+
+/// Instruments of a route that is answered before the router, under the same names.
+pub struct RouteMetrics {
+    get: AnswerMetrics,
+    head: AnswerMetrics,
+}
+
+impl std::fmt::Debug for RouteMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouteMetrics").finish_non_exhaustive()
+    }
+}
+
+impl RouteMetrics {
+    /// Registers them for a route that answers GET and HEAD.
+    #[must_use]
+    pub fn register(route: &'static str) -> Self {
+        Self {
+            get: AnswerMetrics::register("GET", route),
+            head: AnswerMetrics::register("HEAD", route),
+        }
+    }
+
+    /// Counts a request that was answered so, and took so long.
+    pub fn observe(&self, method: &Method, status: StatusCode, elapsed: Duration) {
+        let answers = if method == Method::HEAD { &self.head } else { &self.get };
+        answers.observe(status, elapsed);
     }
 }
 
@@ -154,11 +241,16 @@ impl Observation {
         }
     }
 
+    fn count_panic(&self, panic: &(dyn Any + Send)) {
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        error!(route = &*self.instruments.route, message, "a request met a bug");
+        counter!("http_panics_total").increment(1);
+    }
+
     fn end(self, response: &Response<Body>) {
         let (elapsed, status) = (self.started.elapsed(), response.status());
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.instruments.by_status_class[class].increment(1);
-        self.instruments.duration.record(elapsed);
+        self.instruments.answers.observe(status, elapsed);
         let (route, method) = (&*self.instruments.route, self.method.as_str());
         let (status, ms) = (status.as_u16(), elapsed.as_millis());
         let trace = self.trace_id.as_ref().map(TraceId::as_str);
@@ -197,6 +289,7 @@ impl TraceId {
 #[cfg(test)]
 mod tests {
     use axum::{Router, body::Body, extract::Request, http::StatusCode, routing::get};
+    use http_body_util::BodyExt;
     use metrics_exporter_prometheus::PrometheusBuilder;
     use tower::ServiceExt;
 
@@ -222,6 +315,26 @@ mod tests {
         let line = r#"http_requests_total{method="GET",route="/pools/{id}",status="4xx"} 2"#;
         assert!(text.contains(line), "{text}");
         assert!(text.contains(r#"route="unmatched",status="4xx"} 1"#), "{text}");
+        assert!(text.contains("http_requests_in_flight 0"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_counted_and_says_nothing_of_itself() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _recorded = metrics::set_default_local_recorder(&recorder);
+        let bug = get(async || -> () { panic!("secret detail") });
+        let router = Router::new().route("/bug", bug).layer(ObserveRequests::default());
+        let request = Request::get("/bug").body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("\"code\":\"internal\"") && !body.contains("secret"), "{body}");
+        let text = handle.render();
+        assert!(text.contains("http_panics_total 1"), "{text}");
+        assert!(text.contains(r#"route="/bug",status="5xx"} 1"#), "{text}");
         assert!(text.contains("http_requests_in_flight 0"), "{text}");
     }
 

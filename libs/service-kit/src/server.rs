@@ -1,36 +1,98 @@
 //! HTTP/1.1 listeners with limits and a graceful end.
+//!
+//! A connection costs no timer: it notes what it is waiting for and since when, and one task per listener
+//! looks at all of them twice a second. What hyper refuses by itself gets the problem document that
+//! other refusals have.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod connection;
+mod places;
+mod refusal;
+mod service;
+mod stream;
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Bytes};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
+
+pub(crate) use self::refusal::problem;
+use self::{
+    connection::drive,
+    places::{Place, Places},
+    service::SiteService,
+    stream::TrackedStream,
+};
 
 /// What one listener grants its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections served at the same time; further ones wait in the kernel's backlog.
+    /// Connections at the same time. When all places are taken, the one that was unused for the longest
+    /// time is closed; while all of them are being answered, further ones wait in the kernel's backlog.
     pub connections: usize,
-    /// Time to send a request's header; it also bounds how long an idle connection is kept.
+    /// Time to send a request's header: from the beginning of the connection, later from its first byte.
     pub header_time: Duration,
+    /// Time between two requests of a connection. Longer than that of common load balancers, so that they
+    /// are the ones who close.
+    pub idle_time: Duration,
+    /// Time in which a client has to take the next 4 KiB of an answer.
+    pub progress_time: Duration,
     /// Size of a request's header in bytes.
     pub header_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, header_time: Duration::from_secs(75), header_bytes: 16 * 1024 }
+        Self {
+            connections: 4096,
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
+            progress_time: Duration::from_secs(20),
+            header_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Answers some requests from memory, before a route is looked for. Finding a route, noting the matched
+/// path and boxing futures cost about as much as such an answer.
+pub trait FastPath: Send + Sync + 'static {
+    /// `None` leaves the request to the router.
+    fn answer(&self, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>>;
+}
+
+/// What a listener serves.
+pub struct Site {
+    name: &'static str,
+    fast_path: Option<Box<dyn FastPath>>,
+    router: Router,
+}
+
+impl Site {
+    /// All requests go to `router`. The name is the label `listener` of metrics.
+    #[must_use]
+    pub fn new(name: &'static str, router: Router) -> Self {
+        Self { name, fast_path: None, router }
+    }
+
+    /// Asks `fast_path` before the router.
+    #[must_use]
+    pub fn with_fast_path(mut self, fast_path: impl FastPath) -> Self {
+        self.fast_path = Some(Box::new(fast_path));
+        self
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -48,46 +110,62 @@ pub async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListen
     TcpListener::bind(address).await.map_err(|source| BindError { address, option, source })
 }
 
-/// Serves `router` until `closing` is cancelled, then until the last request has been answered.
-/// Whoever calls this bounds that time, as [`crate::Lifecycle`] does.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    closing: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(limits.connections));
+/// Serves `site` until `closing` is cancelled, then until the last request has been answered. Whoever
+/// calls this bounds that time, as [`crate::Lifecycle`] does.
+pub async fn serve(listener: TcpListener, site: Site, limits: Limits, closing: CancellationToken) {
+    let places = Places::new(site.name, limits);
+    let site = Arc::new(site);
+    let connections = TaskTracker::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes.max(8192));
+    // Times are kept by `places`. A client may end its half of the connection once it has asked.
+    http.header_read_timeout(None)
+        .half_close(true)
+        .max_header_size(limits.header_bytes)
+        // Of a body as well. More than of a header, so that it is the header's limit that is met.
+        .max_buf_size((2 * limits.header_bytes).max(8192));
 
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            () = closing.cancelled() => break,
-            (place, accepted) = accepted => match accepted {
-                Ok((stream, _peer)) => (place, stream),
-                Err(error) => { back_off_from_accept(&error).await; continue }
-            },
-        };
-        disable_nagle(&stream);
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "a connection ended early");
+    // Owns the listener, which ends with it.
+    let accept = async {
+        let listener = listener;
+        loop {
+            match listener.accept().await {
+                Ok((socket, _peer)) => {
+                    let place = places.take().await;
+                    let served = serve_connection(&http, socket, Arc::clone(&site), place);
+                    connections.spawn(served);
+                }
+                Err(error) => {
+                    // Out of file descriptors (EMFILE), perhaps: a connection less may help.
+                    places.evict();
+                    back_off_from_accept(&error).await;
+                }
             }
-            drop(place);
-        });
+        }
+    };
+    let until_closed = async {
+        closing.run_until_cancelled(accept).await;
+        places.close();
+        connections.close();
+        connections.wait().await;
+    };
+    tokio::select! {
+        () = until_closed => {}
+        () = places.sweep() => {}
     }
-    drop(listener);
-    graceful.shutdown().await;
+}
+
+fn serve_connection(
+    http: &http1::Builder,
+    socket: TcpStream,
+    site: Arc<Site>,
+    place: Place,
+) -> impl Future<Output = ()> + use<> {
+    disable_nagle(&socket);
+    let connection = Arc::clone(&place.connection);
+    let stream = TrackedStream::new(socket, Arc::clone(&connection));
+    let service = SiteService { site, connection };
+    let served = http.serve_connection(TokioIo::new(stream), service);
+    drive(served, place)
 }
 
 /// Small answers must not wait for the client's delayed acknowledgement.
@@ -97,54 +175,11 @@ fn disable_nagle(stream: &TcpStream) {
     }
 }
 
-/// Out of file descriptors (EMFILE) shows as an error of `accept` and would spin without a pause.
+/// An error that stays would spin without a pause.
 async fn back_off_from_accept(error: &std::io::Error) {
     warn!(%error, "failed to accept a connection, trying again");
     sleep(Duration::from_millis(100)).await;
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use axum::{Router, routing::get};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
-        sync::Notify,
-        time::timeout,
-    };
-    use tokio_util::sync::CancellationToken;
-
-    use super::{Limits, serve};
-
-    #[tokio::test]
-    async fn a_request_in_flight_is_answered_after_the_listener_closed() {
-        let (entered, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let router = Router::new().route("/", {
-            let (entered, answer) = (Arc::clone(&entered), Arc::clone(&answer));
-            get(async move || {
-                entered.notify_one();
-                answer.notified().await;
-                "done"
-            })
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let closing = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, Limits::default(), closing.clone()));
-
-        let mut client = TcpStream::connect(address).await.expect("accepted");
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
-        entered.notified().await;
-        closing.cancel();
-        answer.notify_one();
-
-        let mut response = String::new();
-        client.read_to_string(&mut response).await.expect("a whole answer");
-        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-        assert!(response.ends_with("done"), "{response}");
-        timeout(Duration::from_secs(5), server).await.expect("the server ends").expect("no panic");
-        assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
-    }
-}
+mod tests;

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{body::Bytes, extract::State};
+use http::{HeaderMap, Response};
+use http_body_util::Full;
 
 use super::WebState;
 
 /// Always 200, also while `hardware` is away: then the page says so. Query parameters are ignored,
 /// as links from chats and newsletters carry some.
-pub(super) async fn show_index(State(state): State<Arc<WebState>>, request: Request) -> Response {
-    state.published.latest().index.answer(request.headers())
+pub(super) fn answer(state: &WebState, request: &HeaderMap) -> Response<Full<Bytes>> {
+    state.published.latest().index.answer(request)
+}
+
+pub(super) async fn show_index(
+    State(state): State<Arc<WebState>>,
+    headers: HeaderMap,
+) -> Response<Full<Bytes>> {
+    answer(&state, &headers)
 }

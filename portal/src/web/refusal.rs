@@ -1,18 +1,13 @@
 //! Answers to requests that cannot be answered as asked: a page for people, a problem document
 //! (RFC 9457) for programs.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
-use futures::FutureExt;
+use axum::{body::Body, extract::State, response::Response};
 use hardware_api::{PROBLEM_MEDIA_TYPE, Problem};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use service_kit::negotiation::weight_among;
 use tracing::error;
 
 use super::{WebState, security};
@@ -62,16 +57,7 @@ pub(super) async fn refuse_method(
 }
 
 /// A bug ends one request, not the connection, and its details stay in the log.
-pub(super) async fn catch_panic(
-    State(state): State<Arc<WebState>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let wants_page = wants_page(request.headers());
-    if let Ok(response) = AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        return response;
-    }
-    error!("a request panicked; the panic's own message is on standard error");
+pub(super) fn answer_panic(state: &WebState, accept: Option<&HeaderValue>) -> Response {
     let refusal = Refusal {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         code: "internal",
@@ -79,7 +65,7 @@ pub(super) async fn catch_panic(
         advice: "Trying again may help. If it does not, tell whoever runs this portal: its log \
                  has the details.",
     };
-    refusal.answer_as(&state, wants_page)
+    refusal.answer_as(state, accept.into_iter().any(names_html))
 }
 
 impl Refusal {
@@ -141,12 +127,13 @@ impl Refusal {
 
 /// Browsers ask for `text/html` by name, programs do not.
 fn wants_page(request: &HeaderMap) -> bool {
-    request.get_all(header::ACCEPT).iter().any(|value| {
-        let mut ranges = value.to_str().unwrap_or_default().split(',');
-        ranges.any(|range| {
-            let (media_type, parameters) = range.split_once(';').unwrap_or((range, ""));
-            let is_refused = matches!(parameters.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
-            media_type.trim().eq_ignore_ascii_case("text/html") && !is_refused
-        })
+    request.get_all(header::ACCEPT).iter().any(names_html)
+}
+
+fn names_html(accept: &HeaderValue) -> bool {
+    accept.as_bytes().split(|byte| *byte == b',').any(|range| {
+        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/html"));
+        is_named && weight_among(parts) > 0
     })
 }

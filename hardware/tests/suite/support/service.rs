@@ -10,7 +10,11 @@ use hardware_api::{Availability, Hardware};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
-use service_kit::{Clock, Lifecycle, admin, lifecycle::ShutdownTimes, server};
+use service_kit::{
+    Clock, Lifecycle, admin,
+    lifecycle::ShutdownTimes,
+    server::{self, Site},
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -55,7 +59,7 @@ impl TestService {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let admin = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
         let url = listen(&lifecycle, app.public).await;
-        let admin_url = listen(&lifecycle, admin).await;
+        let admin_url = listen(&lifecycle, Site::new("admin", admin)).await;
         let client = Client::builder().no_proxy().build().expect("a client");
         Self { url, admin_url, client, folder, lifecycle }
     }
@@ -106,11 +110,11 @@ impl Drop for TestService {
     }
 }
 
-async fn listen(lifecycle: &Lifecycle, router: axum::Router) -> String {
+async fn listen(lifecycle: &Lifecycle, site: Site) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let closing = lifecycle.closing().clone();
-    tokio::spawn(server::serve(listener, router, server::Limits::default(), closing));
+    tokio::spawn(server::serve(listener, site, server::Limits::default(), closing));
     format!("http://{address}")
 }
 

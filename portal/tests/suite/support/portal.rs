@@ -44,11 +44,11 @@ impl TestPortal {
         let cli: Cli = test_kit::parse(options);
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
-        let router = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).expect("started");
+        let site = app::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).expect("started");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let closing = lifecycle.closing().clone();
-        tokio::spawn(server::serve(listener, router, server::Limits::default(), closing));
+        tokio::spawn(server::serve(listener, site, server::Limits::default(), closing));
         let client = Client::builder().no_proxy().build().expect("a client");
         Self { url, client, lifecycle }
     }
