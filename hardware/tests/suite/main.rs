@@ -9,6 +9,7 @@ mod backtest;
 mod command_line;
 mod import;
 mod killed;
+mod mcp;
 mod outage;
 mod rotation;
 mod routes;
