@@ -51,6 +51,7 @@ test: ## Prove the product: everything that CI runs
 	stage "dependencies" $(MAKE) check-dependencies; \
 	stage "terraform" terraform/check; \
 	stage "lint" cargo clippy --release --workspace --all-targets -- -D warnings; \
+	stage "lint, without what images do not have" cargo clippy --release --package hardware -- -D warnings; \
 	stage "build" cargo build --release --workspace --all-targets; \
 	stage "unit and store tests" $(MAKE) unit; \
 	stage "accounts and store on MySQL" $(MAKE) e2e-mysql; \

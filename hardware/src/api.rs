@@ -9,6 +9,8 @@ mod check;
 mod fields;
 mod hardware;
 mod ingest_queue;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod observations;
 mod parameters;
 mod pool;
@@ -75,6 +77,8 @@ pub struct ApiState {
     pub histories: Semaphore,
     /// Lets work outlive its request.
     pub lifecycle: Lifecycle,
+    /// Whether agents may ask at `/mcp`.
+    pub mcp: bool,
     /// Counts observations.
     pub ingest_metrics: IngestMetrics,
 }
@@ -94,6 +98,9 @@ fn router(state: &Arc<ApiState>) -> Router {
     let (list, list_description) = list_routes().split_for_parts();
     let description =
         list_description.merge_from(reading_description).merge_from(writing_description);
+    let mcp = Router::new();
+    #[cfg(feature = "mcp")]
+    let mcp = mcp.merge(mcp::routes(state, &description));
     let document = Bytes::from(description.to_json().unwrap_or_default());
     reading
         // Before the layer, which answers a method that no route takes: that of a preflight.
@@ -101,6 +108,7 @@ fn router(state: &Arc<ApiState>) -> Router {
         .layer(readable_by_other_sites())
         .merge(writing)
         .merge(list)
+        .merge(mcp)
         // Flask redirected so, and clients of the original may rely on it.
         .route("/hardware", get(async || Redirect::permanent("/hardware/")))
         .route(

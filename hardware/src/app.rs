@@ -64,6 +64,7 @@ impl App {
         clock: Clock,
     ) -> Result<Self, StartError> {
         metrics::describe();
+        let mcp = args.open_mcp()?;
         let OpenStore { config, credentials } = args.store.open().await?;
         let mut catalog =
             catalog::open(args.catalog_file.as_deref()).await.map_err(OpenError::from)?;
@@ -138,6 +139,7 @@ impl App {
             checks: Turns::new(MAX_WAITING_CHECKS),
             histories: Semaphore::new(1),
             lifecycle: lifecycle.clone(),
+            mcp,
             ingest_metrics: IngestMetrics::register(),
         };
         Ok(Self { public: api::site(state), admin: admin_router(db) })

@@ -34,6 +34,9 @@ pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
         None => "no source has a token of its own".to_owned(),
     });
     report.line("source tokens", source_tokens)?;
+    if args.mcp {
+        report.line("mcp", args.open_mcp().map(|_| "agents may ask at /mcp".to_owned()))?;
+    }
     if let Ok(store) = store {
         check_store(&store, &mut report).await?;
     }

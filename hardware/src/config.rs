@@ -74,6 +74,9 @@ pub struct ServeArgs {
     /// that is named there is let in with its own token only
     #[arg(long, env = "SOURCE_TOKENS_FILE", value_name = "FILE")]
     pub source_tokens_file: Option<PathBuf>,
+    /// Lets agents ask at /mcp, with the Model Context Protocol; for programs built with that feature
+    #[arg(long, env = "MCP", value_parser = parse_switch)]
+    pub mcp: bool,
     /// How often to read the database
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "2s", value_parser = parse_interval, value_name = "TIME")]
     pub refresh_interval: Duration,
@@ -305,6 +308,15 @@ impl Account {
 }
 
 impl ServeArgs {
+    /// Whether agents may ask, which not every build of this program can answer.
+    pub fn open_mcp(&self) -> Result<bool, OpenError> {
+        if self.mcp && !cfg!(feature = "mcp") {
+            let expected = "false, as this program was built without the feature mcp";
+            return Err(wrong("MCP", "true", expected).into());
+        }
+        Ok(self.mcp)
+    }
+
     /// The token that sources share, if there is one.
     pub async fn open_token(&self) -> Result<Option<ReloadableFile<SecretString>>, OpenError> {
         let given = self.observations_token.clone();
@@ -344,6 +356,14 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_millis(100)..=Duration::from_hours(1);
     let refused = || "expected a time from 100ms to 1h".to_owned();
     range.contains(&interval).then_some(interval).ok_or_else(refused)
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" | "" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
 }
 
 fn parse_retention(text: &str) -> Result<Duration, String> {

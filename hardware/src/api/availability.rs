@@ -33,9 +33,9 @@ const FIELD_PARAMETERS: [(&str, Field); 6] = [
     ("level", Field::Level),
 ];
 
-const LIST_PARAMETERS: [&str; 12] = [
+/// What a search is made of; `format` is of the HTTP route alone.
+pub(super) const SEARCH_PARAMETERS: [&str; 11] = [
     "q", "provider", "name", "region", "zone", "tier", "units", "level", "sort", "cursor", "limit",
-    "format",
 ];
 
 /// List pools with how likely so many units can be had
@@ -56,12 +56,13 @@ const LIST_PARAMETERS: [&str; 12] = [
         ("region" = Option<String>, Query, description = "As `region:` in `q`"),
         ("zone" = Option<String>, Query, description = "As `zone:` in `q`"),
         ("tier" = Option<String>, Query, description = "As `tier:` in `q`"),
-        ("level" = Option<String>, Query, description = "As `level:` in `q`", example = "HIGH,MEDIUM"),
+        ("level" = Option<String>, Query, description = "As `level:` in `q`: HIGH, MEDIUM, LOW or \
+            UNKNOWN, or several, separated by commas", example = "HIGH,MEDIUM"),
         ("units" = Option<u32>, Query, description = "How many at once; 1 if it is missing",
             minimum = 1, maximum = 2_147_483_647),
         ("sort" = Option<String>, Query, description = "`level` (the best first), `name`, `free`, `total` \
             (the most first) or `observed_at` (the latest first); `-` before it turns it around"),
-        ("cursor" = Option<String>, Query, description = "From the `next` of the page before"),
+        ("cursor" = Option<String>, Query, description = "The `cursor` in the `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "Rows on a page; 50 if it is missing",
             minimum = 1, maximum = 1000),
         ("format" = Option<String>, Query, description = "`json`, `csv` or `markdown`; else as Accept says"),
@@ -85,9 +86,31 @@ pub(super) async fn list_availability(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(&uri, &LIST_PARAMETERS)?;
+    let parameters = Parameters::read(&uri, &[&SEARCH_PARAMETERS[..], &["format"]].concat())?;
     let format = Format::choose(parameters.get("format"), &headers)?;
-    let filter = read_filter(&parameters)?;
+    let page = find(&state, &parameters).await?;
+    let (media_type, body) = match format {
+        Format::Json => ("application/json", to_json(&page)),
+        Format::Csv => {
+            let table = to_csv(&page.items).map_err(|error| internal(&error))?;
+            ("text/csv; charset=utf-8; header=present", table)
+        }
+        Format::Markdown => ("text/markdown; charset=utf-8", to_markdown(&page.items).into_bytes()),
+    };
+    let mut response = respond(&state, &headers, media_type, body);
+    let link = page.next.map(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")));
+    if let Some(Ok(link)) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// The page that parameters among [`SEARCH_PARAMETERS`] ask for.
+pub(super) async fn find(
+    state: &ApiState,
+    parameters: &Parameters,
+) -> Result<AvailabilityPage, Refusal> {
+    let filter = read_filter(parameters)?;
     let wanted = parameters.units()?;
     let sort = parameters.get("sort").unwrap_or("level");
     let sort = Sort::from_word(sort)
@@ -101,7 +124,7 @@ pub(super) async fn list_availability(
             "the cursor in the next of the page before".to_owned(),
         )
     })?;
-    let view = find_view(&state, wanted).await?;
+    let view = find_view(state, wanted).await?;
     let (pools, searched) = (state.pools.clone(), Arc::clone(&view));
     let (items, next) = run_blocking(move || {
         let pools = pools.read();
@@ -112,24 +135,8 @@ pub(super) async fn list_availability(
     })
     .await?;
     let next = next.map(|cursor| parameters.with("cursor", &cursor));
-    let (media_type, body) = match format {
-        Format::Json => {
-            let units = wanted.get();
-            let page = AvailabilityPage { as_of: as_of(&view)?, units, items, next: next.clone() };
-            ("application/json", to_json(&page))
-        }
-        Format::Csv => {
-            let table = to_csv(&items).map_err(|error| internal(&error))?;
-            ("text/csv; charset=utf-8; header=present", table)
-        }
-        Format::Markdown => ("text/markdown; charset=utf-8", to_markdown(&items).into_bytes()),
-    };
-    let mut response = respond(&state, &headers, media_type, body);
-    let link = next.and_then(|next| HeaderValue::try_from(format!("<{next}>; rel=\"next\"")).ok());
-    if let Some(link) = link {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    let (as_of, units) = (as_of(&view)?, wanted.get());
+    Ok(AvailabilityPage { as_of, units, items, next })
 }
 
 fn read_filter(parameters: &Parameters) -> Result<Filter, Refusal> {

@@ -14,12 +14,13 @@ use hardware_api::{
     Picked, Problem, Want,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     ApiState, Refusal,
     answer::{as_of, find_view, run_blocking},
-    fields::{read_json, refuse_unknown, take_level, take_list, take_units, wrong_field},
+    fields::{Object, read_json, refuse_unknown, take_level, take_list, take_units, wrong_field},
     ingest_queue::Turn,
     query::NoParameters,
 };
@@ -63,16 +64,24 @@ pub(super) async fn check(
     _: NoParameters,
     body: Body,
 ) -> Result<Json<CheckAnswer>, Refusal> {
-    let mut request = read_json(&headers, body).await?;
+    let request = read_json(&headers, body).await?;
+    Ok(Json(answer_check(&state, request).await?))
+}
+
+/// What is said of each item of a [`CheckRequest`].
+pub(super) async fn answer_check(
+    state: &ApiState,
+    mut request: Object,
+) -> Result<CheckAnswer, Refusal> {
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let items = take_list(&mut request, "items", MAX_ITEMS)?;
     refuse_unknown(&request, &["items", "units"])?;
-    let view = find_view(&state, Wanted::ONE).await?;
+    let view = find_view(state, Wanted::ONE).await?;
     let wishes: Vec<Result<(Wish, Wanted), Refusal>> = (0..)
         .zip(&items)
         .map(|(index, item): (u32, _)| read_want(item, &format!("items[{index}]"), units))
         .collect();
-    let turn = wait_to_check(&state).await?;
+    let turn = wait_to_check(state).await?;
     let (pools, checked_in) = (state.pools.clone(), Arc::clone(&view));
     let items: Vec<Checked> = run_blocking(move || {
         let _turn = turn;
@@ -94,7 +103,7 @@ pub(super) async fn check(
     })
     .await?;
     let level = items.iter().map(|item| item.level).min().unwrap_or(Availability::Unknown);
-    Ok(Json(CheckAnswer { as_of: as_of(&view)?, level, items }))
+    Ok(CheckAnswer { as_of: as_of(&view)?, level, items })
 }
 
 /// Pick the first preference that can be had
@@ -132,7 +141,33 @@ pub(super) async fn pick(
     _: NoParameters,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let mut request = read_json(&headers, body).await?;
+    let request = read_json(&headers, body).await?;
+    match answer_pick(&state, request).await? {
+        PickAnswer::Picked(picked) => Ok(Json(picked).into_response()),
+        PickAnswer::NonePicked(none) => {
+            let mut response = (StatusCode::CONFLICT, Json(none)).into_response();
+            let media_type = HeaderValue::from_static(PROBLEM_MEDIA_TYPE);
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+            Ok(response)
+        }
+    }
+}
+
+/// What comes of a [`PickRequest`].
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum PickAnswer {
+    /// The first preference that can be had.
+    Picked(Picked),
+    /// None can be had.
+    NonePicked(NonePicked),
+}
+
+/// The first preference of a [`PickRequest`] that can be had.
+pub(super) async fn answer_pick(
+    state: &ApiState,
+    mut request: Object,
+) -> Result<PickAnswer, Refusal> {
     let units = take_units(&mut request, "units", Wanted::ONE)?;
     let least = take_level(&mut request)?;
     let preferences = take_list(&mut request, "preferences", MAX_PREFERENCES)?;
@@ -142,8 +177,8 @@ pub(super) async fn pick(
         .zip(preferences)
         .map(|(index, item): (u32, _)| read_want(&item, &format!("preferences[{index}]"), units))
         .collect::<Result<_, _>>()?;
-    let view = find_view(&state, Wanted::ONE).await?;
-    let turn = wait_to_check(&state).await?;
+    let view = find_view(state, Wanted::ONE).await?;
+    let turn = wait_to_check(state).await?;
     let (pools, checked_in) = (state.pools.clone(), Arc::clone(&view));
     let picked = run_blocking(move || {
         let _turn = turn;
@@ -157,20 +192,17 @@ pub(super) async fn pick(
         }
         Err(passed)
     });
-    let passed = match picked.await? {
+    match picked.await? {
         Ok((preference, pool)) => {
-            return Ok(Json(Picked { as_of: as_of(&view)?, preference, pool }).into_response());
+            Ok(PickAnswer::Picked(Picked { as_of: as_of(&view)?, preference, pool }))
         }
-        Err(passed) => passed,
-    };
-    let detail = format!("none of {} preferences is {least} or better", passed.len());
-    let problem = Refusal::new(StatusCode::CONFLICT, "none_available", detail).into_problem();
-    let mut response =
-        (StatusCode::CONFLICT, Json(NonePicked { problem, preferences: passed })).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
-    Ok(response)
+        Err(preferences) => {
+            let detail = format!("none of {} preferences is {least} or better", preferences.len());
+            let refusal = Refusal::new(StatusCode::CONFLICT, "none_available", detail);
+            let problem = refusal.into_problem();
+            Ok(PickAnswer::NonePicked(NonePicked { problem, preferences }))
+        }
+    }
 }
 
 async fn wait_to_check(state: &ApiState) -> Result<Turn, Refusal> {

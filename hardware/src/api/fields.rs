@@ -10,7 +10,7 @@ use super::{Refusal, body::read_body};
 use crate::observation::MAX_UNITS;
 
 /// Room for a full check with every field set.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 pub(super) type Object = serde_json::Map<String, Value>;
 

@@ -1,6 +1,6 @@
 //! Query parameters, which are refused by name if nothing would come of them.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive};
 
 use availability::Wanted;
 use axum::{
@@ -22,11 +22,19 @@ impl Parameters {
     /// Reads those that `allowed` names; others are refused. One without a value is as if it were not there,
     /// as forms send them.
     pub(super) fn read(uri: &Uri, allowed: &[&'static str]) -> Result<Self, Refusal> {
-        let mut given = BTreeMap::new();
         let query = uri.query().unwrap_or_default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        Self::from_pairs(uri.path(), form_urlencoded::parse(query.as_bytes()), allowed)
+    }
+
+    /// The same of names and values that came in another way to the route at `path`.
+    pub(super) fn from_pairs<'a>(
+        path: &str,
+        pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+        allowed: &[&'static str],
+    ) -> Result<Self, Refusal> {
+        let mut given = BTreeMap::new();
+        for (name, value) in pairs {
             let Some(known) = allowed.iter().find(|known| **known == name) else {
-                let path = uri.path();
                 let detail = format!("{path} has no query parameter {name}");
                 let refusal = Refusal::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail);
                 return Err(refusal

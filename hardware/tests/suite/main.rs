@@ -10,6 +10,7 @@ mod command_line;
 mod flooded;
 mod import;
 mod killed;
+mod mcp;
 mod outage;
 mod rotation;
 mod routes;

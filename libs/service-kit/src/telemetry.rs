@@ -13,9 +13,14 @@ use crate::config::{ConfigError, LogArgs, LogFormat};
 const DURATION_BUCKETS: [f64; 11] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// rmcp says at `info` that each request begins and ends, and warns of each that a client got wrong, which
+/// the log of requests has already. A directive for it in the user's own list wins.
+const QUIET: &str = "rmcp=error";
+
 /// Starts logging to standard error and recording metrics, for the whole process, once.
 pub fn init(args: &LogArgs) -> Result<PrometheusHandle, ConfigError> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| ConfigError {
+    let directives = format!("{QUIET},{}", args.log_level);
+    let filter = EnvFilter::try_new(directives).map_err(|error| ConfigError {
         option: "LOG_LEVEL",
         found: format!("\"{}\" ({error})", args.log_level),
         expected: "a level such as info, or directives such as info,hardware=debug".to_owned(),

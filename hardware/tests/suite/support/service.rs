@@ -50,8 +50,10 @@ impl TestService {
     pub(crate) async fn in_folder(folder: TempDir, options: &[&str]) -> Self {
         let database = folder.path().join("hardware.db");
         let database = database.to_str().expect("UTF-8");
-        let fixed = ["hardware", "serve", "--refresh-interval", "100ms", "--sqlite-path", database];
-        let cli: Cli = test_kit::parse(fixed.iter().chain(options));
+        let fixed = ["hardware", "serve", "--sqlite-path", database];
+        let is_fast = !options.contains(&"--refresh-interval");
+        let fast = is_fast.then_some(&["--refresh-interval", "100ms"]).into_iter().flatten();
+        let cli: Cli = test_kit::parse(fixed.iter().chain(fast).chain(options));
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app =
