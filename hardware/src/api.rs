@@ -2,9 +2,11 @@
 
 mod access;
 mod answer;
+mod atom;
 mod availability;
 mod badge;
 mod check;
+mod feed;
 mod fields;
 mod hardware;
 mod ingest_queue;
@@ -142,6 +144,7 @@ fn reading_routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(sources::list_sources))
         .routes(routes!(sources::show_quality))
         .routes(routes!(badge::show_badge))
+        .routes(routes!(feed::show_feed))
 }
 
 fn writing_routes() -> OpenApiRouter<Arc<ApiState>> {

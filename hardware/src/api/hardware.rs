@@ -89,6 +89,10 @@ impl Service<Request> for ListFirst {
     }
 }
 
+/// How many slashes were at the end of the path that was asked for: references are relative to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TrimmedSlashes(pub(super) usize);
+
 /// A slash at the end never matters.
 fn without_trailing_slash(mut request: Request) -> Request {
     let path = request.uri().path();
@@ -96,10 +100,12 @@ fn without_trailing_slash(mut request: Request) -> Request {
     if trimmed.is_empty() || trimmed.len() == path.len() || path == PATH {
         return request;
     }
+    let slashes = TrimmedSlashes(path.len() - trimmed.len());
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     // What was a path is one without its end.
     if let Ok(trimmed) = format!("{trimmed}{query}").parse() {
         *request.uri_mut() = trimmed;
+        request.extensions_mut().insert(slashes);
     }
     request
 }
