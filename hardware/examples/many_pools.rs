@@ -1,5 +1,6 @@
 //! Prints what many pools cost: taking them in beside a plain INSERT of the same rows on the same database,
-//! reading them after a restart, a change until it shows, and a minute in which nothing changes.
+//! reading them after a restart, a change until it shows, looks for changes of levels, and a minute in which
+//! nothing changes.
 #![expect(clippy::print_stdout, reason = "this is what the example is for")]
 #![expect(clippy::unwrap_used, reason = "it ends with the first thing that goes wrong")]
 
@@ -11,16 +12,22 @@ use std::{
 };
 
 use availability::{ExpectedInterval, Observation, Timestamp, Wanted};
+use chrono::DateTime;
 use diesel_async::SimpleAsyncConnection;
 use hardware::{
+    jobs::Jobs,
     observation::{Batch, Item, PoolName, Unlisted},
     pools::{Pools, Search, SharedPools, Sort, Wish},
+    snapshot::Published,
     store::{Arrival, Db, HardwareRow, Step, StoreConfig, Tls},
 };
 use hardware_api::Want;
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
 use secrecy::SecretString;
-use service_kit::credentials::{Candidate, CredentialSet};
+use service_kit::{
+    Clock,
+    credentials::{Candidate, CredentialSet},
+};
 use tokio::sync::watch;
 
 /// Observations in a batch, the most that one may have.
@@ -53,7 +60,7 @@ async fn main() {
         Some(server) => server.config(),
         None => StoreConfig::Sqlite { path: place.into() },
     };
-    let db = Db::new(&config).unwrap();
+    let db = Arc::new(Db::new(&config).unwrap());
     let rest = rest.first().map(String::as_str);
     match rest {
         Some("read") => return read(&db, pools).await,
@@ -273,7 +280,7 @@ async fn run(db: &Db, sql: String) {
     done.unwrap();
 }
 
-async fn read(db: &Db, count: usize) {
+async fn read(db: &Arc<Db>, count: usize) {
     let started = Instant::now();
     let (pools, mut read) = (SharedPools::default(), Pools::default());
     let revision = read_changes(db, &mut read, -1).await;
@@ -301,6 +308,11 @@ async fn read(db: &Db, count: usize) {
     println!("tick_ms {:.1}", median(tick).as_secs_f64() * 1000.0);
 
     print_requests(&pools, count);
+    let mut jobs = jobs(db, &pools);
+    // Each but the first compares all levels with those that the one before it has stored.
+    for name in ["first", "rest"] {
+        print_look(&mut jobs, name).await;
+    }
     let some = (count / 100).max(1);
     let started = Instant::now();
     for first in (0..some).step_by(BATCH) {
@@ -311,6 +323,21 @@ async fn read(db: &Db, count: usize) {
     *pools.write() = read;
     assert_eq!(pools.tick(&rows, at(35)).len(), rows.len());
     println!("change_to_visible_s {:.3}", started.elapsed().as_secs_f64());
+    print_look(&mut jobs, "changed").await;
+    println!("level_changes {}", db.list_level_changes(0).await.unwrap().len());
+}
+
+fn jobs(db: &Arc<Db>, pools: &SharedPools) -> Jobs {
+    let clock = Clock::new(|| DateTime::from_timestamp_millis(at(35).as_millis()).unwrap());
+    let published = Arc::new(Published::new(Duration::from_hours(1)));
+    let kept = Duration::from_hours(30 * 24);
+    Jobs::new(Arc::clone(db), pools.clone(), published, clock, kept)
+}
+
+async fn print_look(jobs: &mut Jobs, name: &str) {
+    let started = Instant::now();
+    assert!(jobs.run_due().await.unwrap(), "nobody else has the lease");
+    println!("look_{name}_ms {:.1}", started.elapsed().as_secs_f64() * 1000.0);
 }
 
 /// Requests that are answered from memory for 3 units: pages of 50 that are filtered and sorted, and picks.

@@ -2,10 +2,12 @@
 
 mod access;
 mod answer;
+mod atom;
 mod availability;
 mod badge;
 mod body;
 mod check;
+mod feed;
 mod fields;
 mod hardware;
 mod ingest_queue;
@@ -123,6 +125,10 @@ fn router(state: &Arc<ApiState>) -> Router {
         .with_state(Arc::clone(state))
 }
 
+/// How many slashes were at the end of the path that was asked for: references are relative to it.
+#[derive(Clone, Copy, Debug)]
+struct TrimmedSlashes(usize);
+
 /// A slash at the end never matters.
 fn without_trailing_slash(mut request: Request<Body>) -> Request<Body> {
     let path = request.uri().path();
@@ -130,10 +136,12 @@ fn without_trailing_slash(mut request: Request<Body>) -> Request<Body> {
     if trimmed.is_empty() || trimmed.len() == path.len() || path == hardware::PATH {
         return request;
     }
+    let slashes = TrimmedSlashes(path.len() - trimmed.len());
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     // What was a path is one without its end.
     if let Ok(trimmed) = format!("{trimmed}{query}").parse() {
         *request.uri_mut() = trimmed;
+        request.extensions_mut().insert(slashes);
     }
     request
 }
@@ -165,6 +173,7 @@ fn reading_routes() -> OpenApiRouter<Arc<ApiState>> {
         .routes(routes!(sources::list_sources))
         .routes(routes!(sources::show_quality))
         .routes(routes!(badge::show_badge))
+        .routes(routes!(feed::show_feed))
 }
 
 fn writing_routes() -> OpenApiRouter<Arc<ApiState>> {

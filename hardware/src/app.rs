@@ -111,9 +111,11 @@ impl App {
             jobs: Jobs::new(
                 Arc::clone(&db),
                 pools.clone(),
+                Arc::clone(&published),
                 clock.clone(),
                 args.history.history_retention,
-            ),
+            )
+            .every(args.jobs_pause),
             refresher,
             wake: Arc::clone(&wake),
         };

@@ -18,6 +18,7 @@ use service_kit::{
 use crate::{
     backtest::BacktestArgs,
     import::ImportArgs,
+    jobs,
     rebuild::RebuildArgs,
     reloadable_file::ReloadableFile,
     source_tokens::SourceTokens,
@@ -80,6 +81,9 @@ pub struct ServeArgs {
     /// How often to read the database
     #[arg(long, env = "REFRESH_INTERVAL", default_value = "2s", value_parser = parse_interval, value_name = "TIME")]
     pub refresh_interval: Duration,
+    /// How often the jobs of the database are looked for; not an option, but shorter in tests.
+    #[arg(skip = jobs::PAUSE)]
+    pub jobs_pause: Duration,
     /// How long history is kept.
     #[command(flatten)]
     pub history: HistoryArgs,

@@ -2,19 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use availability::Timestamp;
+use availability::{Timestamp, Wanted};
 use metrics::counter;
 use service_kit::Clock;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
-    pools::SharedPools,
+    levels::{self, Buckets, LevelChange},
+    pools::{SharedPools, View},
+    snapshot::Published,
     store::{Arrival, Db, Lease, Step, StoreError},
 };
 
 /// How often a process looks whether there is something to do for it.
-const PAUSE: Duration = Duration::from_mins(1);
+pub const PAUSE: Duration = Duration::from_mins(1);
 
 /// How long the others wait for a process that no longer says anything.
 const LEASE_S: u32 = 180;
@@ -29,11 +31,19 @@ const RETENTION_PAUSE: Duration = Duration::from_hours(1);
 const SAMPLE_PAUSE: Duration = Duration::from_mins(5);
 const POOLS_IN_SAMPLE: usize = 200;
 
+/// Changes that are described while the pools are held: some milliseconds.
+const CHANGES_PER_TURN: usize = 500;
+
+const DAY: Duration = Duration::from_hours(24);
+
 /// Does the jobs of all processes while this one holds the lease.
 pub struct Jobs {
     db: Arc<Db>,
     clock: Clock,
     pools: SharedPools,
+    /// Says whether the pools are as the database has them.
+    published: Arc<Published>,
+    pause: Duration,
     history_retention: Duration,
     /// Tells this process from the others.
     holder: String,
@@ -44,18 +54,40 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Keeps the history of `db` for `history_retention`, and samples what is said of `pools`.
+    /// Keeps the history of `db` for `history_retention`, and samples and records what is said of `pools`, which
+    /// are read into `published`.
     #[must_use]
-    pub fn new(db: Arc<Db>, pools: SharedPools, clock: Clock, history_retention: Duration) -> Self {
-        let holder = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        Self { db, clock, pools, history_retention, holder, retained: None, sampled: None }
+    pub fn new(
+        db: Arc<Db>,
+        pools: SharedPools,
+        published: Arc<Published>,
+        clock: Clock,
+        history_retention: Duration,
+    ) -> Self {
+        Self {
+            db,
+            clock,
+            pools,
+            published,
+            pause: PAUSE,
+            history_retention,
+            holder: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            retained: None,
+            sampled: None,
+        }
+    }
+
+    /// Looks whether there is something to do every `pause`.
+    #[must_use]
+    pub fn every(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// For ever. May be dropped at any time: what was begun is undone, and another process goes on.
     pub async fn run(mut self) {
         loop {
             // Not all processes at once.
-            sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            sleep(self.pause.mul_f64(0.5 + fastrand::f64())).await;
             if let Err(error) = self.run_due().await {
                 warn!(%error, "failed to do the jobs of the database, trying again");
             }
@@ -70,7 +102,8 @@ impl Jobs {
             return Ok(false);
         };
         let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
-        Ok(self.score_forecasts(lease, now).await?
+        Ok(self.record_levels(&lease, now).await?
+            && self.score_forecasts(lease, now).await?
             && self.sample_forecasts(now).await?
             && self.delete_old_history(now).await?)
     }
@@ -78,6 +111,34 @@ impl Jobs {
     /// The lease for a while, if this process has it or may have it.
     async fn claim(&self) -> Result<Option<Lease>, StoreError> {
         self.db.claim("jobs", &self.holder, LEASE_S).await
+    }
+
+    /// Records which supplies have another level than at the last look; false if the lease was lost. A level that
+    /// came and went between two looks is not seen.
+    async fn record_levels(&self, lease: &Lease, now: Timestamp) -> Result<bool, StoreError> {
+        // What is shown while the database is away grows old, here and not where it can be reached.
+        if self.published.is_stale(self.published.age()) {
+            return Ok(true);
+        }
+        let Some(view) = self.pools.view(Wanted::ONE) else { return Ok(true) };
+        let known = self.db.known_levels().await?;
+        let (pools, retention) = (self.pools.clone(), self.history_retention);
+        let found =
+            spawn_blocking(move || find_changes(&pools, &view, &known.buckets, now, retention));
+        let Ok((buckets, changes)) = found.await else {
+            warn!("failed to compare levels: the comparison panicked");
+            return Ok(true);
+        };
+        if buckets.is_empty() {
+            return Ok(true);
+        }
+        match self.db.record_levels(lease, known.revision, buckets, &changes).await? {
+            Step::Did(count) => count_rows("hardware_level_changes_total", count),
+            // The next look begins with what is there then.
+            Step::Done => debug!("levels were recorded by a look that had been cut off"),
+            Step::LostLease => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Compares what was said with what came; false if the lease was lost.
@@ -134,6 +195,35 @@ impl Jobs {
         self.retained = Some(now);
         Ok(true)
     }
+}
+
+/// What has changed in a view since `known`: what is to be stored, and the changes to be told.
+fn find_changes(
+    pools: &SharedPools,
+    view: &View,
+    known: &Buckets,
+    now: Timestamp,
+    retention: Duration,
+) -> (Buckets, Vec<LevelChange>) {
+    let displayed = pools.read().displayed(view);
+    let (today, kept_days) = (days(now.since(Timestamp::from_millis(0))), days(retention));
+    let mut found = levels::compare(known, displayed, today, kept_days);
+    let count = found.changes.len();
+    levels::keep_most_telling(&mut found.changes);
+    if found.changes.len() < count {
+        let kept = found.changes.len();
+        warn!(count, kept, "more levels have changed at once than changes are kept");
+    }
+    let mut changes = Vec::with_capacity(found.changes.len());
+    for some in found.changes.chunks(CHANGES_PER_TURN) {
+        let pools = pools.read();
+        changes.extend(some.iter().map(|change| pools.describe_change(view, change)));
+    }
+    (found.buckets, changes)
+}
+
+fn days(time: Duration) -> levels::Day {
+    levels::Day::try_from(time.as_secs() / DAY.as_secs()).unwrap_or(levels::Day::MAX)
 }
 
 fn count_rows(name: &'static str, rows: usize) {

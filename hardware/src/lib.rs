@@ -12,6 +12,7 @@ pub mod check;
 pub mod config;
 pub mod import;
 pub mod jobs;
+pub mod levels;
 pub mod listed;
 pub mod metrics;
 pub mod observation;

@@ -24,6 +24,10 @@ pub fn describe() {
         "hardware_forecasts_scored_total",
         "Forecasts that this process compared with what came."
     );
+    describe_counter!(
+        "hardware_level_changes_total",
+        "Changes of levels that this process recorded for the feed."
+    );
     describe_gauge!("hardware_store_connections", "Database connections by state.");
     describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
     describe_gauge!("hardware_unreadable_rows", "Rows of the table hardware that cannot be shown.");

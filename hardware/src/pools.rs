@@ -5,6 +5,7 @@
 //! states of the few supplies that they answer with.
 
 mod answer;
+mod changes;
 mod directory;
 mod search;
 mod shared;
@@ -26,11 +27,13 @@ use tracing::error;
 pub(crate) use self::answer::{reason, round, time};
 pub use self::{
     answer::{Found, Wish},
+    changes::{Feed, FoundChange},
     search::{CursorError, Page, Search, Sort},
     shared::SharedPools,
     view::View,
 };
 use self::{
+    changes::Changes,
     directory::Directory,
     supplies::{Supplies, Text},
 };
@@ -54,6 +57,7 @@ pub struct Pools {
     is_outdated: bool,
     sources: BTreeMap<i32, SourceRow>,
     corrections: Corrections,
+    changes: Changes,
     /// For kinds of sources of which nothing was learned yet.
     no_correction: CorrectionTable,
 }
@@ -117,7 +121,7 @@ impl Pools {
             (known.listed, known.kind, known.state) = (presence.listed, kind, state);
             return;
         }
-        let supply = self.supplies.find_or_add(&row.pool);
+        let supply = self.supplies.find_or_add(&row.pool.pool_name());
         let source_name = self.supplies.texts.share(&source.name);
         let pool = Pool {
             id,
@@ -171,6 +175,7 @@ impl Pools {
         self.keep_sources(|_| false);
         self.sources.clear();
         self.corrections.clear();
+        self.changes = Changes::default();
     }
 
     /// Takes in who reports.

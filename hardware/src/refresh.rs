@@ -23,8 +23,8 @@ use crate::{
     quality::{Corrections, QUALITY_DAYS},
     snapshot::Published,
     store::{
-        CoverageRow, Db, HardwareRow, HardwareRows, Place, PoolRow, QualityRow, SourceRow,
-        StoreError,
+        ChangeRow, CoverageRow, Db, FeedState, HardwareRow, HardwareRows, Place, PoolRow,
+        QualityRow, SourceRow, StoreError,
     },
 };
 
@@ -80,6 +80,8 @@ pub struct Refresher {
     pools: SharedPools,
     /// When what was learned was last read.
     corrected: Option<Instant>,
+    /// Which changes of levels were read.
+    feed: Option<FeedState>,
     /// Where all of these were read.
     place: Option<Place>,
     metrics: RefreshMetrics,
@@ -100,6 +102,7 @@ impl Refresher {
             seen: HashMap::new(),
             pools: SharedPools::default(),
             corrected: None,
+            feed: None,
             metrics: RefreshMetrics::register(),
         }
     }
@@ -153,6 +156,7 @@ impl Refresher {
         if has_moved {
             self.seen.clear();
             self.corrected = None;
+            self.feed = None;
             self.listed = None;
         }
         let outcome = match self.read().await {
@@ -213,7 +217,28 @@ impl Refresher {
         } else {
             None
         };
-        Ok(Changes { hardware, all, sources, corrections, quality })
+        let feed = self.read_feed().await?;
+        Ok(Changes { hardware, all, sources, corrections, quality, feed })
+    }
+
+    /// The changes of levels that are not known yet, if any came or went.
+    async fn read_feed(&self) -> Result<Option<FeedChanges>, RefreshError> {
+        let Some(state) = in_time(self.db.feed_state()).await? else { return Ok(None) };
+        if self.feed.as_ref() == Some(&state) {
+            return Ok(None);
+        }
+        // Those that went back, or are of another origin, are those of tables that somebody put in their place.
+        let known = self
+            .feed
+            .as_ref()
+            .filter(|known| known.seed == state.seed && known.newest <= state.newest);
+        let after = known.map_or(0, |known| known.newest.unwrap_or(0));
+        let rows = if state.newest.is_some_and(|newest| newest > after) {
+            in_time(self.db.list_level_changes(after)).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Some(FeedChanges { is_new: known.is_none(), state, rows }))
     }
 
     /// The pools of a source that changed after a revision. Of those that change meanwhile some are read
@@ -292,6 +317,12 @@ impl Refresher {
         if let Some(quality) = changes.quality {
             self.pools.set_quality(quality);
         }
+        if let Some(FeedChanges { mut state, is_new, rows }) = changes.feed {
+            // Some may have come between the two queries.
+            state.newest = state.newest.max(rows.last().map(|row| row.id));
+            self.pools.write().take_changes(&state, is_new, rows);
+            self.feed = Some(state);
+        }
     }
 }
 
@@ -338,6 +369,15 @@ struct Changes {
     corrections: Option<Corrections>,
     /// What labels were worth, likewise.
     quality: Option<Vec<QualityRow>>,
+    /// What is new of the changes of levels, if anything is.
+    feed: Option<FeedChanges>,
+}
+
+struct FeedChanges {
+    state: FeedState,
+    /// Whether nothing was known of them, or what was known is of other tables.
+    is_new: bool,
+    rows: Vec<ChangeRow>,
 }
 
 struct SourceChanges {

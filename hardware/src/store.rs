@@ -15,6 +15,7 @@ mod history;
 mod import;
 mod ingest;
 mod lease;
+mod levels;
 mod migrations;
 mod mysql;
 mod place;
@@ -43,6 +44,7 @@ pub use self::{
     import::{Imported, PoolHistory},
     ingest::Arrival,
     lease::{Lease, Step},
+    levels::{ChangeRow, FeedState, KnownLevels},
     mysql::{Opener as MysqlOpener, Tls},
     place::{Moves, Place},
     quality::QualityRow,

@@ -17,7 +17,7 @@ const FEW_POOLS: u32 = 30_000;
 /// Its name in what the example prints, the figure's, the unit, and the goals on SQLite and on MariaDB.
 type Printed = (&'static str, &'static str, &'static str, Option<Goal>, Option<Goal>);
 
-const FIGURES: [Printed; 11] = [
+const FIGURES: [Printed; 14] = [
     ("new_per_s", "ingest_new", "pools/s", None, None),
     (
         "changed_per_s",
@@ -34,6 +34,9 @@ const FIGURES: [Printed; 11] = [
     ("tick_ms", "tick", "ms", None, None),
     ("page_p99_ms", "page_p99", "ms", Some(Goal::AtMost(5.0)), Some(Goal::AtMost(5.0))),
     ("pick_p99_ms", "pick_p99", "ms", Some(Goal::AtMost(5.0)), Some(Goal::AtMost(5.0))),
+    ("look_first_ms", "first_look_for_changes", "ms", None, None),
+    ("look_rest_ms", "look_for_changes_at_rest", "ms", None, None),
+    ("look_changed_ms", "look_for_changes_of_1_percent", "ms", None, None),
     (
         "change_to_visible_s",
         "change_to_level",

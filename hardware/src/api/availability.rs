@@ -139,7 +139,8 @@ pub(super) async fn find(
     Ok(AvailabilityPage { as_of, units, items, next })
 }
 
-fn read_filter(parameters: &Parameters) -> Result<Filter, Refusal> {
+/// The filter of a request: `q`, and the parameters that are terms of it.
+pub(super) fn read_filter(parameters: &Parameters) -> Result<Filter, Refusal> {
     let q = parameters.get("q").unwrap_or_default();
     let mut filter: Filter = q.parse().map_err(|error: FilterError| {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid_filter", error.to_string()).about(

@@ -78,10 +78,20 @@ impl Parameters {
 
     /// The same parameters with another value for one of them, as a reference from where they were given.
     pub(super) fn with(&self, name: &'static str, value: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let others = self.given.iter().filter(|(known, _)| **known != name);
-        query.extend_pairs(others).append_pair(name, value);
+        let mut query = form_urlencoded::Serializer::new(self.without(name));
+        query.append_pair(name, value);
         format!("?{}", query.finish())
+    }
+
+    /// The same parameters, in an order of their own.
+    pub(super) fn query(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.given).finish()
+    }
+
+    /// The same without one of them.
+    pub(super) fn without(&self, name: &'static str) -> String {
+        let others = self.given.iter().filter(|(known, _)| **known != name);
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish()
     }
 }
 
@@ -114,6 +124,9 @@ mod tests {
         assert_eq!(given.get("q"), Some("a b+c"));
         assert_eq!(given.get("units"), None, "as an empty field of a form");
         assert_eq!(given.with("units", "3"), "?q=a+b%2Bc&units=3");
+        assert_eq!(given.with("q", "b"), "?q=b");
+        let both = read("units=2&q=a").expect("known");
+        assert_eq!((both.query(), both.without("units")), ("q=a&units=2".into(), "q=a".into()));
         for refused in ["colour=red", "q=a&q=b", "units=x", "units=0", "units=4294967296"] {
             let found = read(refused).and_then(|given| given.number("units", 1..=10, 1));
             assert!(found.is_err(), "{refused}");

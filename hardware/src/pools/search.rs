@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Pools, View, index, place_of,
-    supplies::{Supplies, Text, Texts},
+    supplies::{Names, Supplies, Text, Texts},
     view::LEVEL_SHIFT,
     word,
 };
@@ -304,11 +304,49 @@ fn read_cursor(cursor: &str, sort: Sort) -> Result<Position, CursorError> {
     if position.sort == sort { Ok(position) } else { Err(CursorError::OtherSort) }
 }
 
+/// A filter, made ready for many supplies.
+pub(super) struct Conditions(Vec<Condition>);
+
+impl Conditions {
+    pub(super) fn new(supplies: &Supplies, filter: &Filter) -> Self {
+        Self(filter.terms.iter().map(|term| Condition::new(supplies, term)).collect())
+    }
+
+    /// Whether all hold of a supply with a level. `names` are canonical, and `spelled` are as they are shown if
+    /// that is something else; `is_of_source` says whether a source of it matches.
+    pub(super) fn hold(
+        &self,
+        supplies: &Supplies,
+        names: Names,
+        spelled: Option<Names>,
+        level: Level,
+        is_of_source: impl Fn(&MemoizedPatterns) -> bool,
+    ) -> bool {
+        let texts = &supplies.texts;
+        let any = |known: &MemoizedPatterns, places: RangeInclusive<usize>| {
+            known.any(texts, &names[places.clone()])
+                || spelled.is_some_and(|it| known.any(texts, &it[places]))
+        };
+        self.0.iter().all(|condition| {
+            let is_met = match &condition.test {
+                Test::Levels(levels) => levels.contains(&level),
+                Test::Is(place, wanted) => wanted.contains(&names[*place]),
+                Test::Matches(place, known) => any(known, *place..=*place),
+                Test::Source(known) => is_of_source(known),
+                Test::Contains(known, providers) => {
+                    providers.contains(&names[0]) || any(known, 0..=5)
+                }
+            };
+            is_met != condition.is_negated
+        })
+    }
+}
+
 /// A filter, made ready for many rows.
 struct Matcher<'a> {
     pools: &'a Pools,
     view: &'a View,
-    terms: Vec<Condition>,
+    conditions: Conditions,
     /// Where rows that match can be.
     rows: Range<u32>,
 }
@@ -331,7 +369,7 @@ enum Test {
 }
 
 /// Patterns, and which texts were found to match: a text is shared by many rows.
-struct MemoizedPatterns {
+pub(super) struct MemoizedPatterns {
     patterns: Vec<Pattern>,
     /// How a pattern matches a text in lower case.
     matches: fn(&Pattern, &str) -> bool,
@@ -354,7 +392,7 @@ impl MemoizedPatterns {
     }
 
     /// Whether one of the texts matches.
-    fn any(&self, texts: &Texts, wanted: &[Text]) -> bool {
+    pub(super) fn any(&self, texts: &Texts, wanted: &[Text]) -> bool {
         let found = |text: &Text| &self.found[index(*text)];
         let known = wanted.iter().fold(0, |known, text| known | found(text).get());
         if known & YES != 0 {
@@ -378,19 +416,17 @@ impl<'a> Matcher<'a> {
     fn new(pools: &'a Pools, view: &'a View, filter: &Filter) -> Self {
         let supplies = &pools.supplies;
         let mut rows = 0..place_of(view.directory.len());
-        let mut terms: Vec<Condition> = Vec::with_capacity(filter.terms.len());
-        for term in &filter.terms {
-            let condition = Condition::new(supplies, term);
-            if let Condition { is_negated: false, test: Test::Is(0, providers) } = &condition
+        let conditions = Conditions::new(supplies, filter);
+        for condition in &conditions.0 {
+            if let Condition { is_negated: false, test: Test::Is(0, providers) } = condition
                 && let [provider] = providers.as_slice()
             {
                 let of_provider = view.directory.rows_of_provider(supplies, *provider);
                 rows = rows.start.max(of_provider.start)..rows.end.min(of_provider.end);
             }
-            terms.push(condition);
         }
         let rows = if rows.start < rows.end { rows } else { 0..0 };
-        Self { pools, view, terms, rows }
+        Self { pools, view, conditions, rows }
     }
 
     fn rows(&self) -> Range<u32> {
@@ -400,27 +436,17 @@ impl<'a> Matcher<'a> {
     fn matches(&self, row: u32) -> bool {
         let supplies = &self.pools.supplies;
         let supply = self.view.directory.supply(row);
-        let (texts, names) = (&supplies.texts, supplies.names(supply));
-        // Canonical, or as they were spelled.
-        let any = |known: &MemoizedPatterns, places: RangeInclusive<usize>| {
-            known.any(texts, &names[places.clone()])
-                || supplies.spelled(supply).is_some_and(|it| known.any(texts, &it[places]))
+        let is_of_source = |known: &MemoizedPatterns| {
+            let mut members = self.pools.members(&self.view.directory, row);
+            members.any(|pool| known.any(&supplies.texts, &[pool.source]))
         };
-        self.terms.iter().all(|condition| {
-            let is_met = match &condition.test {
-                Test::Levels(levels) => levels.contains(&self.view.level(row)),
-                Test::Is(place, wanted) => wanted.contains(&names[*place]),
-                Test::Matches(place, known) => any(known, *place..=*place),
-                Test::Source(known) => {
-                    let mut members = self.pools.members(&self.view.directory, row);
-                    members.any(|pool| known.any(texts, &[pool.source]))
-                }
-                Test::Contains(known, providers) => {
-                    providers.contains(&names[0]) || any(known, 0..=5)
-                }
-            };
-            is_met != condition.is_negated
-        })
+        self.conditions.hold(
+            supplies,
+            supplies.names(supply),
+            supplies.spelled(supply),
+            self.view.level(row),
+            is_of_source,
+        )
     }
 }
 

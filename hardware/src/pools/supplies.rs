@@ -8,10 +8,7 @@ use std::{
 
 use hashbrown::HashTable;
 
-use crate::{
-    observation::{PoolName, digest_of},
-    store::PoolIdentity,
-};
+use crate::observation::{PoolName, digest_of};
 
 /// Stands for a text that is kept once, however many pools have it.
 pub(super) type Text = u32;
@@ -66,9 +63,7 @@ pub(super) struct Supplies {
 
 impl Supplies {
     /// The number of the supply that a pool is of.
-    pub(super) fn find_or_add(&mut self, pool: &PoolIdentity) -> u32 {
-        let PoolIdentity { provider, name, region, zone, tier, unit, .. } = pool.clone();
-        let spelled = PoolName { provider, name, region, zone, tier, unit };
+    pub(super) fn find_or_add(&mut self, spelled: &PoolName) -> u32 {
         let canonical = spelled.canonical();
         let names = canonical.parts().map(|text| self.texts.share(text));
         let hash = self.hasher.hash_one(names);

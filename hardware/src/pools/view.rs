@@ -62,6 +62,12 @@ impl View {
         }
     }
 
+    /// P of a row; none where it is not known.
+    pub(super) fn probability(&self, row: u32) -> Option<f64> {
+        let probability = f32::from_bits(self.rank(row) & ((1 << LEVEL_SHIFT) - 1));
+        (self.level(row) != Level::Unknown).then(|| probability.into())
+    }
+
     /// See [`rank_of`].
     pub(super) fn rank(&self, row: u32) -> u32 {
         self.ranks[index(row)]

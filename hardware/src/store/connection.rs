@@ -41,8 +41,8 @@ pub(super) struct Statement {
 pub(super) enum Value {
     /// A number, or NULL.
     Integer(Option<i64>),
-    /// A number that need not be whole.
-    Real(f64),
+    /// A number that need not be whole, or NULL.
+    Real(Option<f64>),
     /// Text.
     Text(String),
     /// Bytes.
@@ -263,7 +263,7 @@ impl<DB> QueryFragment<DB> for Statement
 where
     DB: Backend + HasSqlType<BigInt> + HasSqlType<Double> + HasSqlType<Text> + HasSqlType<Binary>,
     Option<i64>: ToSql<Nullable<BigInt>, DB>,
-    f64: ToSql<Double, DB>,
+    Option<f64>: ToSql<Nullable<Double>, DB>,
     String: ToSql<Text, DB>,
     Vec<u8>: ToSql<Binary, DB>,
 {
@@ -277,7 +277,7 @@ where
         for (value, part) in self.values.iter().zip(parts) {
             match value {
                 Value::Integer(number) => out.push_bind_param::<Nullable<BigInt>, _>(number)?,
-                Value::Real(number) => out.push_bind_param::<Double, _>(number)?,
+                Value::Real(number) => out.push_bind_param::<Nullable<Double>, _>(number)?,
                 Value::Text(text) => out.push_bind_param::<Text, _>(text)?,
                 Value::Binary(bytes) => out.push_bind_param::<Binary, _>(bytes)?,
             }
@@ -312,6 +312,12 @@ impl From<Option<i64>> for Value {
 
 impl From<f64> for Value {
     fn from(value: f64) -> Self {
+        Self::Real(Some(value))
+    }
+}
+
+impl From<Option<f64>> for Value {
+    fn from(value: Option<f64>) -> Self {
         Self::Real(value)
     }
 }

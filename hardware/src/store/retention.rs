@@ -47,7 +47,10 @@ async fn delete_step(connection: &mut Connection<'_>, oldest_kept: i64) -> Query
         let spans = connection.execute(spans.bind(oldest_kept)).await?;
         let records = Statement::new("DELETE FROM quality_day WHERE day < ?");
         let records = connection.execute(records.bind(first_kept - RECORD_DAYS)).await?;
-        let deleted = spans + records;
+        // At most as many as are kept.
+        let changes = Statement::new("DELETE FROM level_change WHERE at < ?");
+        let changes = connection.execute(changes.bind(oldest_kept)).await?;
+        let deleted = spans + records + changes;
         return Ok(if deleted > 0 { Step::Did(deleted) } else { Step::Done });
     };
     // Neither database deletes "the first so many" in the same words: find where they end.

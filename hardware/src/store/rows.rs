@@ -15,6 +15,7 @@ use super::{
     connection::Value,
     schema::{pool, pool_state, segment, source, source_coverage},
 };
+use crate::observation::PoolName;
 
 /// Milliseconds of a day: what `day` counts.
 pub(super) const DAY_MS: i64 = 86_400_000;
@@ -199,6 +200,13 @@ pub struct PoolIdentity {
 }
 
 impl PoolIdentity {
+    /// Its names as they were spelled first.
+    #[must_use]
+    pub fn pool_name(&self) -> PoolName {
+        let Self { provider, name, region, zone, tier, unit, .. } = self.clone();
+        PoolName { provider, name, region, zone, tier, unit }
+    }
+
     /// When its source had it.
     #[must_use]
     pub fn presence(&self) -> Presence {

@@ -95,6 +95,40 @@ diesel::table! {
 }
 
 diesel::table! {
+    level_change (id) {
+        id -> BigInt,
+        at -> BigInt,
+        provider -> Text,
+        name -> Text,
+        region -> Text,
+        zone -> Text,
+        tier -> Text,
+        unit -> Text,
+        source -> Text,
+        from_level -> Text,
+        to_level -> Text,
+        probability -> Nullable<Double>,
+        sentence -> Text,
+    }
+}
+
+diesel::table! {
+    known_level (bucket) {
+        bucket -> Integer,
+        levels -> Binary,
+    }
+}
+
+diesel::table! {
+    level_feed (id) {
+        id -> Integer,
+        seed -> Text,
+        created -> BigInt,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
     quality_day (day, kind, curve, band) {
         day -> Integer,
         kind -> Text,

@@ -7,6 +7,7 @@
 mod availability;
 mod backtest;
 mod command_line;
+mod feed;
 mod flooded;
 mod import;
 mod killed;

@@ -115,6 +115,7 @@ async fn a_reset_database_makes_answers_older_but_never_wrong() {
     world.proxy.set(Behaviour::Reset);
     world.serves_until_age(2).await;
     assert_eq!(world.service.get_admin("/readyz").await.status(), StatusCode::OK);
+    assert_eq!(world.service.get("/feed.atom").await.status(), StatusCode::OK, "from memory");
     let refused = world.service.observe(&report("c5", 8, 8)).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     let problem: serde_json::Value = refused.json().await.expect("JSON");

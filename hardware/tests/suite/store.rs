@@ -4,5 +4,6 @@
 mod foreign_table;
 mod guard;
 mod jobs;
+mod levels;
 mod migrations;
 mod records;

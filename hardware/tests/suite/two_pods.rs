@@ -1,6 +1,9 @@
 //! Two processes on one server are one service.
 
+use std::time::Duration;
+
 use chrono::{TimeDelta, Utc};
+use hardware::jobs;
 use hardware_api::{Availability, ObservationSummary};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -13,6 +16,11 @@ use crate::support::{
 };
 
 async fn start(database: &TestDatabase) -> TestService {
+    start_with_jobs_every(jobs::PAUSE, database).await
+}
+
+/// A service on a server of its own account, with jobs that are done more often than usual.
+pub(crate) async fn start_with_jobs_every(pause: Duration, database: &TestDatabase) -> TestService {
     let mysql = database.mysql_details();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("credentials.json");
@@ -32,7 +40,7 @@ async fn start(database: &TestDatabase) -> TestService {
         "--observations-token",
         TOKEN,
     ];
-    let service = TestService::in_folder(folder, &options).await;
+    let service = TestService::with_jobs_every(pause, folder, &options).await;
     service.wait_until_ready().await;
     service
 }

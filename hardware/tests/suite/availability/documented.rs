@@ -49,11 +49,22 @@ async fn with_p4d() -> TestService {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_commands_answer() {
     let service = with_p4d().await;
-    let [commands] = blocks("sh")[..] else { panic!("one block of commands") };
+    let [commands, _] = blocks("sh")[..] else { panic!("two blocks of commands") };
     let ran = run(&service.url, &commands.replace("curl ", "curl --fail "), &[], &[]).await;
     let text = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{ran:?}");
     assert!(text.contains("| Amazon | p4d.24xlarge | us-east-1 |"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_can_be_followed() {
+    let service = with_p4d().await;
+    let [_, command] = blocks("sh")[..] else { panic!("two blocks of commands") };
+    let ran = run(&service.url, &command.replace("curl ", "curl --fail "), &[], &[]).await;
+    let feed = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{ran:?}");
+    let title = "<title>Changes of level: q=provider:aws level:high p4d</title>";
+    assert!(feed.contains(title), "{feed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ use hardware::{
     jobs::Jobs,
     observation::{Batch, Item, PoolName},
     pools::SharedPools,
+    snapshot::Published,
     store::{Arrival, Db, Step},
 };
 use service_kit::Clock;
@@ -47,6 +48,11 @@ async fn one_process_has_the_lease_until_it_ends(database: TestDatabase) {
     assert_ne!(taken, claimed);
     let late = one.delete_old_history(&claimed, Timestamp::from_millis(START)).await;
     assert_eq!(late.expect("asked"), Step::LostLease, "whoever was slow notices");
+}
+
+/// What says that the pools were read just now.
+fn published() -> Arc<Published> {
+    Arc::new(Published::new(Duration::from_mins(1)))
 }
 
 /// A change each hour for some days.
@@ -111,8 +117,8 @@ async fn jobs_run_in_one_process(database: TestDatabase) {
     let now = DateTime::<Utc>::from_timestamp_millis(START + 10 * DAY_MS).expect("in range");
     let jobs = |db: &Arc<Db>| {
         let kept = Duration::from_hours(9 * 24);
-        let pools = SharedPools::default();
-        Jobs::new(Arc::clone(db), pools, Clock::new(move || now), kept)
+        let (pools, published) = (SharedPools::default(), published());
+        Jobs::new(Arc::clone(db), pools, published, Clock::new(move || now), kept)
     };
     let (mut one, mut other) = (jobs(&db), jobs(&Arc::new(database.connect())));
     assert!(one.run_due().await.expect("done"));
@@ -166,7 +172,7 @@ async fn a_forecast_is_scored_once(database: TestDatabase) {
         DateTime::from_timestamp_millis(shown.load(Ordering::Relaxed)).expect("in range")
     });
     let kept = Duration::from_hours(24);
-    let mut jobs = Jobs::new(Arc::clone(&db), pools, clock, kept);
+    let mut jobs = Jobs::new(Arc::clone(&db), pools, published(), clock, kept);
     assert!(jobs.run_due().await.expect("sampled"));
     report(240..320, 1).await;
     // Its hour has passed, but what is late may still come.
@@ -215,8 +221,8 @@ async fn jobs_that_are_cut_off_anywhere_count_once(database: TestDatabase) {
 
     let now = DateTime::<Utc>::from_timestamp_millis(START + 9 * DAY_MS).expect("in range");
     let kept = Duration::from_hours(7 * 24);
-    let mut jobs =
-        Jobs::new(Arc::clone(&db), SharedPools::default(), Clock::new(move || now), kept);
+    let (pools, clock) = (SharedPools::default(), Clock::new(move || now));
+    let mut jobs = Jobs::new(Arc::clone(&db), pools, published(), clock, kept);
     let mut cut_off = 0;
     for round in 0..200 {
         let soon = Duration::from_millis(1 + round / 4);

@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use hardware::{
     app::App,
     config::{Cli, Command},
+    jobs,
 };
 use hardware_api::{Availability, Hardware};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -48,6 +49,15 @@ impl TestService {
     }
 
     pub(crate) async fn in_folder(folder: TempDir, options: &[&str]) -> Self {
+        Self::with_jobs_every(jobs::PAUSE, folder, options).await
+    }
+
+    /// With jobs that are done more often than usual.
+    pub(crate) async fn with_jobs_every(
+        pause: Duration,
+        folder: TempDir,
+        options: &[&str],
+    ) -> Self {
         let database = folder.path().join("hardware.db");
         let database = database.to_str().expect("UTF-8");
         let fixed = ["hardware", "serve", "--sqlite-path", database];
@@ -55,6 +65,7 @@ impl TestService {
         let fast = is_fast.then_some(&["--refresh-interval", "100ms"]).into_iter().flatten();
         let cli: Cli = test_kit::parse(fixed.iter().chain(fast).chain(options));
         let Command::Serve(args) = cli.command else { panic!("asked to serve") };
+        args.jobs_pause = pause;
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app =
             App::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).await.expect("started");
