@@ -94,7 +94,8 @@ impl App {
             tokens.start("source tokens file", lifecycle);
         }
         let stale_after = (args.refresh_interval * STALE_REFRESHES).max(STALE_AFTER);
-        let published = Arc::new(Published::new(stale_after, cache_control(args.refresh_interval)));
+        let published = Published::new(stale_after).cached_as(cache_control(args.refresh_interval));
+        let published = Arc::new(published);
         let wake = Arc::new(Notify::new());
         let refresher = Refresher::new(
             Arc::clone(&db),

@@ -57,18 +57,24 @@ struct Current {
 }
 
 impl Published {
-    /// Nothing yet. What has not been confirmed for `stale_after` is called stale; caches may do with it
-    /// what `cache_control` says.
+    /// Nothing yet. What has not been confirmed for `stale_after` is called stale.
     #[must_use]
-    pub fn new(stale_after: Duration, cache_control: HeaderValue) -> Self {
+    pub fn new(stale_after: Duration) -> Self {
         Self {
             latest: ArcSwapOption::empty(),
             current: ArcSwapOption::empty(),
             started: Instant::now(),
             confirmed_ms: AtomicU64::new(0),
             stale_after,
-            cache_control,
+            cache_control: HeaderValue::from_static("no-cache"),
         }
+    }
+
+    /// Lets caches do with answers what `cache_control` says. Unless this is called, they have to ask
+    /// before each use.
+    #[must_use]
+    pub fn cached_as(self, cache_control: HeaderValue) -> Self {
+        Self { cache_control, ..self }
     }
 
     /// The answer to a request with these headers, unless there is no snapshot yet. Its headers are made
@@ -167,7 +173,7 @@ mod tests {
     use super::{FRESHNESS, Published};
 
     fn published() -> Published {
-        Published::new(Duration::from_secs(10), HeaderValue::from_static("no-cache"))
+        Published::new(Duration::from_secs(10))
     }
 
     fn rows(level: Availability) -> Vec<Hardware> {

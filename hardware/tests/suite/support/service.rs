@@ -64,7 +64,7 @@ impl TestService {
         let is_fast = !options.contains(&"--refresh-interval");
         let fast = is_fast.then_some(&["--refresh-interval", "100ms"]).into_iter().flatten();
         let cli: Cli = test_kit::parse(fixed.iter().chain(fast).chain(options));
-        let Command::Serve(args) = cli.command else { panic!("asked to serve") };
+        let Command::Serve(mut args) = cli.command else { panic!("asked to serve") };
         args.jobs_pause = pause;
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app =
