@@ -5,6 +5,7 @@ mod answer;
 mod availability;
 mod badge;
 mod check;
+mod description;
 mod fields;
 mod hardware;
 mod ingest_queue;
@@ -93,7 +94,7 @@ pub fn router(state: ApiState) -> Router {
     let (list, list_description) = list_routes().split_for_parts();
     let description =
         list_description.merge_from(reading_description).merge_from(writing_description);
-    let document = Bytes::from(description.to_json().unwrap_or_default());
+    let document = Bytes::from(description::write(&description));
     let others = reading
         // Before the layer, which answers a method that no route takes: that of a preflight.
         .method_not_allowed_fallback(refuse_method)

@@ -43,7 +43,7 @@ const PADDING: usize = 100;
         ("tier" = Option<String>, Query, description = "Only if sold in this way"),
     ),
     responses(
-        (status = OK, body = String, content_type = "image/svg+xml"),
+        (status = OK, body = String, content_type = "image/svg+xml", description = "The picture"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),

@@ -36,12 +36,13 @@ const HISTORY_TIME: Duration = Duration::from_secs(5);
     path = "/v1/pools/{id}",
     tag = "availability",
     params(
-        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits"),
+        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits",
+            pattern = "^[0-9a-fA-F]{16}$"),
         ("units" = Option<u32>, Query, description = "How many at once; 1 if it is missing",
             minimum = 1, maximum = 2_147_483_647),
     ),
     responses(
-        (status = OK, body = PoolDetail),
+        (status = OK, body = PoolDetail, description = "What is known of the pool"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),
@@ -75,12 +76,13 @@ pub(super) async fn show_pool(
     path = "/v1/pools/{id}/history",
     tag = "availability",
     params(
-        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits"),
+        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits",
+            pattern = "^[0-9a-fA-F]{16}$"),
         ("from" = Option<DateTime<Utc>>, Query, description = "30 days before `to` if it is missing"),
         ("to" = Option<DateTime<Utc>>, Query, description = "Now if it is missing"),
     ),
     responses(
-        (status = OK, body = History),
+        (status = OK, body = History, description = "What each source saw"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),

@@ -2,11 +2,13 @@
 
 use hardware_api::Pool;
 use http::{HeaderMap, header};
+use utoipa::ToSchema;
 
 use super::{Refusal, hardware::is_weight_zero, parameters::invalid};
 
 /// How an answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub(super) enum Format {
     Json,
     Csv,

@@ -13,6 +13,10 @@ use hardware_api::{
     filter::{Field, Filter, Pattern, Term},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
 use super::{
     Pools, View, index, place_of,
@@ -74,6 +78,14 @@ impl Sort {
         Some(Self { key, is_reversed: word.starts_with('-') })
     }
 }
+
+impl PartialSchema for Sort {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Self::WORDS)).into()
+    }
+}
+
+impl ToSchema for Sort {}
 
 /// Where a page ends: the position of its last row, which stays one when rows come or go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ mod killed;
 mod outage;
 mod rotation;
 mod routes;
+mod schemathesis;
 mod slow_login;
 mod store;
 mod support;
