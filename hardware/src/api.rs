@@ -7,6 +7,7 @@ mod availability;
 mod badge;
 mod body;
 mod check;
+mod description;
 mod feed;
 mod fields;
 mod hardware;
@@ -103,7 +104,7 @@ fn router(state: &Arc<ApiState>) -> Router {
     let mcp = Router::new();
     #[cfg(feature = "mcp")]
     let mcp = mcp.merge(mcp::routes(state, &description));
-    let document = Bytes::from(description.to_json().unwrap_or_default());
+    let document = Bytes::from(description::write(&description));
     reading
         // Before the layer, which answers a method that no route takes: that of a preflight.
         .method_not_allowed_fallback(refuse_method)

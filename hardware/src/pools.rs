@@ -316,10 +316,16 @@ pub(crate) fn word(level: Level) -> Availability {
 
 #[cfg(test)]
 mod tests {
-    use availability::{ExpectedInterval, Observation, PoolState, Segment, Timestamp};
-    use hardware_api::Availability::{self, High, Low, Unknown};
+    use std::collections::BTreeSet;
 
-    use super::{Pools, SharedPools};
+    use availability::{ExpectedInterval, Observation, PoolState, Segment, Timestamp, Wanted};
+    use hardware_api::{
+        Availability::{self, High, Low, Unknown},
+        filter::Filter,
+    };
+    use proptest::prelude::*;
+
+    use super::{Pools, Search, SharedPools, Sort};
     use crate::store::{CoverageRow, HardwareRow, PoolIdentity, PoolRow, SourceRow, StateRow};
 
     fn minute(minute: i64) -> Timestamp {
@@ -460,6 +466,75 @@ mod tests {
         assert_eq!(level(&mut pools, "c5", 200), Unknown);
         pools.update(&pool(1, "c5", counts(3)), &source(), &[span]);
         assert_eq!(level(&mut pools, "c5", 200), High, "now it is listed");
+    }
+
+    /// What happens to one pool between two pages.
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Comes(i32),
+        Goes(i32),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![(0..40).prop_map(Change::Comes), (0..40).prop_map(Change::Goes)]
+    }
+
+    /// Pools of which many are equal in each order but that of names.
+    fn numbered_pool(id: i32) -> PoolRow {
+        let free = u32::try_from(id % 3).expect("not negative");
+        pool(id, &format!("c{}.{}x", id % 7, id), counts(free * 4))
+    }
+
+    proptest! {
+        #[test]
+        fn pages_have_what_was_there_throughout_exactly_once(
+            first in prop::collection::btree_set(0..40, 0..20),
+            changes in prop::collection::vec(prop::collection::vec(change(), 0..4), 0..20),
+            word in prop::sample::select(&Sort::WORDS[..]),
+            limit in 1_usize..5,
+        ) {
+            let shared = SharedPools::default();
+            let mut there: BTreeSet<i32> = first.clone();
+            let mut always = first.clone();
+            for id in &first {
+                shared.write().update(&numbered_pool(*id), &source(), &[]);
+            }
+            let mut changes = changes.into_iter();
+            let (mut seen, mut cursor) = (Vec::new(), None);
+            loop {
+                drop(shared.tick(&[], minute(0)));
+                let view = shared.view(Wanted::ONE).expect("there was a tick");
+                let sort = Sort::from_word(word).expect("known");
+                let search = Search::new(Filter::default(), sort, cursor.as_deref(), limit);
+                let pools = shared.read();
+                let page = search.expect("a cursor that was given").run(&pools, &view);
+                prop_assert!(page.rows.len() <= limit);
+                let answers = page.rows.iter().filter_map(|row| pools.answer(&view, *row, Wanted::ONE));
+                seen.extend(answers.map(|answer| answer.name));
+                drop(pools);
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+                for change in changes.next().into_iter().flatten() {
+                    let (id, mut row) = match change {
+                        Change::Comes(id) | Change::Goes(id) => (id, numbered_pool(id)),
+                    };
+                    if matches!(change, Change::Comes(_)) {
+                        there.insert(id);
+                    } else {
+                        row.pool.retired = Some(5);
+                        there.remove(&id);
+                    }
+                    always.retain(|id| there.contains(id));
+                    shared.write().update(&row, &source(), &[]);
+                }
+            }
+            for id in always {
+                let name = numbered_pool(id).pool.name;
+                prop_assert_eq!(seen.iter().filter(|seen| **seen == name).count(), 1, "{} in {:?}", name, seen);
+            }
+        }
     }
 
     #[test]

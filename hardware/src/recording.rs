@@ -480,6 +480,22 @@ mod tests {
         }
 
         #[test]
+        fn quoted_names_are_read_as_they_were_written(names in prop::collection::vec("[a-z\",;' é|=]{1,20}", 1..5)) {
+            let mut writer = csv::Writer::from_writer(HEADER.as_bytes().to_vec());
+            for name in &names {
+                let times = ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"];
+                let row = ["lab", name, "60", times[0], times[1], "8", "2"];
+                writer.write_record(row).expect("written");
+            }
+            let file = writer.into_inner().expect("written");
+            let contents = parse_rows(Path::new("past.csv"), file.as_slice()).expect("a header");
+            let read: Vec<&str> = contents.rows.iter().map(|(_, row)| &*row.pool.name).collect();
+            let expected: Vec<&str> =
+                names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
         fn no_row_makes_the_parser_panic(row in "[-a-z0-9TZ:,.\"\\[{}]{0,80}") {
             parse(&format!("{HEADER}{row}\n"));
         }

@@ -72,3 +72,60 @@ impl Access {
 fn is_same(given: &str, token: &SecretString) -> bool {
     Sha256::digest(given).ct_eq(&Sha256::digest(token.expose_secret())).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{HeaderMap, HeaderValue, header};
+    use proptest::prelude::*;
+    use tokio::sync::watch;
+
+    use super::Tokens;
+    use crate::source_tokens::SourceTokens;
+
+    fn tokens() -> Tokens {
+        let of_sources = SourceTokens::parse(br#"{"rack": "rack-token"}"#).expect("good");
+        Tokens {
+            shared: Some(watch::channel(Arc::new("the-token".into())).1),
+            of_sources: Some(watch::channel(Arc::new(of_sources)).1),
+        }
+    }
+
+    /// Whether a header opens the route for a source, and for one that has a token of its own.
+    fn opens(authorization: &[u8]) -> [bool; 2] {
+        let Ok(value) = HeaderValue::from_bytes(authorization) else { return [false; 2] };
+        let access = tokens().check(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
+        ["lab", "rack"]
+            .map(|source| access.as_ref().is_ok_and(|it| it.check_source(source).is_ok()))
+    }
+
+    #[test]
+    fn a_token_opens_what_it_is_for() {
+        for (authorization, expected) in [
+            ("Bearer the-token", [true, false]),
+            ("bEARER   the-token ", [true, false]),
+            ("Bearer rack-token", [false, true]),
+            ("Bearer the-token, Bearer rack-token", [false, false]),
+            ("Bearer\tthe-token", [false, false]),
+            ("Bearer the-token\u{E9}", [false, false]),
+            ("the-token", [false, false]),
+            ("", [false, false]),
+        ] {
+            assert_eq!(opens(authorization.as_bytes()), expected, "{authorization:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_header_opens_anything(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(opens(&bytes), [false; 2]);
+        }
+
+        #[test]
+        fn no_other_token_opens_anything(token in "(the|rack)?[-a-z, ]{0,3}(token)?[ =,x]{0,2}") {
+            prop_assume!(!["the-token", "rack-token"].contains(&token.trim()));
+            prop_assert_eq!(opens(format!("Bearer {token}").as_bytes()), [false; 2]);
+        }
+    }
+}

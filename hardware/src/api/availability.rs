@@ -56,22 +56,23 @@ pub(super) const SEARCH_PARAMETERS: [&str; 11] = [
         ("region" = Option<String>, Query, description = "As `region:` in `q`"),
         ("zone" = Option<String>, Query, description = "As `zone:` in `q`"),
         ("tier" = Option<String>, Query, description = "As `tier:` in `q`"),
-        ("level" = Option<String>, Query, description = "As `level:` in `q`: HIGH, MEDIUM, LOW or \
-            UNKNOWN, or several, separated by commas", example = "HIGH,MEDIUM"),
+        ("level" = Option<Vec<Availability>>, Query, style = Form, explode = false,
+            description = "As `level:` in `q`: one of them", example = json!(["HIGH", "MEDIUM"])),
         ("units" = Option<u32>, Query, description = "How many at once; 1 if it is missing",
             minimum = 1, maximum = 2_147_483_647),
-        ("sort" = Option<String>, Query, description = "`level` (the best first), `name`, `free`, `total` \
+        ("sort" = inline(Option<Sort>), Query, description = "`level` (the best first), `name`, `free`, `total` \
             (the most first) or `observed_at` (the latest first); `-` before it turns it around"),
         ("cursor" = Option<String>, Query, description = "The `cursor` in the `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "Rows on a page; 50 if it is missing",
             minimum = 1, maximum = 1000),
-        ("format" = Option<String>, Query, description = "`json`, `csv` or `markdown`; else as Accept says"),
+        ("format" = inline(Option<Format>), Query, description = "`json`, `csv` or `markdown`; else as Accept says"),
     ),
     responses(
-        (status = OK, body = AvailabilityPage, headers(
-            ("ETag" = String, description = "Changes with the page"),
-            ("Link" = String, description = "The next page, relative to this one"),
-        )),
+        (status = OK, description = "A page of pools, in the order asked for", content(
+            (AvailabilityPage = "application/json"),
+            (String = "text/csv"),
+            (String = "text/markdown"),
+        ), headers(("Link" = String, description = "The next page, relative to this one"))),
         (status = NOT_MODIFIED, description = "The page still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_filter`, `invalid_cursor`"),

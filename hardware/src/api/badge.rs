@@ -43,7 +43,7 @@ const PADDING: usize = 100;
         ("tier" = Option<String>, Query, description = "Only if sold in this way"),
     ),
     responses(
-        (status = OK, body = String, content_type = "image/svg+xml"),
+        (status = OK, body = String, content_type = "image/svg+xml", description = "The picture"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),
@@ -141,6 +141,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use hardware_api::Availability;
+    use proptest::prelude::*;
 
     use super::{colour, draw};
 
@@ -168,5 +169,21 @@ mod tests {
         let svg = draw("<script>\"&'\u{0}", Availability::High);
         assert!(svg.contains("&lt;script&gt;&quot;&amp;': HIGH</title>"), "{svg}");
         assert!(!svg.contains("<script"), "{svg}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_path_names_is_text_of_the_picture(label in ".{0,20}|[<>&\"'a]{0,10}") {
+            let (svg, plain) = (draw(&label, Availability::Low), draw("", Availability::Low));
+            for c in ['<', '>', '"'] {
+                prop_assert_eq!(svg.matches(c).count(), plain.matches(c).count(), "{}", svg);
+            }
+            prop_assert!(!svg.contains(char::is_control), "{}", svg);
+            let title = svg.split("<title>").nth(1).and_then(|rest| rest.split(": LOW</title>").next());
+            let read = title.expect("a title").replace("&lt;", "<").replace("&gt;", ">");
+            let read = read.replace("&quot;", "\"").replace("&amp;", "&");
+            let is_left_out = |c: char| c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+            prop_assert_eq!(read, label.replace(is_left_out, ""));
+        }
     }
 }

@@ -43,7 +43,7 @@ const MAX_PREFERENCES: usize = 100;
         "units": 4, "items": [{"provider": "aws", "name": "c5.large", "region": "us-east-1"}],
     })),
     responses(
-        (status = OK, body = CheckAnswer),
+        (status = OK, body = CheckAnswer, description = "What is said of each item"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`invalid_json`, `invalid_field`, `invalid_body`, `unknown_parameter`"),
         (status = REQUEST_TIMEOUT, body = Problem, content_type = "application/problem+json",
@@ -118,7 +118,7 @@ pub(super) async fn answer_check(
         "preferences": [{"provider": "aws", "name": "p4d"}, {"provider": "azure", "name": "ND96asr_v4"}],
     })),
     responses(
-        (status = OK, body = Picked),
+        (status = OK, body = Picked, description = "The pool to take"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`invalid_json`, `invalid_field`, `invalid_body`, `unknown_parameter`"),
         (status = REQUEST_TIMEOUT, body = Problem, content_type = "application/problem+json",

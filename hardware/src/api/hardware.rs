@@ -28,12 +28,7 @@ pub(super) const PATH: &str = "/hardware/";
     path = "/hardware/",
     tag = "hardware",
     responses(
-        (status = OK, body = Vec<Hardware>, headers(
-            ("ETag" = String, description = "Changes with the list"),
-            ("Age" = u64, description = "Seconds since the database last confirmed the list"),
-            ("Cache-Control" = String, description = "How long the list may be reused"),
-            ("Snapshot-Freshness" = String, description = "`fresh`, or `stale` after missed refreshes"),
-        )),
+        (status = OK, body = Vec<Hardware>, description = "The list"),
         (status = NOT_MODIFIED, description = "The list still has the tag of If-None-Match"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
             description = "`starting`: there is no list yet"),

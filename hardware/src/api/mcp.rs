@@ -176,7 +176,7 @@ impl Tools {
     }
 }
 
-/// An argument as the query has it. `null` is as if it were not there.
+/// An argument as the query has it, a list with commas. `null` is as if it were not there.
 fn as_parameter<'a>(
     (name, value): (&'a String, &'a Value),
 ) -> Result<(Cow<'a, str>, Cow<'a, str>), Refusal> {
@@ -188,11 +188,17 @@ fn as_parameter<'a>(
             Some(whole) if number.is_f64() => Cow::Owned(format!("{whole:.0}")),
             _ => Cow::Owned(number.to_string()),
         },
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            return Err(invalid(name, &value.to_string(), "a text or a number"));
+        Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            Cow::Owned(texts.ok_or_else(|| invalid_argument(name, value))?.join(","))
         }
+        Value::Bool(_) | Value::Object(_) => return Err(invalid_argument(name, value)),
     };
     Ok((Cow::Borrowed(name), text))
+}
+
+fn invalid_argument(name: &str, found: &Value) -> Refusal {
+    invalid(name, &found.to_string(), "a text, a number or a list of texts")
 }
 
 fn answered(text: String, answer: &impl Serialize) -> CallToolResult {

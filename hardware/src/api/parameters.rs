@@ -112,6 +112,8 @@ pub(super) fn invalid(name: &str, found: &str, expected: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Parameters;
 
     #[test]
@@ -132,5 +134,28 @@ mod tests {
             assert!(found.is_err(), "{refused}");
         }
         assert_eq!(read("units=10").and_then(|it| it.number("units", 1..=10, 1)).ok(), Some(10));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_the_reader_panic(query in "((q|units)=)?[!-~]{0,40}") {
+            let uri = format!("/v1/availability?{query}").parse();
+            prop_assume!(uri.is_ok());
+            if let Ok(given) = Parameters::read(&uri.expect("checked"), &["q", "units"]) {
+                drop(given.number("units", 1..=10, 1));
+            }
+        }
+
+        #[test]
+        fn a_reference_to_the_next_page_has_what_was_given(q in ".{1,20}", cursor in "[-_a-zA-Z0-9]{1,20}") {
+            let names = ["q", "cursor"];
+            let empty = Parameters::read(&"/".parse().expect("a path"), &names).expect("nothing");
+            let first = empty.with("q", &q);
+            let first = Parameters::read(&format!("/{first}").parse().expect("a path"), &names);
+            let next = first.expect("known").with("cursor", &cursor);
+            let next = Parameters::read(&format!("/{next}").parse().expect("a path"), &names);
+            let next = next.expect("known");
+            prop_assert_eq!((next.get("q"), next.get("cursor")), (Some(&*q), Some(&*cursor)));
+        }
     }
 }

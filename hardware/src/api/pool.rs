@@ -35,12 +35,13 @@ const HISTORY_TIME: Duration = Duration::from_secs(5);
     path = "/v1/pools/{id}",
     tag = "availability",
     params(
-        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits"),
+        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits",
+            pattern = "^[0-9a-fA-F]{16}$"),
         ("units" = Option<u32>, Query, description = "How many at once; 1 if it is missing",
             minimum = 1, maximum = 2_147_483_647),
     ),
     responses(
-        (status = OK, body = PoolDetail),
+        (status = OK, body = PoolDetail, description = "What is known of the pool"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),
@@ -74,12 +75,13 @@ pub(super) async fn show_pool(
     path = "/v1/pools/{id}/history",
     tag = "availability",
     params(
-        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits"),
+        ("id" = String, Path, description = "The `id` of a pool: 16 hexadecimal digits",
+            pattern = "^[0-9a-fA-F]{16}$"),
         ("from" = Option<DateTime<Utc>>, Query, description = "30 days before `to` if it is missing"),
         ("to" = Option<DateTime<Utc>>, Query, description = "Now if it is missing"),
     ),
     responses(
-        (status = OK, body = History),
+        (status = OK, body = History, description = "What each source saw"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json",
             description = "`unknown_parameter`, `invalid_parameter`, `invalid_path`"),
@@ -187,4 +189,50 @@ fn to_history(segment: &Segment, from: DateTime<Utc>, to: DateTime<Utc>) -> Opti
         free: segment.observation.free().map(availability::Units::get),
         available: segment.observation.is_free(Wanted::ONE).unwrap_or(false),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+    use proptest::prelude::*;
+    use url::form_urlencoded;
+
+    use super::{DEFAULT_HISTORY, Parameters, read_id, read_time};
+
+    fn read(time: &str) -> bool {
+        let time: String = form_urlencoded::byte_serialize(time.as_bytes()).collect();
+        let uri: Uri = format!("/?to={time}").parse().expect("a path");
+        let parameters = Parameters::read(&uri, &["to"]).expect("known");
+        // What is read leaves room for the time before it.
+        read_time(&parameters, "to").map(|time| time.map(|time| time - DEFAULT_HISTORY)).is_ok()
+    }
+
+    #[test]
+    fn times_are_those_of_the_unix_epoch() {
+        for (time, is_read) in [
+            ("1970-01-01T00:00:00Z", true),
+            ("1969-12-31T23:59:59Z", false),
+            ("9999-12-31T23:59:58Z", true),
+            ("9999-12-31T23:59:59-23:59", false),
+            ("2026-01-31", false),
+        ] {
+            assert_eq!(read(time), is_read, "{time}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_makes_the_reader_panic(
+            time in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](Z|[-+][0-2][0-9]:[0-5][0-9])|.{0,30}"
+        ) {
+            read(&time);
+        }
+
+        #[test]
+        fn an_id_is_16_hexadecimal_digits(number in any::<u64>(), other in "[-+0-9a-fx ]{0,18}|.{0,18}") {
+            prop_assert_eq!(read_id(&format!("{number:016x}")).ok(), Some(number));
+            let is_id = other.len() == 16 && other.chars().all(|c| c.is_ascii_hexdigit());
+            prop_assert_eq!(read_id(&other).is_ok(), is_id);
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::{
     path = "/v1/sources",
     tag = "availability",
     responses(
-        (status = OK, body = SourceList),
+        (status = OK, body = SourceList, description = "The sources, by name"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
             description = "`starting`: nothing has been read from the database yet"),
@@ -50,7 +50,7 @@ pub(super) async fn list_sources(
     path = "/v1/quality",
     tag = "availability",
     responses(
-        (status = OK, body = Quality),
+        (status = OK, body = Quality, description = "Forecasts and what came of them"),
         (status = NOT_MODIFIED, description = "It still has the tag of If-None-Match"),
         (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json",
             description = "`starting`: nothing has been read from the database yet"),

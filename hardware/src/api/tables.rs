@@ -2,13 +2,15 @@
 
 use hardware_api::Pool;
 use http::{HeaderMap, header};
+use utoipa::ToSchema;
 
 use service_kit::negotiation::weight_among;
 
 use super::{Refusal, parameters::invalid};
 
 /// How an answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub(super) enum Format {
     Json,
     Csv,
@@ -143,9 +145,49 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hardware_api::{Availability, Freshness, Pool};
     use http::{HeaderMap, HeaderValue, header};
+    use proptest::prelude::*;
 
-    use super::{Format, escaped};
+    use super::{COLUMNS, Format, cell, escaped, to_csv, to_markdown};
+
+    fn pool(texts: [String; 7]) -> Pool {
+        let [provider, name, region, zone, tier, unit, source] = texts;
+        Pool {
+            id: "5d41402abc4b2a76".to_owned(),
+            provider,
+            name,
+            region,
+            zone,
+            tier,
+            unit,
+            units: 2,
+            level: Availability::High,
+            probability: Some(0.93),
+            interval: None,
+            interpolated: false,
+            free: Some(3),
+            total: None,
+            can_fulfil_now: Some(true),
+            most_at_high: Some(3),
+            since: None,
+            observed_at: None,
+            age_s: None,
+            freshness: Freshness::Fresh,
+            source,
+            reasons: Vec::new(),
+            record: None,
+        }
+    }
+
+    /// Names with what has a meaning in tables, and with anything else.
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof!["[-=+@,;|\"'\\\\\r\n\t a-z]{0,8}", ".{0,8}"]
+    }
+
+    fn pools() -> impl Strategy<Value = Vec<Pool>> {
+        prop::collection::vec(prop::array::uniform7(name()).prop_map(pool), 0..5)
+    }
 
     #[test]
     fn a_format_is_asked_for_by_word_or_by_accept() {
@@ -164,5 +206,47 @@ mod tests {
     #[test]
     fn nothing_breaks_out_of_a_cell() {
         assert_eq!(escaped("a|b\n<i>`x`"), "a\\|b \\<i\\>\\`x\\`");
+    }
+
+    proptest! {
+        #[test]
+        fn no_accept_makes_the_choice_panic_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let value = HeaderValue::from_bytes(&bytes);
+            let headers = value.map(|value| HeaderMap::from_iter([(header::ACCEPT, value)]));
+            prop_assert!(Format::choose(None, &headers.unwrap_or_default()).is_ok());
+        }
+
+        #[test]
+        fn only_words_that_are_known_choose_a_format(word in "json|csv|markdown|.{0,10}") {
+            let is_known = ["json", "csv", "markdown"].contains(&&*word);
+            prop_assert_eq!(Format::choose(Some(&word), &HeaderMap::new()).is_ok(), is_known);
+        }
+
+        #[test]
+        fn csv_reads_back_as_it_was_written(pools in pools()) {
+            let csv = to_csv(&pools).expect("written");
+            let mut reader = csv::Reader::from_reader(csv.as_slice());
+            prop_assert_eq!(reader.headers().expect("names"), &COLUMNS[..]);
+            let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+            prop_assert_eq!(rows.len(), pools.len());
+            for (row, pool) in rows.iter().zip(&pools) {
+                for (read, column) in row.iter().zip(COLUMNS) {
+                    let written = cell(pool, column);
+                    // No spreadsheet takes what it reads for a formula.
+                    prop_assert!(!read.starts_with(['=', '+', '-', '@', '\t', '\r']), "{read:?}");
+                    prop_assert!(read == written || read == format!("'{written}"), "{read:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_table_has_a_line_for_each_pool_and_as_many_cells_in_each(pools in pools()) {
+            let table = to_markdown(&pools);
+            prop_assert_eq!(table.matches('\n').count(), pools.len() + 2);
+            for line in table.lines() {
+                let plain = line.replace("\\\\", "").replace("\\|", "");
+                prop_assert_eq!(plain.matches('|').count(), 10, "{}", line);
+            }
+        }
     }
 }

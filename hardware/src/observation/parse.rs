@@ -223,6 +223,28 @@ mod tests {
         received.batch
     }
 
+    /// Any JSON, often with the names of fields.
+    fn json_value() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,10}".prop_map(Value::from),
+            Just(Value::from("2025-12-31T23:00:00Z")),
+        ];
+        let name = "provider|name|region|tier|observed_at|total|in_use|available|.{0,5}";
+        scalar.prop_recursive(3, 24, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name, inner, 0..6).prop_map(|members| members
+                    .into_iter()
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()),
+            ]
+        })
+    }
+
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let observation = json!({"provider": " Amazon ", "name": "c5", "total": 8, "in_use": 6});
@@ -503,6 +525,20 @@ mod tests {
                 }
                 drop(parse(&body));
             }
+        }
+
+        #[test]
+        fn no_item_spoils_another(items in prop::collection::vec(json_value(), 0..20)) {
+            let good = json!({"provider": "p", "name": "n", "available": true});
+            // A good one before each, and one at the end.
+            let mut list: Vec<Value> = items.iter().flat_map(|item| [good.clone(), item.clone()]).collect();
+            list.push(good);
+            let received = parse(&json!({"source": "lab", "observations": list}));
+            let received = received.expect("a good batch");
+            let taken: Vec<u32> = received.batch.items.iter().map(|item| item.index).collect();
+            prop_assert!((0..=items.len()).all(|place| taken.contains(&u32::try_from(2 * place).expect("few"))));
+            let refused = usize::try_from(received.refusals.total()).expect("few");
+            prop_assert_eq!(taken.len() + refused, list.len());
         }
 
         #[test]

@@ -13,6 +13,10 @@ use hardware_api::{
     filter::{Field, Filter, Pattern, Term},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
 
 use super::{
     Pools, View, index, place_of,
@@ -74,6 +78,14 @@ impl Sort {
         Some(Self { key, is_reversed: word.starts_with('-') })
     }
 }
+
+impl PartialSchema for Sort {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Self::WORDS)).into()
+    }
+}
+
+impl ToSchema for Sort {}
 
 /// Where a page ends: the position of its last row, which stays one when rows come or go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -503,5 +515,57 @@ impl Condition {
             }
         };
         Self { is_negated: term.is_negated, test }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    use super::{Filter, Position, Search, Sort, read_cursor, write_cursor};
+
+    fn sort() -> impl Strategy<Value = Sort> {
+        prop::sample::select(&Sort::WORDS[..])
+            .prop_map(|word| Sort::from_word(word).expect("known"))
+    }
+
+    fn position() -> impl Strategy<Value = Position> {
+        (sort(), any::<u64>(), prop::array::uniform6(".{0,8}"))
+            .prop_map(|(sort, rank, names)| Position { sort, rank, names })
+    }
+
+    proptest! {
+        #[test]
+        fn no_cursor_makes_the_reader_panic(cursor in ".{0,60}", sort in sort()) {
+            drop(Search::new(Filter::default(), sort, Some(&cursor), 1));
+        }
+
+        #[test]
+        fn no_json_in_a_cursor_makes_the_reader_panic(
+            json in r#"[\[\]{}":,a-z0-9]{0,40}|\{"sort":\{"key":"(level|name)","is_reversed":(true|1)\},"rank":-?[0-9]{1,30},"names":\[("",){5}""?\]\}"#,
+            sort in sort(),
+        ) {
+            drop(read_cursor(&URL_SAFE_NO_PAD.encode(json), sort));
+        }
+
+        #[test]
+        fn a_cursor_is_read_as_it_was_written_and_in_its_own_order_only(position in position(), other in sort()) {
+            let cursor = write_cursor(&position);
+            prop_assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+            let sort = position.sort;
+            prop_assert_eq!(read_cursor(&cursor, other).is_ok(), other == sort);
+            prop_assert_eq!(read_cursor(&cursor, sort), Ok(position));
+        }
+
+        #[test]
+        fn a_cursor_that_was_tampered_with_is_read_or_refused(
+            position in position(), at in any::<prop::sample::Index>(), byte in "[-_A-Za-z0-9=+ ]",
+        ) {
+            let mut cursor = write_cursor(&position);
+            let at = at.index(cursor.len());
+            cursor.replace_range(at..=at, &byte);
+            drop(read_cursor(&cursor, position.sort));
+        }
     }
 }

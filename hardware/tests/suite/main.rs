@@ -15,6 +15,7 @@ mod mcp;
 mod outage;
 mod rotation;
 mod routes;
+mod schemathesis;
 mod slow_login;
 mod store;
 mod support;

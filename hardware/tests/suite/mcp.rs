@@ -77,7 +77,14 @@ async fn ask_route(service: &TestService, tool: &str, arguments: &Value) -> (Sta
         "find" => {
             let mut url = reqwest::Url::parse(&url("/v1/availability")).expect("a URL");
             for (name, value) in arguments.as_object().expect("arguments") {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let value = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Array(texts) => {
+                        let texts: Vec<&str> = texts.iter().filter_map(Value::as_str).collect();
+                        texts.join(",")
+                    }
+                    other => other.to_string(),
+                };
                 url.query_pairs_mut().append_pair(name, &value);
             }
             service.client.get(url)
@@ -106,6 +113,7 @@ fn cases() -> Vec<(&'static str, Value)> {
         ("find", json!({"limit": 1})),
         ("find", json!({"q": "colour:red"})),
         ("find", json!({"level": "SOME"})),
+        ("find", json!({"level": ["HIGH", "MEDIUM"]})),
         ("find", json!({"sort": "colour"})),
         ("find", json!({"limit": 1001})),
         ("find", json!({"cursor": "none"})),

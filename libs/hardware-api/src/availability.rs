@@ -139,10 +139,10 @@ pub struct AvailabilityPage {
 #[serde(deny_unknown_fields)]
 pub struct Want {
     /// Who offers it; other spellings are understood.
-    #[schema(example = "aws")]
+    #[schema(example = "aws", pattern = r"[^\s\u0085]")]
     pub provider: String,
     /// What the provider calls it, or its family.
-    #[schema(example = "c5.large")]
+    #[schema(example = "c5.large", pattern = r"[^\s\u0085]")]
     pub name: String,
     /// Only in this region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,19 +159,20 @@ pub struct Want {
     pub unit: Option<String>,
     /// How many at once; those of the request, else 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     pub units: Option<u32>,
 }
 
 /// Body of `POST /v1/check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CheckRequest {
     /// What is asked about.
     #[schema(min_items = 1, max_items = 1000)]
     pub items: Vec<Want>,
     /// How many at once, for items that do not say so themselves; 1 if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     pub units: Option<u32>,
 }
 
@@ -206,13 +207,14 @@ pub struct Checked {
 
 /// Body of `POST /v1/pick`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PickRequest {
     /// Alternatives, the most wanted first.
     #[schema(min_items = 1, max_items = 100)]
     pub preferences: Vec<Want>,
     /// How many at once, for preferences that do not say so themselves; 1 if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 2_147_483_647)]
     pub units: Option<u32>,
     /// The least level that will do; HIGH if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,9 +78,16 @@ pub const FRESHNESS_HEADER: &str = "snapshot-freshness";
 
 /// Body of `POST /v1/observations`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ObservationBatch {
-    /// Who reports. Counts of different sources are never mixed.
-    #[schema(example = "lab-agent", min_length = 1, max_length = 128)]
+    /// Who reports. Counts of different sources are never mixed. No character of it may be a control
+    /// character.
+    #[schema(
+        example = "lab-agent",
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
     pub source: String,
     /// Seconds between two reports of this source. Silence of twice this time is a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +117,7 @@ pub enum Unlisted {
 
 /// What one source saw of one pool at one time: either `total` and `in_use`, or `available`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Observation {
     /// Who offers it.
     #[schema(example = "Amazon", min_length = 1, max_length = 128)]

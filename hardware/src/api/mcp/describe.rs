@@ -69,7 +69,7 @@ pub(super) fn tools(description: &OpenApi) -> Vec<Tool> {
             FIND,
             "Find hardware",
             FIND_SAYS,
-            input_of_parameters(parameters),
+            schemas.input_of_parameters(parameters),
             &["AvailabilityPage"],
         ),
     ]
@@ -133,6 +133,25 @@ impl Schemas<'_> {
         }
     }
 
+    /// The parameters of the query as members of an object.
+    fn input_of_parameters(&self, parameters: &Value) -> Value {
+        let mut properties = Object::new();
+        for parameter in parameters.as_array().into_iter().flatten() {
+            let mut property = self.inlined(&parameter["schema"]);
+            for key in ["description", "example"] {
+                if let Some(value) = parameter.get(key) {
+                    property[key] = value.clone();
+                }
+            }
+            match parameter["name"].as_str() {
+                // An answer to an agent is always JSON.
+                None | Some("format") => {}
+                Some(name) => drop(properties.insert(name.to_owned(), property)),
+            }
+        }
+        json!({"type": "object", "properties": properties, "additionalProperties": false})
+    }
+
     fn inlined(&self, schema: &Value) -> Value {
         match schema {
             Value::Object(members) => {
@@ -173,25 +192,6 @@ fn without_null(mut schema: Object) -> Value {
         }
     }
     Value::Object(schema)
-}
-
-/// The parameters of the query as members of an object.
-fn input_of_parameters(parameters: &Value) -> Value {
-    let mut properties = Object::new();
-    for parameter in parameters.as_array().into_iter().flatten() {
-        let mut property = parameter["schema"].clone();
-        for key in ["description", "example"] {
-            if let Some(value) = parameter.get(key) {
-                property[key] = value.clone();
-            }
-        }
-        match parameter["name"].as_str() {
-            // An answer to an agent is always JSON.
-            None | Some("format") => {}
-            Some(name) => drop(properties.insert(name.to_owned(), property)),
-        }
-    }
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
 fn into_object(schema: Value) -> Object {
