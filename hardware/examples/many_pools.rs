@@ -12,23 +12,30 @@ use std::{
 };
 
 use availability::{ExpectedInterval, Observation, Timestamp, Wanted};
+use axum::body::Body;
 use chrono::DateTime;
 use diesel_async::SimpleAsyncConnection;
 use hardware::{
+    app::App,
+    config::{Cli, Command},
     jobs::Jobs,
     observation::{Batch, Item, PoolName, Unlisted},
     pools::{Pools, Search, SharedPools, Sort, Wish},
     snapshot::Published,
     store::{Arrival, Db, HardwareRow, Step, StoreConfig, Tls},
 };
-use hardware_api::Want;
+use hardware_api::{AvailabilityPage, History, Want};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
 use mysql_async::{Conn, OptsBuilder, SslOpts, prelude::Queryable};
 use secrecy::SecretString;
 use service_kit::{
-    Clock,
+    Clock, Lifecycle,
     credentials::{Candidate, CredentialSet},
+    lifecycle::ShutdownTimes,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tower::ServiceExt;
 
 /// Observations in a batch, the most that one may have.
 const BATCH: usize = 10_000;
@@ -64,7 +71,10 @@ async fn main() {
     let rest = rest.first().map(String::as_str);
     match rest {
         Some("read") => return read(&db, pools).await,
-        Some("read-year") => return read_year(&db).await,
+        Some("read-year") => {
+            read_year(&db).await;
+            return time_histories(server.as_ref(), place).await;
+        }
         _ => {}
     }
     let drop_schema = format!("DROP DATABASE IF EXISTS {SCHEMA}");
@@ -116,6 +126,18 @@ impl Server {
             password: settings["MARIADB_ADMIN_PASSWORD"].to_owned(),
             ca_file: settings["MYSQL_TLS_CA_FILE"].into(),
         }
+    }
+
+    /// As the service takes them.
+    fn options(&self) -> Vec<String> {
+        let Self { host, port, user, password, ca_file } = self;
+        vec![
+            format!("--mysql-host={host}:{port}"),
+            format!("--mysql-user={user}"),
+            format!("--mysql-password={password}"),
+            format!("--mysql-database={SCHEMA}"),
+            format!("--mysql-tls-ca-file={}", ca_file.display()),
+        ]
     }
 
     async fn administer(&self, statement: &str) {
@@ -447,6 +469,59 @@ async fn read_year(db: &Db) {
     read_changes(db, &mut pools, -1).await;
     println!("year_restart_s {:.3}", started.elapsed().as_secs_f64());
     println!("year_memory_mb {:.1}", resident_mb());
+}
+
+/// `GET /v1/pools/{id}/history` of the last 30 days, through the router, of pools from all over the year's.
+async fn time_histories(server: Option<&Server>, place: &str) {
+    const POOLS: usize = 50;
+    const ROUNDS: usize = 5;
+    let database = match server {
+        None => ["--sqlite-path", place].map(str::to_owned).to_vec(),
+        Some(server) => server.options(),
+    };
+    // Nothing of the year is too old.
+    let fixed = ["hardware", "serve", "--history-retention", "400d"].map(str::to_owned);
+    let cli: Cli = test_kit::parse(fixed.into_iter().chain(database));
+    let Command::Serve(args) = cli.command else { panic!("asked to serve") };
+    let times = ShutdownTimes { drain_delay: Duration::ZERO, deadline: Duration::from_secs(10) };
+    let (lifecycle, _ended) = Lifecycle::new(times);
+    let now = DateTime::from_timestamp_millis(at(DAYS * DAY_MINUTES).as_millis()).unwrap();
+    let app = App::start(&args, &lifecycle, Clock::new(move || now)).await.unwrap();
+    let router = app.public.into_router();
+    let get = async |path: String| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        (status, response.into_body().collect().await.unwrap().to_bytes())
+    };
+    let started = Instant::now();
+    let page: AvailabilityPage = loop {
+        let (status, body) = get("/v1/availability?limit=1000".to_owned()).await;
+        if status == StatusCode::OK {
+            break serde_json::from_slice(&body).unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_mins(1), "the service does not become ready");
+        sleep(Duration::from_millis(50)).await;
+    };
+    let step = (page.items.len() / POOLS).max(1);
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        for pool in page.items.iter().step_by(step) {
+            let started = Instant::now();
+            let (status, body) = get(format!("/v1/pools/{}/history", pool.id)).await;
+            times.push(started.elapsed());
+            assert_eq!(status, StatusCode::OK);
+            let history: History = serde_json::from_slice(&body).unwrap();
+            let expected = usize::try_from(30 * CHANGES_A_DAY).unwrap();
+            let found = history.sources[0].segments.len();
+            assert!(found.abs_diff(expected) <= 1, "{found} segments instead of {expected}");
+        }
+    }
+    times.sort_unstable();
+    for percent in [50, 99] {
+        let time = times[times.len() * percent / 100];
+        println!("year_history_p{percent}_ms {:.2}", time.as_secs_f64() * 1000.0);
+    }
 }
 
 /// Eleven months of it.

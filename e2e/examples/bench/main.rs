@@ -10,6 +10,7 @@ mod footprint;
 mod images;
 mod many_pools;
 mod node;
+mod original;
 mod process;
 mod rotation;
 mod rounds;
@@ -18,7 +19,12 @@ mod services;
 mod throughput;
 mod wrk;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -61,6 +67,9 @@ struct Cli {
     /// Fail where a part cannot be measured, instead of skipping it
     #[arg(long, env = "BENCH_STRICT")]
     strict: bool,
+    /// Folder with the gunicorn that runs the original application
+    #[arg(long, value_name = "FOLDER")]
+    original_python: Option<PathBuf>,
     /// Namespace in which the operator works, to rotate a credential in. Needs the variables that say
     /// where cluster and database of the end-to-end tests are
     #[arg(long, value_name = "NAMESPACE")]
@@ -75,6 +84,7 @@ enum Part {
     Pools,
     Year,
     Throughput,
+    Original,
     Rotation,
     Scale,
 }
@@ -117,6 +127,7 @@ async fn run(cli: Cli) -> Result<()> {
         control_plane,
         scale,
         strict,
+        original_python,
         rotation_namespace,
     } = cli;
     // The figures of an earlier run must not be taken for those of one that failed.
@@ -173,6 +184,11 @@ async fn run(cli: Cli) -> Result<()> {
         throughput.of_hardware(&mut found).await?;
         throughput.of_portal(&mut found).await?;
     }
+    if is_wanted(Part::Original) {
+        let python = original_python.filter(|_| mysql_env.is_some());
+        let round = Duration::from_secs(seconds);
+        measure_original(python.as_deref(), &programs, &client, round, &skip, &mut found).await?;
+    }
     if is_wanted(Part::Rotation) {
         match rotation_namespace {
             Some(namespace) => {
@@ -219,6 +235,24 @@ async fn measure_images(
          estimated from the files that go into the images"
     ))?;
     images::estimate_sizes(programs, found)
+}
+
+async fn measure_original(
+    python: Option<&Path>,
+    programs: &Programs,
+    client: &Client,
+    round: Duration,
+    skip: &impl Fn(&str) -> Result<()>,
+    found: &mut impl FnMut(Figure),
+) -> Result<()> {
+    let Some(python) = python else {
+        return skip(
+            "the original, as TEST_MYSQL_ENV names no server (`make e2e` leaves one) or \
+             --original-python is not given",
+        );
+    };
+    eprintln!("bench: {PAIRS} pairs of rounds beside the original");
+    original::measure(programs, client, python, round, found).await
 }
 
 /// A machine that is busy with something else gives worse figures.

@@ -69,15 +69,18 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// What a year of 500 pools that change 40 times a day is printed as: its name there, the figure's, the unit.
-const YEAR_FIGURES: [(&str, &str, &str); 7] = [
-    ("year_written_s", "written", "s"),
-    ("year_size_mb", "size", "MB"),
-    ("year_restart_s", "restart_to_levels", "s"),
-    ("year_memory_mb", "memory", "MB"),
-    ("year_deleted_rows", "deleted", "rows"),
-    ("year_deleted_s", "deleted_in", "s"),
-    ("year_longest_step_ms", "longest_step_of_deletion", "ms"),
+/// What a year of 500 pools that change 40 times a day is printed as: its name there, the figure's, the unit,
+/// and the goal.
+const YEAR_FIGURES: [(&str, &str, &str, Option<Goal>); 9] = [
+    ("year_written_s", "written", "s", None),
+    ("year_size_mb", "size", "MB", None),
+    ("year_restart_s", "restart_to_levels", "s", None),
+    ("year_memory_mb", "memory", "MB", None),
+    ("year_history_p50_ms", "history_p50", "ms", Some(Goal::AtMost(50.0))),
+    ("year_history_p99_ms", "history_p99", "ms", Some(Goal::AtMost(50.0))),
+    ("year_deleted_rows", "deleted", "rows", None),
+    ("year_deleted_s", "deleted_in", "s", None),
+    ("year_longest_step_ms", "longest_step_of_deletion", "ms", None),
 ];
 
 const POOLS_OF_YEAR: u32 = 500;
@@ -95,8 +98,8 @@ pub(crate) async fn measure_year(
         let Some(place) = place else { continue };
         let arguments = [kind.as_ref(), place.as_os_str(), "year".as_ref()];
         let text = run(many_pools, POOLS_OF_YEAR, &arguments).await?;
-        for (name, figure, unit) in YEAR_FIGURES {
-            found(new_figure(&text, name, &format!("year_{database}_{figure}"), unit, None)?);
+        for (name, figure, unit, goal) in YEAR_FIGURES {
+            found(new_figure(&text, name, &format!("year_{database}_{figure}"), unit, goal)?);
         }
     }
     Ok(())

@@ -39,13 +39,23 @@ impl Programs {
 
     /// Starts `hardware` on a new embedded database with `rows` rows.
     pub(crate) fn start_hardware(&self, rows: usize, cpus: Option<&[usize]>) -> Result<Service> {
+        self.start_hardware_with(Vec::new(), rows, cpus)
+    }
+
+    /// The same on the database that `environment` names, if it names one.
+    pub(crate) fn start_hardware_with(
+        &self,
+        mut environment: Vec<(&'static str, String)>,
+        rows: usize,
+        cpus: Option<&[usize]>,
+    ) -> Result<Service> {
         let folder = tempfile::tempdir()?;
         let catalog = folder.path().join("catalog.json");
         std::fs::write(&catalog, write_catalog(rows))?;
-        let environment = vec![
+        environment.extend([
             ("SQLITE_PATH", folder.path().join("hardware.db").display().to_string()),
             ("CATALOG_FILE", catalog.display().to_string()),
-        ];
+        ]);
         self.start("hardware", "HARDWARE_LISTEN", environment, cpus, folder)
     }
 
@@ -101,6 +111,16 @@ impl Programs {
 }
 
 impl Service {
+    /// One that was started elsewhere, in `folder`.
+    pub(crate) fn new(
+        process: Process,
+        address: String,
+        ready_url: String,
+        folder: TempDir,
+    ) -> Self {
+        Self { process, address, ready_url, _folder: folder }
+    }
+
     /// See [`Process::wait_until_ready`].
     pub(crate) async fn wait_until_ready(&mut self, client: &Client) -> Result<Duration> {
         self.process.wait_until_ready(client, &self.ready_url).await

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, extract::State, response::Response};
-use hardware_api::Problem;
+use hardware_api::{Availability, Problem};
 use http::{HeaderMap, HeaderValue, Uri, header};
 
 use super::{
@@ -56,7 +56,8 @@ const EXAMPLE: &str = r#"<?xml version="1.0" encoding="utf-8"?>
         ("region" = Option<String>, Query, description = "As `region:` in `q`"),
         ("zone" = Option<String>, Query, description = "As `zone:` in `q`"),
         ("tier" = Option<String>, Query, description = "As `tier:` in `q`"),
-        ("level" = Option<String>, Query, description = "As `level:` in `q`", example = "HIGH,MEDIUM"),
+        ("level" = Option<Vec<Availability>>, Query, style = Form, explode = false,
+            description = "As `level:` in `q`: one of them", example = json!(["HIGH", "MEDIUM"])),
         ("limit" = Option<u32>, Query, description = "Changes at most; 50 if it is missing",
             minimum = 1, maximum = 200),
     ),

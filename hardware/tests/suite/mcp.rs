@@ -190,7 +190,7 @@ async fn a_few_lines_say_what_matters_and_lead_to_the_next_page() {
     assert!(text(1).ends_with("preferences[1]: UNKNOWN. No source has reported this yet."));
     let cursor = text(2).rsplit_once("with cursor ").expect("there are more").1.to_owned();
     assert_eq!(calls[3]["structured"], calls[2]["structured"]);
-    assert_eq!(calls[4]["structured"]["expected"], "a text or a number");
+    assert_eq!(calls[4]["structured"]["expected"], "a text, a number or a list of texts");
     assert_eq!(calls[5]["structured"]["code"], "unknown_parameter", "agents get JSON");
     let error = calls[6]["protocol_error"].as_str().expect("no such tool");
     assert!(error.contains("there is no tool \"reserve\""), "{error}");

@@ -82,6 +82,12 @@ impl Site {
         Self { name, fast_path: None, router }
     }
 
+    /// The routes alone, for tests that have no connection.
+    #[must_use]
+    pub fn into_router(self) -> Router {
+        self.router
+    }
+
     /// Asks `fast_path` before the router.
     #[must_use]
     pub fn with_fast_path(mut self, fast_path: impl FastPath) -> Self {

@@ -7,6 +7,7 @@ from schemathesis.generation.meta import REQUEST_SHAPE_PROBES, coverage_scenario
 # its own, the cursor of another order, lists with quotes as in `q`; times that are too far apart or to come.
 UNSAYABLE = {
     "GET /v1/availability": {"q", "cursor", "provider", "name", "region", "zone", "tier"},
+    "GET /feed.atom": {"q", "provider", "name", "region", "zone", "tier"},
     "GET /v1/pools/{id}/history": {"from", "to"},
     "POST /v1/observations": {"observed_at"},
 }
