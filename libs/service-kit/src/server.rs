@@ -83,7 +83,6 @@ impl Site {
     }
 
     /// The routes alone, for tests that have no connection.
-    #[must_use]
     pub fn into_router(self) -> Router {
         self.router
     }
