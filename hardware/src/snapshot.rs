@@ -79,10 +79,10 @@ impl Published {
 
     /// The answer to a request with these headers, unless there is no snapshot yet. Its headers are made
     /// once a second, by the first request in it.
-    pub fn answer(&self, request: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    pub fn answer(&self, request: &HeaderMap, now: Instant) -> Option<Response<Full<Bytes>>> {
         let latest = self.latest.load();
         let snapshot = latest.as_ref()?;
-        let age = self.age();
+        let age = self.age_at(now);
         let (age_s, freshness) = (age.as_secs(), self.freshness(age));
         if let Some(current) = &*self.current.load()
             && current.age_s == age_s
@@ -119,8 +119,12 @@ impl Published {
 
     /// Time since the snapshot was last known to agree with the database.
     pub fn age(&self) -> Duration {
+        self.age_at(Instant::now())
+    }
+
+    fn age_at(&self, now: Instant) -> Duration {
         let confirmed = Duration::from_millis(self.confirmed_ms.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(confirmed)
+        now.saturating_duration_since(self.started).saturating_sub(confirmed)
     }
 
     /// Whether `age` is more than a few missed refreshes.
@@ -170,6 +174,8 @@ mod tests {
     use hardware_api::{Availability, Hardware};
     use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+    use tokio::time::Instant;
+
     use super::{FRESHNESS, Published};
 
     fn published() -> Published {
@@ -186,14 +192,17 @@ mod tests {
     }
 
     fn header_of(published: &Published, name: &header::HeaderName) -> HeaderValue {
-        let answer = published.answer(&HeaderMap::new()).expect("published");
+        let answer = published.answer(&HeaderMap::new(), Instant::now()).expect("published");
         answer.headers()[name].clone()
     }
 
     #[test]
     fn only_a_change_is_encoded_and_gets_another_tag() {
         let published = published();
-        assert!(published.answer(&HeaderMap::new()).is_none(), "nothing was read yet");
+        assert!(
+            published.answer(&HeaderMap::new(), Instant::now()).is_none(),
+            "nothing was read yet"
+        );
         published.publish(&rows(Availability::Low)).expect("in memory");
         let first = header_of(&published, &header::ETAG);
         assert!(!published.publish(&rows(Availability::Low)).expect("in memory"));
@@ -214,7 +223,7 @@ mod tests {
             assert_eq!(header_of(&published, &FRESHNESS), freshness);
         }
         let known = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static("*"))]);
-        let answer = published.answer(&known).expect("published");
+        let answer = published.answer(&known, Instant::now()).expect("published");
         assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(answer.headers()[header::AGE], "11");
         published.confirm();

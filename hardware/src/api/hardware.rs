@@ -1,6 +1,6 @@
 //! `GET /hardware/`: the list, from memory.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::{
     body::Bytes,
@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use service_kit::{observe::RouteMetrics, server::FastPath};
+use tokio::time::Instant;
 
 use super::{ApiState, answer::starting};
 
@@ -38,7 +39,7 @@ pub(super) async fn list_hardware(
     State(state): State<Arc<ApiState>>,
     headers: HeaderMap,
 ) -> Response {
-    let answer = state.published.answer(&headers);
+    let answer = state.published.answer(&headers, Instant::now());
     answer.map_or_else(|| starting().into_response(), IntoResponse::into_response)
 }
 
@@ -61,7 +62,7 @@ impl FastPath for ListFastPath {
             return None;
         }
         let started = Instant::now();
-        let response = self.state.published.answer(request.headers())?;
+        let response = self.state.published.answer(request.headers(), started)?;
         self.metrics.observe(request.method(), response.status(), started.elapsed());
         Some(response)
     }

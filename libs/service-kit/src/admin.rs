@@ -3,7 +3,7 @@
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::readiness::Readiness;
+use crate::{durations::render, readiness::Readiness};
 
 /// `GET /livez`, `/readyz` and `/metrics`. A service merges its own admin routes into it.
 ///
@@ -16,7 +16,7 @@ pub fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
         .route(
             "/metrics",
             get(async move || {
-                ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
+                ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&metrics))
             }),
         )
 }

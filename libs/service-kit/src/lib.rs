@@ -8,6 +8,7 @@ pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+mod durations;
 pub mod lifecycle;
 pub mod negotiation;
 pub mod observe;

@@ -25,7 +25,7 @@ use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram
 use tower::{Layer, Service};
 use tracing::{debug, error, info, warn};
 
-use crate::server::problem;
+use crate::{durations::Durations, server::problem};
 
 /// A request that takes longer than this is logged.
 const SLOW: Duration = Duration::from_secs(1);
@@ -168,27 +168,41 @@ impl Instruments {
 /// What is counted of the answers to one method of one route.
 struct AnswerMetrics {
     by_status_class: [Counter; 5],
-    duration: Histogram,
+    duration: DurationMetric,
+}
+
+enum DurationMetric {
+    Recorded(Histogram),
+    Counted(Arc<Durations>),
 }
 
 impl AnswerMetrics {
     fn register(method: &'static str, route: impl Into<SharedString>) -> Self {
         let route = route.into();
+        let counted = Durations::find(method, &route);
         let requests = |status: &'static str| {
             counter!("http_requests_total",
                 "method" => method, "route" => route.clone(), "status" => status)
         };
         Self {
             by_status_class: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(requests),
-            duration: histogram!("http_request_duration_seconds",
-                "method" => method, "route" => route.clone()),
+            duration: counted.map_or_else(
+                || {
+                    DurationMetric::Recorded(histogram!("http_request_duration_seconds",
+                        "method" => method, "route" => route.clone()))
+                },
+                DurationMetric::Counted,
+            ),
         }
     }
 
     fn observe(&self, status: StatusCode, elapsed: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.by_status_class[class].increment(1);
-        self.duration.record(elapsed);
+        match &self.duration {
+            DurationMetric::Recorded(histogram) => histogram.record(elapsed),
+            DurationMetric::Counted(durations) => durations.record(elapsed),
+        }
     }
 }
 
@@ -208,6 +222,9 @@ impl RouteMetrics {
     /// Registers them for a route that answers GET and HEAD.
     #[must_use]
     pub fn register(route: &'static str) -> Self {
+        for method in ["GET", "HEAD"] {
+            Durations::register(method, route);
+        }
         Self {
             get: AnswerMetrics::register("GET", route),
             head: AnswerMetrics::register("HEAD", route),

@@ -7,11 +7,10 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::config::{ConfigError, LogArgs, LogFormat};
-
-/// Upper bounds in seconds: from a memory answer (below a millisecond) to a hung dependency.
-const DURATION_BUCKETS: [f64; 11] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+use crate::{
+    config::{ConfigError, LogArgs, LogFormat},
+    durations::BUCKETS,
+};
 
 /// rmcp says at `info` that each request begins and ends, and warns of each that a client got wrong, which
 /// the log of requests has already. A directive for it in the user's own list wins.
@@ -33,7 +32,10 @@ pub fn init(args: &LogArgs) -> Result<PrometheusHandle, ConfigError> {
         LogFormat::Text => lines.init(),
     }
     let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS)
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &BUCKETS.map(|(bound, _)| bound),
+        )
         .expect("the bucket list is not empty")
         .build_recorder();
     let handle = recorder.handle();

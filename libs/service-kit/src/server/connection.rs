@@ -2,18 +2,23 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
+    task::Poll,
     time::Duration,
 };
 
+use futures::task::AtomicWaker;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::Notify,
     time::timeout,
 };
 use tracing::debug;
@@ -103,7 +108,7 @@ pub(super) struct Connection {
     /// Whether a request had a body, of which a part may not have been read.
     had_body: AtomicBool,
     verdict: AtomicU8,
-    told: Notify,
+    told: AtomicWaker,
 }
 
 impl Connection {
@@ -119,7 +124,7 @@ impl Connection {
             taken: AtomicUsize::new(0),
             had_body: AtomicBool::new(false),
             verdict: AtomicU8::new(NONE),
-            told: Notify::new(),
+            told: AtomicWaker::new(),
         }
     }
 
@@ -211,8 +216,19 @@ impl Connection {
 
     /// Tells its task.
     pub(super) fn tell(&self, verdict: Verdict) {
-        self.verdict.store(verdict as u8, Relaxed);
-        self.told.notify_one();
+        self.verdict.store(verdict as u8, Release);
+        self.told.wake();
+    }
+
+    /// What its task is told, once.
+    fn take_verdict(&self) -> Option<Verdict> {
+        match self.verdict.load(Acquire) {
+            NONE => None,
+            number => {
+                self.verdict.store(NONE, Relaxed);
+                Verdict::of(number).filter(|verdict| self.still_deserves(*verdict))
+            }
+        }
     }
 
     /// Whether the verdict still holds: the client may have gone on in the meantime.
@@ -230,29 +246,33 @@ impl Connection {
 /// What hyper serves.
 pub(super) type Served = http1::Connection<TokioIo<TrackedStream>, SiteService>;
 
+/// What a connection's task wakes up for.
+enum Event {
+    Ended(hyper::Result<()>),
+    Told(Verdict),
+}
+
 /// Serves the connection in `place` to its end, and counts it if it is cut off.
 pub(super) async fn drive(mut served: Served, place: Place) {
     let connection = Arc::clone(&place.connection);
     loop {
-        tokio::select! {
-            biased;
-            ended = poll_fn(|context| served.poll_without_shutdown(context)) => {
+        let event = poll_fn(|context| {
+            if let Poll::Ready(ended) = served.poll_without_shutdown(context) {
+                return Poll::Ready(Event::Ended(ended));
+            }
+            connection.told.register(context.waker());
+            connection.take_verdict().map_or(Poll::Pending, |it| Poll::Ready(Event::Told(it)))
+        });
+        match event.await {
+            Event::Ended(ended) => {
                 if let Err(error) = ended {
                     debug!(%error, "a connection ended early");
                 }
                 let stream = served.into_parts().io.into_inner();
-                end(stream, connection.had_body.load(Relaxed)).await;
-                return;
+                return end(stream, connection.had_body.load(Relaxed)).await;
             }
-            () = connection.told.notified() => {
-                let verdict = Verdict::of(connection.verdict.load(Relaxed));
-                let Some(verdict) = verdict.filter(|it| connection.still_deserves(*it)) else {
-                    continue;
-                };
-                if verdict == Verdict::Closing {
-                    Pin::new(&mut served).graceful_shutdown();
-                    continue;
-                }
+            Event::Told(Verdict::Closing) => Pin::new(&mut served).graceful_shutdown(),
+            Event::Told(verdict) => {
                 debug!(verdict = verdict.label(), "a connection is cut off");
                 place.count(verdict);
                 let is_owed_a_word =

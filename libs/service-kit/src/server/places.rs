@@ -123,7 +123,8 @@ impl Places {
             self.renew_now();
             let is_closing = self.is_closing.load(Relaxed);
             for connection in self.taken().connections.values() {
-                if let Some(verdict) = connection.judge(&self.limits, is_closing) {
+                let verdict = connection.judge(&self.limits, is_closing);
+                if let Some(verdict) = verdict.or(is_closing.then_some(Verdict::Closing)) {
                     connection.tell(verdict);
                 }
             }
