@@ -16,7 +16,10 @@ use crate::{
 /// The images of the product.
 pub(crate) const NAMES: [&str; 3] = ["operator", "hardware", "portal"];
 
-const SIZE_GOAL: Goal = Goal::AtMost(15.0);
+/// In MB.
+fn size_goal(name: &str) -> Goal {
+    Goal::AtMost(if name == "portal" { 8.0 } else { 15.0 })
+}
 
 /// What deploy/docker/Dockerfile puts into the images that talk to databases and clouds.
 const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "deploy/docker/rds-ca.pem"];
@@ -28,7 +31,8 @@ pub(crate) async fn measure(
     mut found: impl FnMut(Figure),
 ) -> Result<()> {
     for name in NAMES {
-        found(size(format!("{name}_image_size"), node.image_bytes(name)?));
+        let figure = size(format!("{name}_image_size"), node.image_bytes(name)?);
+        found(figure.with_goal(size_goal(name)));
     }
     // The operator would join the election of the one that runs.
     let hardware = [("SQLITE_PATH", "/data/hardware.db".to_owned())];
@@ -55,14 +59,14 @@ pub(crate) fn estimate_sizes(programs: &Programs, mut found: impl FnMut(Figure))
                 bytes += file_bytes(Path::new(file))?;
             }
         }
-        found(size(format!("{name}_image_size_estimated"), bytes));
+        found(size(format!("{name}_image_size_estimated"), bytes).with_goal(size_goal(name)));
     }
     Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far fewer bytes than 2^52")]
 fn size(name: String, bytes: u64) -> Figure {
-    Figure::new(name, bytes as f64 / 1e6, "MB").with_goal(SIZE_GOAL)
+    Figure::new(name, bytes as f64 / 1e6, "MB")
 }
 
 fn file_bytes(path: &Path) -> Result<u64> {
