@@ -21,14 +21,7 @@ pub struct Browser {
 impl Browser {
     /// Starts chromedriver on a free port and opens a window without a screen.
     pub async fn open() -> Result<Self> {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("failed to start chromedriver (Debian: chromium-driver)")?;
-        let output = driver.stdout.take().context("chromedriver has no output")?;
-        let port = read_port(output)?;
+        let (driver, port) = start_driver()?;
 
         let profile = tempfile::tempdir()?;
         let options = json!({"goog:chromeOptions": {"args": [
@@ -72,18 +65,37 @@ impl Browser {
     }
 }
 
+/// chromedriver takes a port that is free for IPv4 and ends if another program has the same for IPv6. Then it
+/// is started again.
+fn start_driver() -> Result<(Child, u16)> {
+    for _ in 0..10 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("failed to start chromedriver (Debian: chromium-driver)")?;
+        let output = driver.stdout.take().context("chromedriver has no output")?;
+        if let Some(port) = read_port(output)? {
+            return Ok((driver, port));
+        }
+        driver.wait()?;
+    }
+    bail!("chromedriver ended before it said which port it uses, ten times")
+}
+
 /// chromedriver says which port it chose: "… was started successfully on port 41415."
-fn read_port(output: ChildStdout) -> Result<u16> {
+fn read_port(output: ChildStdout) -> Result<Option<u16>> {
     let mut lines = BufReader::new(output).lines();
     for line in lines.by_ref() {
         if let Some((_, port)) = line?.rsplit_once("successfully on port ") {
             let port = port.trim_end_matches('.').parse()?;
             // Whoever stops reading would make chromedriver fail at its next line.
             std::thread::spawn(move || lines.for_each(drop));
-            return Ok(port);
+            return Ok(Some(port));
         }
     }
-    bail!("chromedriver ended before it said which port it uses")
+    Ok(None)
 }
 
 impl Drop for Browser {

@@ -102,7 +102,12 @@ impl Jobs {
             return Ok(false);
         };
         let now = Timestamp::from_millis(self.clock.now().timestamp_millis());
-        Ok(self.record_levels(&lease, now).await?
+        // Nothing else waits for it to succeed: history would grow without bound.
+        let is_held = self.record_levels(&lease, now).await.unwrap_or_else(|error| {
+            warn!(%error, "failed to record changes of levels, trying again");
+            true
+        });
+        Ok(is_held
             && self.score_forecasts(lease, now).await?
             && self.sample_forecasts(now).await?
             && self.delete_old_history(now).await?)

@@ -159,16 +159,17 @@ fn decode(bucket: u8, bytes: &[u8]) -> Vec<Known> {
         return Vec::new();
     };
     let (entries, _) = entries.as_chunks::<ENTRY>();
-    let entries = entries.iter().map(|[a, b, c, d, e, f, g, level, high, low]| {
+    let entries = entries.iter().filter_map(|[a, b, c, d, e, f, g, level, high, low]| {
         let id = u64::from_be_bytes([bucket, *a, *b, *c, *d, *e, *f, *g]);
         let level = match level {
             0 => Level::Unknown,
             1 => Level::Low,
             2 => Level::Medium,
-            _ => Level::High,
+            3 => Level::High,
+            _ => return None,
         };
         let day = Day::from_be_bytes([*high, *low]);
-        Known { id, level, missing_since: (day > 0).then_some(day) }
+        Some(Known { id, level, missing_since: (day > 0).then_some(day) })
     });
     let mut entries: Vec<Known> = entries.collect();
     entries.sort_unstable_by_key(|it| it.id);
@@ -217,7 +218,7 @@ mod tests {
         changes.collect()
     }
 
-    const A: u64 = 0x01_0000_0000_0000;
+    const A: u64 = 0x0001_0000_0000_0000;
     const B: u64 = 0xFF00_0000_0000_0001;
     const C: u64 = 0xFF00_0000_0000_0000;
 

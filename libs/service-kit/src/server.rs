@@ -43,9 +43,10 @@ pub struct Limits {
     /// Time between two requests of a connection. Longer than that of common load balancers, so that they
     /// are the ones who close.
     pub idle_time: Duration,
-    /// Time in which a client has to take the next 4 KiB of an answer.
+    /// Time in which a client has to take more of an answer than 4 KiB, as far as the kernel tells: it asks for
+    /// more when about a third of its buffer is free.
     pub progress_time: Duration,
-    /// Size of a request's header in bytes.
+    /// Most bytes of a request's header, its first line included.
     pub header_bytes: usize,
 }
 
@@ -126,7 +127,8 @@ pub async fn serve(listener: TcpListener, site: Site, limits: Limits, closing: C
     http.header_read_timeout(None)
         .half_close(true)
         .max_header_size(limits.header_bytes)
-        // Of a body as well. More than of a header, so that it is the header's limit that is met.
+        // The buffer holds bodies too. It is larger than a header may be, so that hyper meets the header's
+        // limit first; it panics below 8192.
         .max_buf_size((2 * limits.header_bytes).max(8192));
 
     // Owns the listener, which ends with it.

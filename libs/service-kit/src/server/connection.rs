@@ -25,15 +25,15 @@ use tracing::debug;
 
 use super::{Limits, places::Place, refusal, service::SiteService, stream::TrackedStream};
 
-/// Bytes of an answer that count as progress. With the default of [`Limits::progress_time`] a client
-/// that takes less than 200 bytes a second is not waited for.
+/// Bytes of an answer that count as progress. The kernel asks for more when about a third of its buffer is
+/// free, so most clients that go on at all take far more at once.
 const PROGRESS_BYTES: usize = 4096;
 
 /// How long a client that was refused in the middle of its request may go on sending. If the connection
 /// were closed at once, its system would throw away the answer with what could not be delivered.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// A connection that has sent nothing yet is waited for so long when the listener closes.
+/// How long a connection that has sent nothing is kept after the listener began to close.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// What a connection is waiting for.
@@ -56,6 +56,8 @@ enum Phase {
 pub(super) enum Verdict {
     /// The listener closes: what was asked is answered.
     Closing,
+    /// The listener closes, and the client has sent nothing yet. No limit was exceeded.
+    Silent,
     /// The header did not come in time.
     SlowHeader,
     /// No next request came in time.
@@ -75,6 +77,7 @@ impl Verdict {
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Closing => "closing",
+            Self::Silent => "silent",
             Self::SlowHeader => "slow_header",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
@@ -84,7 +87,9 @@ impl Verdict {
 
     fn of(number: u8) -> Option<Self> {
         let [a, b, c, d] = Self::COUNTED;
-        [Self::Closing, a, b, c, d].into_iter().find(|verdict| *verdict as u8 == number)
+        [Self::Closing, Self::Silent, a, b, c, d]
+            .into_iter()
+            .find(|verdict| *verdict as u8 == number)
     }
 }
 
@@ -101,6 +106,8 @@ pub(super) struct Connection {
     since: AtomicU64,
     /// Whether a part of a request's header has come.
     has_started_header: AtomicBool,
+    /// Whether the rest of a request's body has to come before the answer.
+    awaits_body: AtomicBool,
     /// Whether the client's system takes no more bytes at present.
     is_blocked: AtomicBool,
     /// Bytes taken since the last progress.
@@ -120,6 +127,7 @@ impl Connection {
             phase: AtomicU8::new(Phase::Header as u8),
             since,
             has_started_header: AtomicBool::new(false),
+            awaits_body: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
             taken: AtomicUsize::new(0),
             had_body: AtomicBool::new(false),
@@ -133,6 +141,7 @@ impl Connection {
     }
 
     fn enter(&self, phase: Phase) {
+        self.awaits_body.store(false, Relaxed);
         self.phase.store(phase as u8, Relaxed);
         self.since.store(self.now.load(Relaxed), Relaxed);
     }
@@ -154,6 +163,16 @@ impl Connection {
             self.had_body.store(true, Relaxed);
         }
         self.enter(Phase::Answer);
+    }
+
+    /// The socket was read, and had nothing if it `is_empty`. Until the answer nothing but a body is read.
+    pub(super) fn note_body(&self, is_empty: bool) {
+        if self.is(Phase::Answer) {
+            self.awaits_body.store(is_empty, Relaxed);
+            if !is_empty {
+                self.since.store(self.now.load(Relaxed), Relaxed);
+            }
+        }
     }
 
     /// The whole answer has been given to hyper.
@@ -190,22 +209,27 @@ impl Connection {
         }
     }
 
-    /// Since when nobody waits for an answer here, in the listener's milliseconds; `None` if somebody
-    /// does.
+    /// Since when the client is the one to go on, in the listener's milliseconds; `None` if we are.
     pub(super) fn unused_since(&self) -> Option<u64> {
-        let is_unused = self.is(Phase::Idle) || self.is(Phase::Header);
+        let is_unused =
+            self.is(Phase::Idle) || self.is(Phase::Header) || self.awaits_body.load(Relaxed);
         is_unused.then(|| self.since.load(Relaxed))
+    }
+
+    /// Whether no part of a request has come yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is(Phase::Header) && !self.has_started_header.load(Relaxed)
     }
 
     /// What is to be done with it at this time.
     pub(super) fn judge(&self, limits: &Limits, is_closing: bool) -> Option<Verdict> {
         let waited = self.now.load(Relaxed).saturating_sub(self.since.load(Relaxed));
         let waited = Duration::from_millis(waited);
-        let has_started = self.has_started_header.load(Relaxed);
         if self.is(Phase::Header) {
-            let is_due =
-                waited > limits.header_time || is_closing && !has_started && waited > CLOSING_TIME;
-            is_due.then_some(Verdict::SlowHeader)
+            if waited > limits.header_time {
+                return Some(Verdict::SlowHeader);
+            }
+            (is_closing && self.is_silent() && waited > CLOSING_TIME).then_some(Verdict::Silent)
         } else if self.is(Phase::Idle) {
             (waited > limits.idle_time).then_some(Verdict::Idle)
         } else {
@@ -235,6 +259,7 @@ impl Connection {
     fn still_deserves(&self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Closing => true,
+            Verdict::Silent => self.is_silent(),
             Verdict::SlowHeader => self.is(Phase::Header),
             Verdict::Idle => self.is(Phase::Idle),
             Verdict::SlowReader => self.is_blocked.load(Relaxed),
@@ -257,7 +282,8 @@ pub(super) async fn drive(mut served: Served, place: Place) {
     let connection = Arc::clone(&place.connection);
     loop {
         let event = poll_fn(|context| {
-            if let Poll::Ready(ended) = served.poll_without_shutdown(context) {
+            // It flushes before it ends the connection, which `poll_without_shutdown` does not.
+            if let Poll::Ready(ended) = Pin::new(&mut served).poll(context) {
                 return Poll::Ready(Event::Ended(ended));
             }
             connection.told.register(context.waker());
@@ -269,8 +295,10 @@ pub(super) async fn drive(mut served: Served, place: Place) {
                     debug!(%error, "a connection ended early");
                 }
                 let stream = served.into_parts().io.into_inner();
-                return end(stream, connection.had_body.load(Relaxed)).await;
+                return end(stream, &connection, connection.had_body.load(Relaxed)).await;
             }
+            // hyper would throw away what is not sent yet. The next sweep tells it again.
+            Event::Told(Verdict::Closing) if connection.is(Phase::Rest) => {}
             Event::Told(Verdict::Closing) => Pin::new(&mut served).graceful_shutdown(),
             Event::Told(verdict) => {
                 debug!(verdict = verdict.label(), "a connection is cut off");
@@ -281,7 +309,7 @@ pub(super) async fn drive(mut served: Served, place: Place) {
                     let mut stream = served.into_parts().io.into_inner();
                     // There is room for it, as nothing was sent for a while; if not, it is not worth more.
                     stream.try_write(&refusal::slow_header());
-                    end(stream, true).await;
+                    end(stream, &connection, true).await;
                 }
                 return;
             }
@@ -290,7 +318,7 @@ pub(super) async fn drive(mut served: Served, place: Place) {
 }
 
 /// Closes the connection. If the client may still be sending, it gets time to read the answer.
-async fn end(mut stream: TrackedStream, may_be_sending: bool) {
+async fn end(mut stream: TrackedStream, connection: &Connection, may_be_sending: bool) {
     if let Err(error) = stream.shutdown().await {
         return debug!(%error, "a connection was closed by the client");
     }
@@ -299,8 +327,18 @@ async fn end(mut stream: TrackedStream, may_be_sending: bool) {
     }
     let mut thrown_away = [0; 4096];
     let drained = async { while !matches!(stream.read(&mut thrown_away).await, Ok(0) | Err(_)) {} };
-    if timeout(LINGER_TIME, drained).await.is_err() {
-        debug!("a client went on sending after it was refused");
+    let evicted = poll_fn(|context| {
+        connection.told.register(context.waker());
+        match connection.take_verdict() {
+            Some(Verdict::Evicted) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    });
+    tokio::select! {
+        drained = timeout(LINGER_TIME, drained) => if drained.is_err() {
+            debug!("a client went on sending after it was refused");
+        },
+        () = evicted => {}
     }
 }
 

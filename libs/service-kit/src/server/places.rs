@@ -98,8 +98,8 @@ impl Places {
         }
     }
 
-    /// Ends the connection that was unused for the longest time. Returns whether there is one.
-    pub(super) fn evict(&self) -> bool {
+    /// Ends the connection that was unused for the longest time, if one is unused.
+    pub(super) fn evict(&self) {
         let longest_unused = {
             let taken = self.taken();
             let unused = taken
@@ -111,10 +111,9 @@ impl Places {
         if let Some(connection) = &longest_unused {
             connection.tell(Verdict::Evicted);
         }
-        longest_unused.is_some()
     }
 
-    /// Ends what exceeds its time, for ever.
+    /// Ends connections that exceed a limit of time. Never returns.
     pub(super) async fn sweep(&self) {
         let mut ticks = interval(SWEEP_PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,8 +122,9 @@ impl Places {
             self.renew_now();
             let is_closing = self.is_closing.load(Relaxed);
             for connection in self.taken().connections.values() {
+                let closing = is_closing && !connection.is_silent();
                 let verdict = connection.judge(&self.limits, is_closing);
-                if let Some(verdict) = verdict.or(is_closing.then_some(Verdict::Closing)) {
+                if let Some(verdict) = verdict.or(closing.then_some(Verdict::Closing)) {
                     connection.tell(verdict);
                 }
             }
@@ -134,7 +134,7 @@ impl Places {
     /// Lets every connection end with the request that it is at.
     pub(super) fn close(&self) {
         self.is_closing.store(true, Relaxed);
-        for connection in self.taken().connections.values() {
+        for connection in self.taken().connections.values().filter(|it| !it.is_silent()) {
             connection.tell(Verdict::Closing);
         }
     }

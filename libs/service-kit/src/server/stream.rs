@@ -89,7 +89,9 @@ impl AsyncRead for TrackedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        self.connection.note_body(read.is_pending());
+        ready!(read)?;
         if buffer.filled().len() == before {
             self.has_ended = true;
         } else {

@@ -22,7 +22,7 @@ use super::{Limits, Site, serve};
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A listener in a thread of the test's own, so that its metrics are its own.
+/// A listener on the test's thread, whose local recorder has the metrics of this test alone.
 struct Server {
     address: std::net::SocketAddr,
     closing: CancellationToken,
@@ -125,6 +125,74 @@ async fn a_request_in_flight_is_answered_after_the_listener_closed() {
     ended.expect("a silent connection keeps nobody waiting").expect("no panic");
     assert!(TcpStream::connect(server.address).await.is_err(), "nothing listens any more");
     drop(silent);
+    let text = server.metrics.render();
+    assert!(!text.contains("reason=\"slow_header\"} 1"), "it had no time to be slow: {text}");
+}
+
+/// Reads a large answer so that the server has to wait for it, from the time when `meanwhile` is done.
+async fn read_slowly(client: &mut TcpStream, meanwhile: impl FnOnce()) -> usize {
+    let (mut read, mut buffer) = (0, vec![0; 1_000_000]);
+    sleep(Duration::from_millis(300)).await;
+    meanwhile();
+    loop {
+        let bytes = timeout(DEADLINE, client.read(&mut buffer)).await.expect("going on");
+        match bytes.expect("not reset") {
+            0 => return read,
+            bytes => read += bytes,
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_answer_is_sent_to_its_end_also_while_the_listener_closes() {
+    const SIZE: usize = 20_000_000;
+    let body = "x".repeat(SIZE);
+    let server =
+        Server::start(done().route("/large", get(async move || body)), Limits::default()).await;
+    for (header, rest) in [
+        ("content-length: 2\r\n", ""),
+        ("transfer-encoding: chunked\r\n", "2\r\nhi\r\n"),
+        ("connection: close\r\n", ""),
+    ] {
+        let mut client = server.connect().await;
+        let request = format!("GET /large HTTP/1.1\r\nhost: x\r\n{header}\r\n{rest}");
+        client.write_all(request.as_bytes()).await.expect("sent");
+        let read = read_slowly(&mut client, || ()).await;
+        assert!(read > SIZE, "{header}: {read} bytes");
+    }
+    let mut clients = [server.connect().await, server.connect().await];
+    for (client, header) in clients.iter_mut().zip(["", "connection: close\r\n"]) {
+        let request = format!("GET /large HTTP/1.1\r\nhost: x\r\n{header}\r\n");
+        client.write_all(request.as_bytes()).await.expect("sent");
+    }
+    let [one, other] = &mut clients;
+    let close = || server.closing.cancel();
+    let (one, other) = tokio::join!(read_slowly(one, close), read_slowly(other, || ()));
+    assert!(one > SIZE && other > SIZE, "{one} and {other} bytes");
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_give_way_to_one_that_asks() {
+    let router = done().route("/take", post(async |body: String| body));
+    let server = Server::start(router, Limits { connections: 20, ..Limits::default() }).await;
+    let mut waiting = Vec::new();
+    for _ in 0..60 {
+        let mut client = server.connect().await;
+        let head = b"POST /take HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+        client.write_all(head).await.expect("sent");
+        waiting.push(client);
+        if waiting.len().is_multiple_of(10) {
+            let took = server.time_of_a_request().await;
+            assert!(took < Duration::from_secs(1), "{took:?} beside {}", waiting.len());
+        }
+    }
+    assert!(server.closed("evicted") >= 40, "{}", server.metrics.render());
+    let mut last = waiting.pop().expect("sixty");
+    last.write_all(b"0123456789").await.expect("sent");
+    let mut answer = [0; 12];
+    last.read_exact(&mut answer).await.expect("answered");
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]

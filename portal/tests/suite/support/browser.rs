@@ -21,16 +21,8 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn open(url: &str) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver is installed (Debian: chromium-driver)");
-        let output = driver.stdout.take().expect("piped");
-        let port = timeout(Duration::from_secs(20), read_port(output)).await;
-        let port = port.expect("chromedriver starts within the deadline");
+        let started = timeout(Duration::from_secs(20), start_driver()).await;
+        let (driver, port) = started.expect("chromedriver starts within the deadline");
         let profile = TempDir::new().expect("a folder");
         let options = json!({"goog:chromeOptions": {"args": [
             "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -58,16 +50,35 @@ impl Browser {
     }
 }
 
+/// chromedriver takes a port that is free for IPv4 and ends if another program has the same for IPv6. Then it
+/// is started again.
+async fn start_driver() -> (Child, u16) {
+    for _ in 0..10 {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver is installed (Debian: chromium-driver)");
+        let output = driver.stdout.take().expect("piped");
+        if let Some(port) = read_port(output).await {
+            return (driver, port);
+        }
+    }
+    panic!("chromedriver ended before it said which port it uses, ten times");
+}
+
 /// chromedriver says which port it chose: "… was started successfully on port 41415."
-async fn read_port(output: ChildStdout) -> u16 {
+async fn read_port(output: ChildStdout) -> Option<u16> {
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await.expect("UTF-8") {
         if let Some((_, port)) = line.rsplit_once("successfully on port ") {
             let port = port.trim_end_matches('.').parse().expect("a port");
             // Whoever stops reading would make chromedriver fail at its next line.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return port;
+            return Some(port);
         }
     }
-    panic!("chromedriver ended before it said which port it uses");
+    None
 }
