@@ -117,6 +117,9 @@ impl ObserveRequests {
     pub fn answering_panics_with(
         answer: impl Fn(Option<&HeaderValue>) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
+        // Also before the first request that is counted here, and where there is none.
+        in_flight().increment(0);
+        panics().increment(0);
         Self { routes: Arc::default(), panic_answer: Arc::new(answer) }
     }
 
@@ -133,6 +136,14 @@ impl ObserveRequests {
             Arc::clone(routes.entry(key.clone()).or_insert_with(instruments))
         })
     }
+}
+
+fn in_flight() -> Gauge {
+    gauge!("http_requests_in_flight")
+}
+
+fn panics() -> Counter {
+    counter!("http_panics_total")
 }
 
 /// Methods are an open set chosen by the client as well.
@@ -160,7 +171,7 @@ impl Instruments {
         Self {
             route: Arc::clone(route),
             answers: AnswerMetrics::register(method, route.to_string()),
-            in_flight: gauge!("http_requests_in_flight"),
+            in_flight: in_flight(),
         }
     }
 }
@@ -262,7 +273,7 @@ impl Observation {
         let message = panic.downcast_ref::<&str>().copied();
         let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         error!(route = &*self.instruments.route, message, "a request met a bug");
-        counter!("http_panics_total").increment(1);
+        panics().increment(1);
     }
 
     fn end(self, response: &Response<Body>) {
@@ -333,6 +344,17 @@ mod tests {
         assert!(text.contains(line), "{text}");
         assert!(text.contains(r#"route="unmatched",status="4xx"} 1"#), "{text}");
         assert!(text.contains("http_requests_in_flight 0"), "{text}");
+    }
+
+    #[test]
+    fn what_a_dashboard_shows_is_there_before_the_first_request() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || drop(ObserveRequests::default()));
+        let text = handle.render();
+        for line in ["http_requests_in_flight 0\n", "http_panics_total 0\n"] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[tokio::test]
