@@ -1,11 +1,6 @@
 //! `GET /feed.atom`, and badges: what is written as XML, judged by a program that others wrote.
 
-use std::{
-    collections::HashSet,
-    io::Write,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use hardware::store::{Db, StoreConfig};
@@ -15,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     support::{
+        clients,
         database::{TestDatabase, execute},
         eventually,
         service::{TOKEN, TestService},
@@ -24,8 +20,6 @@ use crate::{
 
 /// How often changes are looked for here.
 const OFTEN: Duration = Duration::from_millis(200);
-
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/clients/validate_feed.py");
 
 /// A feed as the other program read it.
 #[derive(Debug, Deserialize, PartialEq)]
@@ -57,22 +51,8 @@ struct Links {
 
 /// Has `document` judged, and returns what was read.
 async fn judge(document: &[u8], arguments: &[&str]) -> Value {
-    let python = std::env::var_os("TEST_CLIENTS_PYTHON").expect(
-        "TEST_CLIENTS_PYTHON is not set. This test needs clients that others wrote: run it with `make unit`, or \
-         behind `e2e/with-clients`",
-    );
-    let mut command = Command::new(python);
-    command.arg(SCRIPT).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut program = command.stderr(Stdio::piped()).spawn().expect("Python starts");
-    let bytes = document.to_vec();
-    let judged = tokio::task::spawn_blocking(move || {
-        program.stdin.take().expect("piped").write_all(&bytes).expect("it reads all");
-        program.wait_with_output().expect("it ends")
-    });
-    let judged = judged.await.expect("no panic");
-    let said = String::from_utf8_lossy(&judged.stderr);
-    assert!(judged.status.success(), "{said}\n{}", String::from_utf8_lossy(document));
-    serde_json::from_slice(&judged.stdout).expect("JSON")
+    let shown = String::from_utf8_lossy(document);
+    clients::run("validate_feed.py", arguments, document, &shown).await
 }
 
 /// The feed at a path, valid.

@@ -3,26 +3,14 @@
 
 mod documented;
 
-use std::{io::Write, process::Stdio};
-
 use chrono::{TimeDelta, Utc};
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::support::{
-    eventually,
+    clients, eventually,
     service::{TOKEN, TestService},
 };
-
-const CLIENT: &str = "tests/suite/clients/mcp_client.py";
-
-/// The Python that has the SDK.
-fn python() -> String {
-    std::env::var("TEST_CLIENTS_PYTHON").expect(
-        "TEST_CLIENTS_PYTHON is not set. This test asks with a client that others wrote: run `make unit`, \
-         or `e2e/with-clients cargo test --release -p hardware --test suite mcp`",
-    )
-}
 
 /// A service that agents may ask, with c5.large that is full and p4d.24xlarge of which 6 of 8 are free. Its
 /// answers stay those of one time, as it reads its database once an hour.
@@ -53,21 +41,7 @@ async fn with_agents() -> TestService {
 /// What the client prints of these calls.
 async fn ask(service: &TestService, mode: &'static str, calls: &[(&str, Value)]) -> Value {
     let (url, calls) = (format!("{}/mcp", service.url), json!(calls).to_string());
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut client = std::process::Command::new(python())
-            .args([CLIENT, &url, mode])
-            .env("no_proxy", "*")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("a Python");
-        client.stdin.take().expect("a pipe").write_all(calls.as_bytes()).expect("written");
-        client.wait_with_output().expect("ended")
-    });
-    let output = asked.await.expect("no panic");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    clients::run("mcp_client.py", &[&url, mode], calls.as_bytes(), "").await
 }
 
 /// What the route answers whose function the tool calls.

@@ -4,16 +4,13 @@
 //! `schemathesis/` says how it is set up. The seed is always the same, so that a failure comes from a change;
 //! `SCHEMATHESIS_SEED` and `SCHEMATHESIS_EXAMPLES` search further.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{
-    eventually,
+    clients, eventually,
     service::{TOKEN, TestService},
 };
 
@@ -22,10 +19,6 @@ const EXAMPLES: u32 = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_the_description_says() {
-    let python = std::env::var_os("TEST_CLIENTS_PYTHON").expect(
-        "TEST_CLIENTS_PYTHON is not set. This test needs schemathesis: run `make unit`, or \
-         `e2e/with-clients COMMAND`",
-    );
     let service = TestService::on_sqlite().await;
     fill(&service).await;
     let report = service.folder.path().join("report.json");
@@ -34,7 +27,7 @@ async fn every_answer_is_as_the_description_says() {
     println!("SCHEMATHESIS_SEED={seed} SCHEMATHESIS_EXAMPLES={examples}");
 
     let configuration = Path::new("tests/suite/schemathesis").canonicalize().expect("there");
-    let mut command = Command::new(PathBuf::from(python).with_file_name("schemathesis"));
+    let mut command = Command::new(clients::python().with_file_name("schemathesis"));
     command
         .arg("--config-file")
         .arg(configuration.join("schemathesis.toml"))

@@ -1,5 +1,6 @@
 //! What tests build their world from.
 
+pub(crate) mod clients;
 pub(crate) mod database;
 pub(crate) mod program;
 pub(crate) mod proxy;

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{python, with_agents};
+use super::with_agents;
+use crate::support::clients::python;
 
 const PAGE: &str = include_str!("../../../../docs/mcp.md");
 
@@ -17,7 +18,7 @@ fn block(language: &str) -> &'static str {
 async fn the_command_and_the_program_answer() {
     let service = with_agents().await;
     for (program, option, script) in [
-        ("bash".to_owned(), "-c", block("sh").replace("curl ", "curl --fail ")),
+        ("bash".into(), "-c", block("sh").replace("curl ", "curl --fail ")),
         (python(), "-c", block("python").to_owned()),
     ] {
         let mut command = Command::new(program);
