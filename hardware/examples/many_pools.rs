@@ -208,6 +208,7 @@ fn batch(pools: std::ops::Range<usize>, minute: i64, in_use: u32) -> Batch {
         source: "bench".to_owned(),
         interval: ExpectedInterval::default(),
         unlisted: None,
+        problem: None,
         items: items.collect(),
         is_whole: true,
     }

@@ -33,10 +33,21 @@ pub struct Batch {
     pub interval: ExpectedInterval,
     /// What the batch says of pools that it does not list.
     pub unlisted: Option<Unlisted>,
+    /// What keeps the source from seeing its pools as they are; none ends the one that it had.
+    pub problem: Option<ReportedProblem>,
     /// What was seen, in any order of time.
     pub items: Vec<Item>,
     /// Whether nothing that the batch listed was refused.
     pub is_whole: bool,
+}
+
+/// What keeps a source from seeing its pools as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedProblem {
+    /// Its stable name.
+    pub code: String,
+    /// The problem in a sentence, with what to do.
+    pub detail: String,
 }
 
 /// What a batch says of the pools of its source that it does not list.

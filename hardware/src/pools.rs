@@ -18,8 +18,8 @@ use std::{
 };
 
 use availability::{
-    CorrectionTable, Level, Observation, PoolState, Reading, SourceKind, Timestamp, Wanted,
-    combine_sources,
+    Assessment, CorrectionTable, Level, Observation, PoolState, Reading, SourceKind, Timestamp,
+    Wanted, combine_sources,
 };
 use hardware_api::Availability;
 use tracing::error;
@@ -40,7 +40,7 @@ use self::{
 use crate::{
     listed::Listed,
     quality::{Corrections, Forecast},
-    store::{CoverageRow, HardwareRow, PoolRow, Presence, SourceRow},
+    store::{CoverageRow, HardwareRow, PoolRow, Presence, SourceProblem, SourceRow},
 };
 
 /// The pools of all sources: about 100 bytes for each, 24 for each threshold, and its names.
@@ -193,14 +193,15 @@ impl Pools {
     }
 
     /// What is said at `now` of at most `most` pools, drawn by chance, each for a number of units that is
-    /// drawn too. Of pools of which nothing is known nothing is said.
+    /// drawn too. Of pools of which nothing is known, or whose source has a problem, nothing is said.
     #[must_use]
     pub fn sample(&self, most: usize, now: Timestamp) -> Vec<Forecast> {
-        let drawn = fastrand::choose_multiple(self.all.iter().flatten(), most);
+        let said_of = self.all.iter().flatten().filter(|pool| self.problem_of(pool).is_none());
+        let drawn = fastrand::choose_multiple(said_of, most);
         let forecasts = drawn.into_iter().filter_map(|pool| {
             let index = fastrand::usize(..pool.state.threshold_count());
             let wanted = availability::threshold(index);
-            let said = pool.state.assess(wanted, now, self.correction(pool.kind));
+            let said = self.assess(pool, wanted, now);
             let estimate = said.estimate?;
             Some(Forecast {
                 pool_id: pool.id,
@@ -226,13 +227,24 @@ impl Pools {
         self.all.get(index(place))?.as_ref()
     }
 
+    /// What keeps the source of a pool from seeing it as it is.
+    fn problem_of(&self, pool: &Pool) -> Option<&SourceProblem> {
+        self.sources.get(&pool.source_id)?.problem.as_ref()
+    }
+
+    /// What the source of a pool says of it: nothing while it has a problem.
+    fn assess(&self, pool: &Pool, wanted: Wanted, now: Timestamp) -> Assessment {
+        let said = pool.state.assess(wanted, now, self.correction(pool.kind));
+        if self.problem_of(pool).is_some() { said.withheld() } else { said }
+    }
+
     /// What the sources of some pools say, each alone.
     fn readings(&self, pools: &[&Pool], wanted: Wanted, now: Timestamp) -> Vec<Reading<'_>> {
         let readings = pools.iter().map(|pool| Reading {
             kind: pool.kind,
             interval: pool.state.interval(),
             source: self.supplies.texts.get(pool.source),
-            assessment: pool.state.assess(wanted, now, self.correction(pool.kind)),
+            assessment: self.assess(pool, wanted, now),
         });
         readings.collect()
     }
@@ -264,6 +276,7 @@ impl Pools {
         now: Timestamp,
     ) -> (Level, Option<f64>) {
         let speaking = self.speaking(directory, row, wanted, now);
+        let speaking = speaking.filter(|pool| self.problem_of(pool).is_none());
         speaking.map_or((Level::Unknown, None), |pool| {
             pool.state.level(wanted, now, self.correction(pool.kind))
         })
@@ -321,12 +334,15 @@ mod tests {
     use availability::{ExpectedInterval, Observation, PoolState, Segment, Timestamp, Wanted};
     use hardware_api::{
         Availability::{self, High, Low, Unknown},
+        Want,
         filter::Filter,
     };
     use proptest::prelude::*;
 
-    use super::{Pools, Search, SharedPools, Sort};
-    use crate::store::{CoverageRow, HardwareRow, PoolIdentity, PoolRow, SourceRow, StateRow};
+    use super::{Pools, Search, SharedPools, Sort, Wish};
+    use crate::store::{
+        CoverageRow, HardwareRow, PoolIdentity, PoolRow, SourceProblem, SourceRow, StateRow,
+    };
 
     fn minute(minute: i64) -> Timestamp {
         Timestamp::from_millis(minute * 60_000)
@@ -372,6 +388,7 @@ mod tests {
             revision: 1,
             covered: None,
             last_seen: 0,
+            problem: None,
         }
     }
 
@@ -432,6 +449,55 @@ mod tests {
         assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 4), High);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 20), Availability::Medium);
         assert_eq!(levels_of("c5", vec![pool(1, "c5", counts(3))], 61), Unknown);
+    }
+
+    fn source_with_problem(id: i32, name: &str, code: &str) -> SourceRow {
+        let problem =
+            SourceProblem { code: code.to_owned(), detail: format!("{code} of {name}."), since: 0 };
+        SourceRow { id, name: name.to_owned(), problem: Some(problem), ..source() }
+    }
+
+    fn reasons_of(known: Pools, name: &str) -> Vec<String> {
+        let shared = SharedPools::default();
+        *shared.write() = known;
+        drop(shared.tick(&[], minute(0)));
+        let view = shared.view(Wanted::ONE).expect("there was a tick");
+        let want = Want { provider: "aws".to_owned(), name: name.to_owned(), ..Want::default() };
+        let found = shared.read().find(&view, &Wish::from(&want), Wanted::ONE);
+        let reasons = found.best.expect("it is there").reasons;
+        reasons.into_iter().map(|reason| reason.code).collect()
+    }
+
+    #[test]
+    fn no_level_follows_from_a_source_with_a_problem() {
+        let mut pools = known(vec![pool(1, "c5", counts(3))]);
+        assert_eq!(pools.sample(10, minute(0)).len(), 1);
+        pools.set_sources(vec![source_with_problem(1, "lab", "pods_forbidden")]);
+        assert_eq!(level(&mut pools, "c5", 0), Unknown);
+        assert_eq!(pools.sample(10, minute(0)), [], "nothing is said of it");
+        pools.set_sources(vec![source()]);
+        assert_eq!(level(&mut pools, "c5", 0), High, "its next batch has no problem");
+    }
+
+    #[test]
+    fn another_source_speaks_for_what_a_source_with_a_problem_has() {
+        let yes = Observation::Available(true);
+        let mut pools = known(vec![pool(1, "c5", counts(0))]);
+        let asker = SourceRow { id: 2, name: "asker".to_owned(), ..source() };
+        pools.update(&pool(2, "c5", yes), &asker, &[]);
+        assert_eq!(level(&mut pools, "c5", 0), Low, "counts go first");
+        pools.set_sources(vec![source_with_problem(1, "lab", "pods_forbidden"), asker]);
+        assert_eq!(level(&mut pools, "c5", 0), High);
+        assert!(!reasons_of(pools, "c5").contains(&"pods_forbidden".to_owned()), "of another one");
+    }
+
+    #[test]
+    fn all_problems_of_a_pool_for_which_nobody_speaks_are_reasons() {
+        let mut pools = known(vec![pool(1, "c5", counts(3))]);
+        let other = source_with_problem(2, "asker", "nodes_forbidden");
+        pools.update(&pool(2, "c5", counts(3)), &other, &[]);
+        pools.set_sources(vec![source_with_problem(1, "lab", "pods_forbidden"), other]);
+        assert_eq!(reasons_of(pools, "c5"), ["nodes_forbidden", "pods_forbidden"], "by source");
     }
 
     #[test]

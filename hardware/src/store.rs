@@ -20,6 +20,7 @@ mod migrations;
 mod mysql;
 mod place;
 mod pools;
+mod problems;
 mod quality;
 mod rebuild;
 mod retention;
@@ -47,6 +48,7 @@ pub use self::{
     levels::{ChangeRow, FeedState, KnownLevels},
     mysql::{Opener as MysqlOpener, Tls},
     place::{Moves, Place},
+    problems::SourceProblem,
     quality::QualityRow,
     rebuild::Rebuilt,
     rows::{

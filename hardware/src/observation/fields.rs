@@ -74,6 +74,23 @@ impl<'a> Object<'a> {
         Ok(Text(Some(trimmed.to_owned())))
     }
 
+    /// A name for programs, which must be there.
+    pub(super) fn code(&self, name: &str, longest: usize) -> Result<String, BatchError> {
+        let is_code = |text: &String| {
+            let is_allowed = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_');
+            text.len() <= longest
+                && text.starts_with(|c: char| c.is_ascii_lowercase())
+                && text.bytes().all(is_allowed)
+        };
+        self.get(name).and_then(read_text).filter(is_code).ok_or_else(|| {
+            let expected = format!(
+                "at most {longest} characters of a-z, 0-9 and _, the first one a letter, such as \
+                 pods_forbidden"
+            );
+            self.wrong(name, &expected)
+        })
+    }
+
     /// A whole number, however JSON writes it: 8, 8.0, 0.8e1.
     pub(super) fn integer(
         &self,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::{
-    Batch, Item, PoolName, Refusals, Unlisted,
+    Batch, Item, PoolName, Refusals, ReportedProblem, Unlisted,
     fields::{Object, Path},
     interval_of,
 };
@@ -25,12 +25,16 @@ pub const MAX_UNITS: u32 = i32::MAX.unsigned_abs();
 pub const MAX_NAME: usize = 128;
 /// Length of the columns region, zone, tier and unit, in characters.
 pub const MAX_PLACE: usize = 64;
+/// Length of the columns of a problem, in characters.
+const MAX_PROBLEM_CODE: usize = 64;
+const MAX_PROBLEM_DETAIL: usize = 500;
 
 /// Some programs put it before a text in UTF-8. JSON allows a reader to skip it (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 const BATCH_FIELDS: &[&str] =
-    &["source", "expected_interval_s", "observed_at", "unlisted", "observations"];
+    &["source", "expected_interval_s", "observed_at", "unlisted", "problem", "observations"];
+const PROBLEM_FIELDS: &[&str] = &["code", "detail"];
 const OBSERVATION_FIELDS: &[&str] = &[
     "provider",
     "name",
@@ -113,6 +117,7 @@ pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchErr
 
     let arrived = Timestamp::from_millis(now.timestamp_millis());
     let unlisted = parse_unlisted(&fields, observed_at.unwrap_or(arrived))?;
+    let problem = parse_problem(&fields)?;
     let mut items = Vec::with_capacity(list.len());
     let (mut refusals, mut undated) = (Refusals::default(), 0);
     for (index, item) in (0..).zip(list) {
@@ -127,7 +132,7 @@ pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchErr
     }
     let interval = interval_of(interval.unwrap_or(DEFAULT_INTERVAL_S));
     let is_whole = refusals.total() == 0;
-    let batch = Batch { source, interval, unlisted, items, is_whole };
+    let batch = Batch { source, interval, unlisted, problem, items, is_whole };
     Ok(Received { batch, refusals, undated })
 }
 
@@ -142,6 +147,20 @@ fn parse_unlisted(fields: &Object, at: Timestamp) -> Result<Option<Unlisted>, Ba
         Some("gone") => Ok(Some(Unlisted::Gone(at))),
         Some(_) => Err(fields.wrong("unlisted", EXPECTED)),
     }
+}
+
+/// What keeps the source from seeing its pools as they are.
+fn parse_problem(fields: &Object) -> Result<Option<ReportedProblem>, BatchError> {
+    let Some(problem) = fields.get("problem") else { return Ok(None) };
+    let problem = Object::new(problem, fields.path.child("problem"), PROBLEM_FIELDS)?;
+    let code = problem.code("code", MAX_PROBLEM_CODE)?;
+    let detail = problem.text("detail", MAX_PROBLEM_DETAIL)?.required(&problem, "detail")?;
+    if fields.get("unlisted").is_some() {
+        let expected =
+            "nothing here, as a source with a problem does not see what it does not list";
+        return Err(fields.wrong("unlisted", expected));
+    }
+    Ok(Some(ReportedProblem { code, detail }))
 }
 
 type Parsed = (PoolName, Option<Timestamp>, Observation);
@@ -189,7 +208,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{BatchError, MAX_OBSERVATIONS, Received, parse_batch};
-    use crate::observation::{Batch, Unlisted};
+    use crate::observation::{Batch, ReportedProblem, Unlisted};
 
     fn now() -> DateTime<Utc> {
         DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").expect("a time").to_utc()
@@ -398,7 +417,7 @@ mod tests {
             (
                 r#"{"source": "lab", "observations": [], "colour": 1}"#.to_owned(),
                 "field colour: expected one of source, expected_interval_s, observed_at, \
-                 unlisted, observations, found a field that is not known",
+                 unlisted, problem, observations, found a field that is not known",
             ),
             (
                 r#"{"source": "lab", "observations": [], "expected_interval_s": 0.5}"#.to_owned(),
@@ -487,6 +506,112 @@ mod tests {
         }
     }
 
+    /// What becomes of a batch with this problem and no observations.
+    fn parse_problem(problem: &str) -> Result<Option<ReportedProblem>, String> {
+        let body = format!(r#"{{"source": "lab", "problem": {problem}, "observations": []}}"#);
+        let received = parse_batch(body.as_bytes(), now());
+        received.map(|it| it.batch.problem).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_problem_has_a_code_and_a_detail() {
+        let longest_code = "x".repeat(64);
+        let longest_detail = "é".repeat(500);
+        let table = [
+            ("pods_forbidden", "Bind the role."),
+            ("a", "b"),
+            ("e2_", " trimmed "),
+            (&longest_code, "b"),
+            ("a", &longest_detail),
+        ];
+        for (code, detail) in table {
+            let expected =
+                ReportedProblem { code: code.to_owned(), detail: detail.trim().to_owned() };
+            let sent = json!({"code": code, "detail": detail}).to_string();
+            assert_eq!(parse_problem(&sent), Ok(Some(expected)));
+        }
+        assert_eq!(parse_problem("null"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_problem_is_named_with_what_is_expected() {
+        let code = "problem.code: expected at most 64 characters of a-z, 0-9 and _, the first one a \
+                    letter, such as pods_forbidden, found";
+        let detail = "problem.detail: expected";
+        let long = |length: usize| "x".repeat(length);
+        let table = [
+            (
+                r#""no rights""#.to_owned(),
+                r#"problem: expected an object, found "no rights""#.to_owned(),
+            ),
+            (r#"{"detail": "d"}"#.to_owned(), format!("{code} nothing")),
+            (r#"{"code": 5, "detail": "d"}"#.to_owned(), format!("{code} 5")),
+            (r#"{"code": "", "detail": "d"}"#.to_owned(), format!(r#"{code} """#)),
+            (r#"{"code": "Pods", "detail": "d"}"#.to_owned(), format!(r#"{code} "Pods""#)),
+            (r#"{"code": "4xx", "detail": "d"}"#.to_owned(), format!(r#"{code} "4xx""#)),
+            (r#"{"code": "_a", "detail": "d"}"#.to_owned(), format!(r#"{code} "_a""#)),
+            (r#"{"code": " a", "detail": "d"}"#.to_owned(), format!(r#"{code} " a""#)),
+            (r#"{"code": "a-b", "detail": "d"}"#.to_owned(), format!(r#"{code} "a-b""#)),
+            (r#"{"code": "é", "detail": "d"}"#.to_owned(), format!(r#"{code} "é""#)),
+            (
+                format!(r#"{{"code": "{}", "detail": "d"}}"#, long(65)),
+                format!(r#"{code} "{}""#, long(65)),
+            ),
+            (
+                r#"{"code": "a"}"#.to_owned(),
+                format!("{detail} a text that is not empty, found nothing"),
+            ),
+            (
+                r#"{"code": "a", "detail": " "}"#.to_owned(),
+                format!(r#"{detail} a text that is not empty, found " ""#),
+            ),
+            (
+                r#"{"code": "a", "detail": ["d"]}"#.to_owned(),
+                format!("{detail} text, found a list of 1"),
+            ),
+            (
+                r#"{"code": "a", "detail": "one\ntwo"}"#.to_owned(),
+                format!(
+                    r#"{detail} at most 500 characters, none of them a control character, found "one\ntwo""#
+                ),
+            ),
+            (
+                format!(r#"{{"code": "a", "detail": "{}"}}"#, long(501)),
+                format!(
+                    r#"{detail} at most 500 characters, none of them a control character, found "{}…"#,
+                    long(79)
+                ),
+            ),
+            (
+                r#"{"code": "a", "detail": "d", "since": 1}"#.to_owned(),
+                "problem.since: expected one of code, detail, found a field that is not known"
+                    .to_owned(),
+            ),
+        ];
+        for (problem, expected) in table {
+            assert_eq!(parse_problem(&problem), Err(format!("field {expected}")), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_batch_with_a_problem_may_list_pools_and_says_nothing_of_others() {
+        let batch = |unlisted: Value| {
+            let good = json!({"provider": "p", "name": "n", "available": true});
+            parse(&json!({"source": "lab", "unlisted": unlisted, "observations": [good],
+                "problem": {"code": "pods_forbidden", "detail": "Bind the role."}}))
+        };
+        let taken = only_batch(batch(Value::Null).expect("good"));
+        assert_eq!((taken.items.len(), taken.problem.is_some()), (1, true));
+        for unlisted in ["unchanged", "gone"] {
+            let error = batch(unlisted.into()).expect_err("refused").to_string();
+            let expected = format!(
+                "field unlisted: expected nothing here, as a source with a problem does not see what it \
+                 does not list, found \"{unlisted}\""
+            );
+            assert_eq!(error, expected);
+        }
+    }
+
     #[test]
     fn a_small_skew_of_clocks_is_tolerated() {
         let observation = json!({"provider": "p", "name": "n", "available": true,
@@ -512,11 +637,11 @@ mod tests {
 
         #[test]
         fn no_value_makes_the_parser_panic(
-            field in "source|observations|total|in_use|observed_at|available|provider",
+            field in "source|observations|problem|total|in_use|observed_at|available|provider",
             text in ".{0,100}", number in any::<f64>(),
         ) {
             for value in [json!(text), json!(number), json!([]), json!({}), json!(null)] {
-                let mut body = json!({"source": "s", "observations": [{"provider": "p",
+                let mut body = json!({"source": "s", "problem": null, "observations": [{"provider": "p",
                     "name": "n", "total": 1, "in_use": 0}]});
                 if body.get(&field).is_some() {
                     body[&field] = value;

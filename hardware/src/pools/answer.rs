@@ -13,6 +13,7 @@ use hardware_api::{
 };
 
 use super::{Directory, Pool, Pools, View, view::rank_of, word};
+use crate::store::SourceProblem;
 
 /// Supplies that somebody would take, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -108,18 +109,18 @@ impl Pools {
         let members: Vec<&Pool> = self.members(&view.directory, row).collect();
         let readings = self.readings(&members, wanted, view.as_of);
         let said = combine_sources(&readings)?;
-        let pool = members[said.chosen];
-        Some(self.to_api(pool, readings[said.chosen].source, &said.assessment, view.as_of))
+        Some(self.to_api(&members, &said, view.as_of))
     }
 
-    fn to_api(
-        &self,
-        pool: &Pool,
-        source: &str,
-        said: &Assessment,
-        as_of: Timestamp,
-    ) -> hardware_api::Pool {
+    /// What is said of a supply, of which these are the pools.
+    fn to_api(&self, members: &[&Pool], said: &Combined, as_of: Timestamp) -> hardware_api::Pool {
+        let Combined { chosen, assessment: said, .. } = said;
+        let pool = members[*chosen];
         let correction = self.correction(pool.kind);
+        let most_at_high = match self.problem_of(pool) {
+            Some(_) => None,
+            None => pool.state.largest_high(as_of, correction).map(Wanted::get),
+        };
         let supplies = &self.supplies;
         let names = supplies.spelled(pool.supply).unwrap_or_else(|| supplies.names(pool.supply));
         let [provider, name, region, zone, tier, unit] =
@@ -148,13 +149,13 @@ impl Pools {
             free: said.free.map(availability::Units::get),
             total: said.total.map(availability::Units::get),
             can_fulfil_now: said.can_fulfil_now,
-            most_at_high: pool.state.largest_high(as_of, correction).map(Wanted::get),
+            most_at_high,
             since: said.since.and_then(time),
             observed_at: said.observed_at.and_then(time),
             age_s: said.age.map(|age| age.as_secs()),
             freshness: freshness(said.freshness),
-            source: source.to_owned(),
-            reasons: said.reasons.iter().map(reason).collect(),
+            source: supplies.texts.get(pool.source).to_owned(),
+            reasons: self.reasons(members, said),
             record,
         }
     }
@@ -166,15 +167,70 @@ impl Pools {
         let members: Vec<&Pool> = self.members(&view.directory, row).collect();
         let readings = self.readings(&members, wanted, view.as_of);
         let said = combine_sources(&readings)?;
-        let pool = members[said.chosen];
-        let source = readings[said.chosen].source;
         Some(PoolDetail {
             as_of: time(view.as_of)?,
             horizon_s: DEFAULT_HORIZON.as_secs(),
-            pool: self.to_api(pool, source, &said.assessment, view.as_of),
-            by_units: self.by_units(&members, pool, view.as_of),
-            sources: sources_of(&members, &readings, &said, view.as_of),
+            pool: self.to_api(&members, &said, view.as_of),
+            by_units: self.by_units(&members, members[said.chosen], view.as_of),
+            sources: self.sources_of(&members, &readings, &said, view.as_of),
         })
+    }
+
+    /// What each source says alone, the one that speaks first.
+    fn sources_of(
+        &self,
+        members: &[&Pool],
+        readings: &[Reading<'_>],
+        said: &Combined,
+        as_of: Timestamp,
+    ) -> Vec<SourceReading> {
+        let each = members.iter().zip(readings).enumerate();
+        let mut sources: Vec<SourceReading> = each
+            .map(|(place, (pool, reading))| {
+                let alone = &reading.assessment;
+                let reported = self.problem_of(pool);
+                SourceReading {
+                    source: reading.source.to_owned(),
+                    kind: reading.kind.name().to_owned(),
+                    expected_interval_s: reading.interval.get().as_secs(),
+                    speaks: place == said.chosen && reported.is_none(),
+                    disagrees: said.dissenting.contains(&place),
+                    level: word(alone.level),
+                    probability: probability(alone),
+                    free: alone.free.map(availability::Units::get),
+                    total: alone.total.map(availability::Units::get),
+                    observed_at: alone.observed_at.and_then(time),
+                    freshness: freshness(alone.freshness),
+                    problem: reported.and_then(problem),
+                    explanation: explain(pool, alone, as_of),
+                }
+            })
+            .collect();
+        sources.sort_by(|one, other| {
+            other.speaks.cmp(&one.speaks).then_with(|| one.source.cmp(&other.source))
+        });
+        sources
+    }
+
+    /// Why a level is what it is. Where no source speaks, that begins with the problems that sources have.
+    fn reasons(&self, members: &[&Pool], said: &Assessment) -> Vec<hardware_api::Reason> {
+        let mut reasons = Vec::new();
+        if said.level == Level::Unknown {
+            let problems = members.iter().filter_map(|pool| {
+                Some((self.supplies.texts.get(pool.source), self.problem_of(pool)?))
+            });
+            // Where pools are kept is something else in each process.
+            let mut problems: Vec<(&str, &SourceProblem)> = problems.collect();
+            problems.sort_unstable_by_key(|(source, _)| *source);
+            for (_, SourceProblem { code, detail, .. }) in problems {
+                let reason = hardware_api::Reason { code: code.clone(), sentence: detail.clone() };
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        reasons.extend(said.reasons.iter().map(reason));
+        reasons
     }
 
     fn by_units(&self, members: &[&Pool], chosen: &Pool, as_of: Timestamp) -> Vec<UnitsPoint> {
@@ -230,44 +286,13 @@ impl Pools {
                 last_seen: time(last_seen)?,
                 silent_s: silent.as_secs(),
                 freshness: freshness(Freshness::at_age(silent, source.interval())),
+                problem: source.problem.as_ref().and_then(problem),
             })
         });
         let mut sources: Vec<_> = sources.collect();
         sources.sort_by(|one, other| one.name.cmp(&other.name));
         sources
     }
-}
-
-fn sources_of(
-    members: &[&Pool],
-    readings: &[Reading<'_>],
-    said: &Combined,
-    as_of: Timestamp,
-) -> Vec<SourceReading> {
-    let each = members.iter().zip(readings).enumerate();
-    let mut sources: Vec<SourceReading> = each
-        .map(|(place, (pool, reading))| {
-            let alone = &reading.assessment;
-            SourceReading {
-                source: reading.source.to_owned(),
-                kind: reading.kind.name().to_owned(),
-                expected_interval_s: reading.interval.get().as_secs(),
-                speaks: place == said.chosen,
-                disagrees: said.dissenting.contains(&place),
-                level: word(alone.level),
-                probability: probability(alone),
-                free: alone.free.map(availability::Units::get),
-                total: alone.total.map(availability::Units::get),
-                observed_at: alone.observed_at.and_then(time),
-                freshness: freshness(alone.freshness),
-                explanation: explain(pool, alone, as_of),
-            }
-        })
-        .collect();
-    sources.sort_by(|one, other| {
-        other.speaks.cmp(&one.speaks).then_with(|| one.source.cmp(&other.source))
-    });
-    sources
 }
 
 /// The numbers behind what a source says; none where it gives no probability.
@@ -320,6 +345,13 @@ pub(crate) fn reason(reason: Reason) -> hardware_api::Reason {
         code: reason.as_str().to_owned(),
         sentence: reason.sentence().to_owned(),
     }
+}
+
+/// A problem as the API says it; none if it began at a time that no calendar has.
+fn problem(problem: &SourceProblem) -> Option<hardware_api::SourceProblem> {
+    let SourceProblem { code, detail, since } = problem.clone();
+    let since = time(Timestamp::from_millis(since))?;
+    Some(hardware_api::SourceProblem { code, detail, since })
 }
 
 fn freshness(freshness: Freshness) -> hardware_api::Freshness {

@@ -13,6 +13,7 @@ use super::{
     coverage,
     history::{self, Histories},
     pools::{self, StoredPool},
+    problems,
     rows::CoverageRow,
     sources::{self, Cause, LockedSource},
 };
@@ -52,6 +53,7 @@ pub(super) async fn record(
     let Batch { source, interval, .. } = batch;
     let source =
         sources::add_or_advance(connection, source, *interval, arrival.at, Cause::Report).await?;
+    problems::take_in(connection, &source, batch.problem.as_ref(), arrival.at).await?;
     let by_pool = find_pools(connection, source.id, batch).await?;
     let spans = match earliest_last_seen(&by_pool) {
         Some(since) => coverage::list_since(connection, source.id, since.as_millis()).await?,

@@ -7,13 +7,14 @@ use availability::{
 };
 use diesel::{
     prelude::*,
-    sql_types::{BigInt, Binary, Nullable},
+    sql_types::{Binary, Nullable},
 };
 use serde::Deserialize;
 
 use super::{
     connection::Value,
-    schema::{pool, pool_state, segment, source, source_coverage},
+    problems::SourceProblem,
+    schema::{pool, pool_state, segment, source_coverage},
 };
 use crate::observation::PoolName;
 
@@ -96,8 +97,7 @@ pub struct RefusedEntry {
 }
 
 /// Who reports.
-#[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
-#[diesel(table_name = source)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceRow {
     /// Identity in the database.
     pub id: i32,
@@ -110,8 +110,9 @@ pub struct SourceRow {
     /// When its latest batch came, in milliseconds.
     pub last_seen: i64,
     /// When it last said of all its pools that they were as they had been, in milliseconds.
-    #[diesel(sql_type = Nullable<BigInt>)]
     pub covered: Option<i64>,
+    /// What keeps it from seeing its pools as they are, as its latest batch said.
+    pub problem: Option<SourceProblem>,
 }
 
 impl SourceRow {

@@ -71,6 +71,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    source_problem (source_id) {
+        source_id -> Integer,
+        code -> Text,
+        detail -> Text,
+        since -> BigInt,
+    }
+}
+
+diesel::table! {
     forecast (made, pool_id, n) {
         made -> BigInt,
         pool_id -> Integer,

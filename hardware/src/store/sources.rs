@@ -4,19 +4,54 @@ use availability::{ExpectedInterval, Timestamp};
 use diesel::{
     QueryResult, QueryableByName,
     result::Error,
-    sql_types::{BigInt, Integer},
+    sql_types::{BigInt, Integer, Nullable, Text},
 };
 
 use super::{
     connection::{Connection, Insert, OnConflict, Statement},
+    problems::SourceProblem,
     rows::{SourceRow, seconds},
+    schema::source,
 };
 
+/// A source as it is stored, with the columns of its problem if it has one.
+#[derive(QueryableByName)]
+#[diesel(table_name = source)]
+struct StoredSource {
+    id: i32,
+    name: String,
+    expected_interval_s: i32,
+    revision: i64,
+    last_seen: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    covered: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    code: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    detail: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    since: Option<i64>,
+}
+
+impl From<StoredSource> for SourceRow {
+    fn from(stored: StoredSource) -> Self {
+        let StoredSource { id, name, expected_interval_s, revision, last_seen, covered, .. } =
+            stored;
+        let problem = match (stored.code, stored.detail, stored.since) {
+            (Some(code), Some(detail), Some(since)) => Some(SourceProblem { code, detail, since }),
+            _ => None,
+        };
+        Self { id, name, expected_interval_s, revision, last_seen, covered, problem }
+    }
+}
+
 pub(super) async fn list(connection: &mut Connection<'_>) -> QueryResult<Vec<SourceRow>> {
-    let query = "SELECT id, name, expected_interval_s, revision, last_seen, \
+    let query = "SELECT id, name, expected_interval_s, revision, last_seen, code, detail, since, \
                  (SELECT MAX(source_coverage.last_seen) FROM source_coverage \
-                 WHERE source_coverage.source_id = source.id) AS covered FROM source";
-    connection.load(Statement::new(query)).await
+                 WHERE source_coverage.source_id = source.id) AS covered \
+                 FROM source LEFT JOIN source_problem ON source_problem.source_id = source.id";
+    let stored: Vec<StoredSource> = connection.load(Statement::new(query)).await?;
+    Ok(stored.into_iter().map(SourceRow::from).collect())
 }
 
 /// A source for which something is written. Its row stays locked to the end of the transaction, so whatever is

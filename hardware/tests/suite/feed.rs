@@ -330,6 +330,27 @@ async fn processes_that_come_and_go_tell_each_change_once() {
     assert_chain(&read(&next, "/feed.atom").await, told);
 }
 
+/// On MariaDB, whose columns have a length.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_problem_of_a_source_is_told_in_full() {
+    let database = TestDatabase::mysql().await;
+    let db = database.migrated().await;
+    let service = start_with_jobs_every(OFTEN, &database).await;
+    report(&service, &HISTORY, &[("Amazon", "c5.large", "", 0)]).await;
+    // While nothing at all is known nothing is told.
+    let other = json!({"provider": "Azure", "name": "H16mr", "total": 8, "in_use": 8});
+    let batch = json!({"source": "other", "observations": [other]});
+    assert_eq!(service.observe(&batch).await.status(), StatusCode::OK);
+    wait_until_known(&db, 2).await;
+    let detail = "é".repeat(500);
+    let problem = json!({"code": "pods_forbidden", "detail": detail});
+    let batch = json!({"source": "lab", "problem": problem, "observations": []});
+    assert_eq!(service.observe(&batch).await.status(), StatusCode::OK);
+    wait_for_entries(&service, "/feed.atom", 1).await;
+    let feed = service.get("/feed.atom").await.text().await.expect("text");
+    assert!(feed.contains("→ UNKNOWN</title>") && feed.contains(&detail), "{feed}");
+}
+
 /// The entries of a feed as if another service had been asked for it.
 fn with_links_of(asked: &TestService, feed: Feed, service: &TestService) -> Vec<Entry> {
     let there = |link: String| link.replace(&service.url, &asked.url);

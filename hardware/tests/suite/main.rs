@@ -13,6 +13,7 @@ mod import;
 mod killed;
 mod mcp;
 mod outage;
+mod problems;
 mod rotation;
 mod routes;
 mod schemathesis;

@@ -15,7 +15,7 @@ use crate::support::{
     service::{TOKEN, TestService, replace_file},
 };
 
-async fn start(database: &TestDatabase) -> TestService {
+pub(crate) async fn start(database: &TestDatabase) -> TestService {
     start_with_jobs_every(jobs::PAUSE, database).await
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn start_with_jobs_every(pause: Duration, database: &TestDataba
 }
 
 /// Three hours in which c5 was free, and H16mr was not.
-fn three_hours() -> Value {
+pub(crate) fn three_hours() -> Value {
     let now = Utc::now();
     let observations: Vec<Value> = (0..=180)
         .flat_map(|minute| {

@@ -240,6 +240,19 @@ impl Assessment {
         self
     }
 
+    /// What was seen, without what would follow from it: the source says itself that something keeps it from
+    /// seeing the pool as it is. Why is the caller's to say.
+    #[must_use]
+    pub fn withheld(self) -> Self {
+        Self {
+            level: Level::Unknown,
+            estimate: None,
+            can_fulfil_now: None,
+            reasons: Reasons::default(),
+            ..self
+        }
+    }
+
     /// A level that a provider published at `observed_at`. It ages like an observation: UNKNOWN when
     /// too old, and no longer HIGH when stale.
     #[must_use]

@@ -57,7 +57,7 @@ impl Level {
             ),
             Self::Unknown => format!(
                 "never observed, or not for ten of the source's intervals (at least {} minutes, at \
-                 most {} hours)",
+                 most {} hours), or its source has a problem",
                 crate::interval::KNOWN_FOR_AT_LEAST.as_secs() / 60,
                 crate::interval::KNOWN_FOR_AT_MOST.as_secs() / 3600,
             ),

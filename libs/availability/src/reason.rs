@@ -63,8 +63,6 @@ reasons! {
     RecentFailure = "recent_failure": "An attempt to get it failed a few minutes ago.";
     /// No attempt has succeeded yet, and the source alone is not enough for HIGH. Given by the caller.
     NeverConfirmed = "never_confirmed": "Nobody has got it yet, and an offer alone is not enough for HIGH.";
-    /// Pods cannot be listed, so what is in use is not known. Given by the caller.
-    PodsForbidden = "pods_forbidden": "The source may not list pods, so what is in use is not known.";
 }
 
 impl Reason {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use availability::{
-    Assessment, ExpectedInterval, Level, Reading, Reason, SourceKind, Timestamp, Wanted,
-    canonical_name, canonical_provider, canonical_tier, combine_sources, family_contains,
-    summarize_family,
+    Assessment, CorrectionTable, ExpectedInterval, Level, Observation, PoolState, Reading, Reason,
+    SourceKind, Timestamp, Wanted, canonical_name, canonical_provider, canonical_tier,
+    combine_sources, family_contains, summarize_family,
 };
 
 const NOON: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -177,4 +177,23 @@ fn limit_lowers_a_level_and_says_why_but_never_raises_one() {
     assert_eq!(limited(Level::High).level, Level::Medium);
     assert!(limited(Level::High).reasons.contains(Reason::NeverConfirmed));
     assert_eq!(limited(Level::Low), saying(Level::Low));
+}
+
+#[test]
+fn what_is_withheld_keeps_what_was_seen_and_never_speaks_before_another() {
+    let seen = Observation::counts(8, 6);
+    let pool = PoolState::begin(NOON, seen, ExpectedInterval::default());
+    let said = pool.assess(Wanted::ONE, NOON, &CorrectionTable::default());
+    let withheld = said.withheld();
+    assert_eq!(
+        (withheld.level, withheld.estimate, withheld.can_fulfil_now),
+        (Level::Unknown, None, None)
+    );
+    assert!(withheld.reasons.is_empty(), "{:?}", withheld.reasons);
+    assert_eq!((withheld.free, withheld.observed_at), (seen.free(), Some(NOON)));
+
+    let counts = Reading { assessment: withheld, ..reading(SourceKind::Counts, Level::High) };
+    let readings = [counts, reading(SourceKind::ProviderLevel, Level::Low)];
+    let combined = combine_sources(&readings).expect("two readings");
+    assert_eq!((combined.chosen, combined.dissenting), (1, vec![]));
 }

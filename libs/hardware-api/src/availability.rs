@@ -35,7 +35,7 @@ impl Freshness {
 /// Why a level is what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
-    /// Stable name of the reason.
+    /// Stable name of the reason, or the code of the problem that a source has.
     #[schema(example = "usually_free")]
     pub code: String,
     /// The reason in a sentence.
@@ -296,6 +296,9 @@ pub struct SourceReading {
     pub observed_at: Option<DateTime<Utc>>,
     /// Whether it is on time.
     pub freshness: Freshness,
+    /// What keeps it from seeing the pool as it is, if anything does: it does not speak then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<SourceProblem>,
     /// The numbers that the probability follows from; null where there is none.
     pub explanation: Option<Explanation>,
 }
@@ -391,6 +394,22 @@ pub struct Source {
     pub silent_s: u64,
     /// Whether it is on time.
     pub freshness: Freshness,
+    /// What its latest batch said keeps it from seeing its pools as they are, if anything does: no level follows
+    /// from it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<SourceProblem>,
+}
+
+/// What keeps a source from seeing its pools as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceProblem {
+    /// Stable name of the problem, given by the source.
+    #[schema(example = "pods_forbidden")]
+    pub code: String,
+    /// The problem in a sentence, with what to do.
+    pub detail: String,
+    /// When a batch first had a problem with this code; every batch since then has had it too.
+    pub since: DateTime<Utc>,
 }
 
 /// Body of `GET /v1/quality`: what was said, compared with what came.

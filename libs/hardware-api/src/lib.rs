@@ -13,7 +13,7 @@ pub use self::availability::{
     AvailabilityPage, CheckAnswer, CheckRequest, Checked, Decile, Explanation, Freshness, History,
     HistorySegment, LevelRecord, NonePicked, PickRequest, Picked, Pool, PoolDetail,
     ProbabilityInterval, Quality, QualityOfKind, Reason, Reliability, Source, SourceHistory,
-    SourceList, SourceReading, TrackRecord, UnitsPoint, Want,
+    SourceList, SourceProblem, SourceReading, TrackRecord, UnitsPoint, Want,
 };
 
 /// How likely the wanted units can be had within the next hour.
@@ -100,6 +100,10 @@ pub struct ObservationBatch {
     /// What the batch says of pools of this source that it does not list; nothing if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlisted: Option<Unlisted>,
+    /// What keeps the source from seeing its pools as they are. From this batch to the next one that has no
+    /// problem, no level follows from this source. A batch with a problem has no `unlisted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ReportedProblem>,
     /// What was seen, in any order.
     #[schema(max_items = 10000)]
     pub observations: Vec<Observation>,
@@ -113,6 +117,29 @@ pub enum Unlisted {
     Unchanged,
     /// They are no longer there.
     Gone,
+}
+
+/// What keeps a source from seeing its pools as they are, such as a right that it lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedProblem {
+    /// Stable name of the problem. It is the code of the reason why the pools of the source are UNKNOWN.
+    #[schema(
+        example = "pods_forbidden",
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[a-z][a-z0-9_]*$"
+    )]
+    pub code: String,
+    /// The problem in a sentence for a person, with what to do. No character of it may be a control
+    /// character.
+    #[schema(
+        example = "The source may not list pods; bind the ClusterRole gill-hicks-collector to it.",
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
+    pub detail: String,
 }
 
 /// What one source saw of one pool at one time: either `total` and `in_use`, or `available`.

@@ -4,12 +4,13 @@ import schemathesis
 from schemathesis.generation.meta import REQUEST_SHAPE_PROBES, coverage_scenario
 
 # Fields that a valid request may be refused for, as no schema says which values they can have: a language of
-# its own, the cursor of another order, lists with quotes as in `q`; times that are too far apart or to come.
+# its own, the cursor of another order, lists with quotes as in `q`; times that are too far apart or to come; what a batch may not say of pools that it
+# does not list while it has a problem.
 UNSAYABLE = {
     "GET /v1/availability": {"q", "cursor", "provider", "name", "region", "zone", "tier"},
     "GET /feed.atom": {"q", "provider", "name", "region", "zone", "tier"},
     "GET /v1/pools/{id}/history": {"from", "to"},
-    "POST /v1/observations": {"observed_at"},
+    "POST /v1/observations": {"observed_at", "unlisted"},
 }
 
 

@@ -77,6 +77,7 @@ async fn fill(db: &Db, days: i64) {
         source: "lab".to_owned(),
         interval: ExpectedInterval::default(),
         unlisted: None,
+        problem: None,
         items: items.collect(),
         is_whole: true,
     };
@@ -152,6 +153,7 @@ async fn a_forecast_is_scored_once(database: TestDatabase) {
             source: "lab".to_owned(),
             interval: ExpectedInterval::default(),
             unlisted: None,
+            problem: None,
             items: items.collect(),
             is_whole: true,
         };

@@ -174,6 +174,7 @@ impl World {
             source: "lab".to_owned(),
             interval: ExpectedInterval::default(),
             unlisted: None,
+            problem: None,
             items: items.collect(),
             is_whole: true,
         };

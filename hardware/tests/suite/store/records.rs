@@ -52,7 +52,14 @@ fn seen(name: &str, second: i64, free: u32) -> Item {
 
 fn batch(source: &str, items: Vec<Item>) -> Batch {
     let interval = ExpectedInterval::default();
-    Batch { source: source.to_owned(), interval, unlisted: None, items, is_whole: true }
+    Batch {
+        source: source.to_owned(),
+        interval,
+        unlisted: None,
+        problem: None,
+        items,
+        is_whole: true,
+    }
 }
 
 fn arrival() -> Arrival {
