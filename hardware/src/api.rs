@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod atom;
+mod attempts;
 mod availability;
 mod badge;
 mod body;
@@ -11,6 +12,7 @@ mod description;
 mod feed;
 mod fields;
 mod hardware;
+mod ingest;
 mod ingest_queue;
 #[cfg(feature = "mcp")]
 mod mcp;
@@ -178,7 +180,9 @@ fn reading_routes() -> OpenApiRouter<Arc<ApiState>> {
 }
 
 fn writing_routes() -> OpenApiRouter<Arc<ApiState>> {
-    OpenApiRouter::new().routes(routes!(observations::add_observations))
+    OpenApiRouter::new()
+        .routes(routes!(observations::add_observations))
+        .routes(routes!(attempts::add_attempts))
 }
 
 /// Pages of other sites may read what can be had, and see when it was confirmed.

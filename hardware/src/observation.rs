@@ -1,5 +1,6 @@
 //! What sources report, and what becomes of it.
 
+mod attempts;
 mod fields;
 mod json;
 mod parse;
@@ -15,6 +16,10 @@ use availability::{
 use sha2::{Digest, Sha256};
 
 pub use self::{
+    attempts::{
+        AttemptBatch, AttemptItem, KEPT_ATTEMPTS, ReceivedAttempts, TakenAttempt, parse_attempts,
+        summarize_attempts,
+    },
     parse::{BatchError, MAX_NAME, MAX_OBSERVATIONS, MAX_PLACE, MAX_UNITS, Received, parse_batch},
     refusals::Refusals,
     summary::{Recorded, Warning, show_observation, show_time, summarize},

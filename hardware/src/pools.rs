@@ -5,6 +5,7 @@
 //! states of the few supplies that they answer with.
 
 mod answer;
+mod attempts;
 mod changes;
 mod directory;
 mod search;
@@ -18,8 +19,8 @@ use std::{
 };
 
 use availability::{
-    Assessment, CorrectionTable, Level, Observation, PoolState, Reading, SourceKind, Timestamp,
-    Wanted, combine_sources,
+    Assessment, CorrectionTable, Level, Observation, PoolState, Reading, Reason, SourceKind,
+    Timestamp, Wanted, combine_sources,
 };
 use hardware_api::Availability;
 use tracing::error;
@@ -33,6 +34,7 @@ pub use self::{
     view::View,
 };
 use self::{
+    attempts::Attempts,
     changes::Changes,
     directory::Directory,
     supplies::{Supplies, Text},
@@ -57,6 +59,7 @@ pub struct Pools {
     is_outdated: bool,
     sources: BTreeMap<i32, SourceRow>,
     corrections: Corrections,
+    attempts: Attempts,
     changes: Changes,
     /// For kinds of sources of which nothing was learned yet.
     no_correction: CorrectionTable,
@@ -168,6 +171,7 @@ impl Pools {
         for id in gone {
             self.remove(id);
         }
+        self.attempts.keep_sources(is_kept);
     }
 
     /// Forgets everything but the names of supplies, by which views that are still used find them.
@@ -235,7 +239,18 @@ impl Pools {
     /// What the source of a pool says of it: nothing while it has a problem.
     fn assess(&self, pool: &Pool, wanted: Wanted, now: Timestamp) -> Assessment {
         let said = pool.state.assess(wanted, now, self.correction(pool.kind));
-        if self.problem_of(pool).is_some() { said.withheld() } else { said }
+        if self.problem_of(pool).is_some() {
+            said.withheld()
+        } else if self.has_failed(pool, wanted, now) {
+            said.limited_to(Level::Medium, Reason::RecentFailure)
+        } else {
+            said
+        }
+    }
+
+    /// Whether an attempt to get so many units of a pool, or fewer, has failed a short time ago.
+    fn has_failed(&self, pool: &Pool, wanted: Wanted, now: Timestamp) -> bool {
+        self.attempts.smallest_failure(pool.supply, now).is_some_and(|units| units <= wanted)
     }
 
     /// What the sources of some pools say, each alone.
@@ -278,7 +293,9 @@ impl Pools {
         let speaking = self.speaking(directory, row, wanted, now);
         let speaking = speaking.filter(|pool| self.problem_of(pool).is_none());
         speaking.map_or((Level::Unknown, None), |pool| {
-            pool.state.level(wanted, now, self.correction(pool.kind))
+            let (level, probability) = pool.state.level(wanted, now, self.correction(pool.kind));
+            let is_limited = level == Level::High && self.has_failed(pool, wanted, now);
+            (if is_limited { Level::Medium } else { level }, probability)
         })
     }
 }

@@ -23,8 +23,8 @@ use crate::{
     quality::{Corrections, QUALITY_DAYS},
     snapshot::Published,
     store::{
-        ChangeRow, CoverageRow, Db, FeedState, HardwareRow, HardwareRows, Place, PoolRow,
-        QualityRow, SourceRow, StoreError,
+        AttemptRow, ChangeRow, CoverageRow, Db, FeedState, HardwareRow, HardwareRows, Place,
+        PoolRow, QualityRow, SourceRow, StoreError,
     },
 };
 
@@ -203,8 +203,9 @@ impl Refresher {
             };
             let since = seen.map_or(-1, |seen| seen.revision);
             let pools = self.read_pools(source.id, since).await?;
+            let attempts = in_time(self.db.list_attempts(source.id, since)).await?;
             let is_new = seen.is_none();
-            sources.push(SourceChanges { source, is_new, coverage, pools });
+            sources.push(SourceChanges { source, is_new, coverage, pools, attempts });
         }
         let is_due = self.corrected.is_none_or(|at| at.elapsed() >= CORRECTIONS_PAUSE);
         let corrections =
@@ -291,7 +292,7 @@ impl Refresher {
             pools.keep_sources(is_kept);
             pools.set_sources(changes.all);
         }
-        for SourceChanges { source, is_new, coverage, pools } in changes.sources {
+        for SourceChanges { source, is_new, coverage, pools, attempts } in changes.sources {
             let seen = self.seen.entry(source.id).or_default();
             if is_new {
                 *seen = SeenSource::default();
@@ -309,6 +310,7 @@ impl Refresher {
                 }
                 tokio::task::yield_now().await;
             }
+            self.pools.write().take_attempts(&source, attempts);
         }
         if let Some(corrections) = changes.corrections {
             self.pools.write().set_corrections(corrections);
@@ -386,6 +388,7 @@ struct SourceChanges {
     is_new: bool,
     coverage: Vec<CoverageRow>,
     pools: Vec<PoolRow>,
+    attempts: Vec<AttemptRow>,
 }
 
 fn hardware((row, availability): (&HardwareRow, hardware_api::Availability)) -> Hardware {

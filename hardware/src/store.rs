@@ -6,6 +6,7 @@
 //! `diesel_async::RunQueryDsl` is imported where it is needed and nowhere else: it takes over `.load()` of
 //! everything in scope.
 
+mod attempts;
 mod carry_over;
 mod connection;
 mod coverage;
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 
 use self::connection::Connection;
 pub use self::{
+    attempts::AttemptRow,
     guard::{Connections, Guarded},
     import::{Imported, PoolHistory},
     ingest::Arrival,

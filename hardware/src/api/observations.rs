@@ -1,29 +1,22 @@
 //! `POST /v1/observations`: what sources report.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use availability::Timestamp;
 use axum::{Json, body::Body, extract::State};
 use hardware_api::{ObservationBatch, ObservationSummary, Problem};
-use http::{HeaderMap, StatusCode};
-use tokio::time::timeout;
-use tracing::warn;
+use http::HeaderMap;
 
-use super::{ApiState, Refusal, body::read_body, query::NoParameters};
-use crate::{
-    observation::{Batch, Received, Recorded, parse_batch, summarize},
-    store::{Arrival, Db, StoreError},
+use super::{
+    ApiState, Refusal,
+    body::read_body,
+    ingest::{MAX_BODY_BYTES, finish, wait_for_turn, write},
+    query::NoParameters,
 };
-
-/// Room for a full batch with every field set.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-
-/// How long a batch may take to be written, each time it is tried.
-const WRITE_TIME: Duration = Duration::from_secs(10);
-
-/// A batch is tried again after a failure (a deadlock, a connection that was killed): repeating one
-/// that was written after all changes nothing.
-const ATTEMPTS: u32 = 3;
+use crate::{
+    observation::{Received, parse_batch, summarize},
+    store::{Arrival, StoreError},
+};
 
 /// Report what a source sees
 ///
@@ -70,33 +63,10 @@ pub(super) async fn add_observations(
     let received = parse_batch(&body, now)?;
     drop(body);
     access.check_source(&received.batch.source)?;
-    let source = received.batch.source.clone();
-    let Ok(turn) = state.queue.wait(&source).await else {
-        let detail = format!("batches of {source:?} wait already; send fewer at once");
-        return Err(Refusal::too_many("too_many_batches", &detail));
-    };
+    let turn = wait_for_turn(&state, &received.batch.source).await?;
     let arrived = Timestamp::from_millis(now.timestamp_millis());
     let arrival = Arrival::new(arrived, state.history_retention);
-    // In a task of its own: the client may leave, the batch is written nevertheless.
-    let taken = take(Arc::clone(&state), received, arrival);
-    let taken = async move {
-        let summary = taken.await;
-        drop(turn);
-        summary
-    };
-    match state.lifecycle.spawn_detached(taken).await {
-        Ok(Ok(summary)) => Ok(Json(summary)),
-        Ok(Err(error)) => {
-            warn!(%error, "failed to write observations");
-            let detail = "the database did not take the batch; send it again";
-            Err(Refusal::unavailable("database_unavailable", detail))
-        }
-        Err(error) => {
-            tracing::error!(%error, "the task that writes observations ended unexpectedly");
-            let detail = "the batch may not have been written; send it again";
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail))
-        }
-    }
+    finish(&state, turn, take(Arc::clone(&state), received, arrival)).await
 }
 
 async fn take(
@@ -104,27 +74,11 @@ async fn take(
     received: Received,
     arrival: Arrival,
 ) -> Result<ObservationSummary, StoreError> {
-    let recorded = write(&state.db, &received.batch, arrival).await?;
+    let recorded = write(|| state.db.record(&received.batch, arrival)).await?;
     let latest = state.published.latest();
     let listed = latest.as_ref().map(|snapshot| &snapshot.listed);
     let summary = summarize(received, &recorded, arrival.at, listed);
     state.ingest_metrics.count(&summary);
     state.wake.notify_one();
     Ok(summary)
-}
-
-async fn write(db: &Db, batch: &Batch, arrival: Arrival) -> Result<Recorded, StoreError> {
-    let mut attempt = 1;
-    loop {
-        let error = match timeout(WRITE_TIME, db.record(batch, arrival)).await {
-            Ok(Ok(recorded)) => return Ok(recorded),
-            Ok(Err(error)) => error,
-            Err(_) => StoreError::TooSlow(WRITE_TIME),
-        };
-        if attempt == ATTEMPTS || !matches!(error, StoreError::Query(_)) {
-            return Err(error);
-        }
-        tracing::debug!(%error, attempt, "writing observations again");
-        attempt += 1;
-    }
 }

@@ -63,7 +63,10 @@ pub(super) async fn show_pool(
     let number = read_id(&id)?;
     let view = find_view(&state, Wanted::ONE).await?;
     let detail = state.pools.read().detail(&view, number, wanted);
-    let detail: PoolDetail = detail.ok_or_else(|| unknown_pool(&id))?;
+    let mut detail: PoolDetail = detail.ok_or_else(|| unknown_pool(&id))?;
+    // What is deleted from the database stays in memory.
+    let oldest = TimeDelta::from_std(state.history_retention).unwrap_or(TimeDelta::MAX);
+    detail.attempts.retain(|attempt| detail.as_of - attempt.at <= oldest);
     Ok(respond(&state, &headers, "application/json", to_json(&detail)))
 }
 

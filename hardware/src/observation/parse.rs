@@ -105,10 +105,7 @@ pub struct Received {
 /// Reads a batch that arrives at `now`. Observations that are wrong leave the others alone; an error
 /// is about the batch itself.
 pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchError> {
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let body: &RawValue =
-        serde_json::from_slice(body).map_err(|error| BatchError::Json(error.to_string()))?;
-    let fields = Object::new(body, Path::root(), BATCH_FIELDS)?;
+    let fields = Object::new(read_body(body)?, Path::root(), BATCH_FIELDS)?;
     let source = fields.text("source", MAX_NAME)?.required(&fields, "source")?;
     let interval = fields.integer("expected_interval_s", 1, MAX_INTERVAL_S)?;
     let observed_at = fields.time("observed_at", now)?;
@@ -134,6 +131,12 @@ pub fn parse_batch(body: &[u8], now: DateTime<Utc>) -> Result<Received, BatchErr
     let is_whole = refusals.total() == 0;
     let batch = Batch { source, interval, unlisted, problem, items, is_whole };
     Ok(Received { batch, refusals, undated })
+}
+
+/// The JSON value that a body is.
+pub(super) fn read_body(body: &[u8]) -> Result<&RawValue, BatchError> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    serde_json::from_slice(body).map_err(|error| BatchError::Json(error.to_string()))
 }
 
 /// What a batch of time `at` says of pools that it does not list.
@@ -167,19 +170,24 @@ type Parsed = (PoolName, Option<Timestamp>, Observation);
 
 fn parse_item(item: &RawValue, path: Path, now: DateTime<Utc>) -> Result<Parsed, BatchError> {
     let fields = Object::new(item, path, OBSERVATION_FIELDS)?;
+    let pool = parse_pool_name(&fields)?;
+    let at = fields.time("observed_at", now)?;
+    Ok((pool, at, parse_observation(&fields)?))
+}
+
+/// The names of the pool that an item is about.
+pub(super) fn parse_pool_name(fields: &Object) -> Result<PoolName, BatchError> {
     let place = |name, default: &str| {
         fields.text(name, MAX_PLACE).map(|text| text.0.unwrap_or_else(|| default.to_owned()))
     };
-    let pool = PoolName {
-        provider: fields.text("provider", MAX_NAME)?.required(&fields, "provider")?,
-        name: fields.text("name", MAX_NAME)?.required(&fields, "name")?,
+    Ok(PoolName {
+        provider: fields.text("provider", MAX_NAME)?.required(fields, "provider")?,
+        name: fields.text("name", MAX_NAME)?.required(fields, "name")?,
         region: place("region", "")?,
         zone: place("zone", "")?,
         tier: place("tier", "on-demand")?,
         unit: place("unit", "unit")?,
-    };
-    let at = fields.time("observed_at", now)?;
-    Ok((pool, at, parse_observation(&fields)?))
+    })
 }
 
 fn parse_observation(fields: &Object) -> Result<Observation, BatchError> {

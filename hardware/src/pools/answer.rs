@@ -119,7 +119,7 @@ impl Pools {
         let correction = self.correction(pool.kind);
         let most_at_high = match self.problem_of(pool) {
             Some(_) => None,
-            None => pool.state.largest_high(as_of, correction).map(Wanted::get),
+            None => self.most_at_high(pool, as_of).map(Wanted::get),
         };
         let supplies = &self.supplies;
         let names = supplies.spelled(pool.supply).unwrap_or_else(|| supplies.names(pool.supply));
@@ -160,6 +160,14 @@ impl Pools {
         }
     }
 
+    /// The largest number of units that is HIGH: fewer than an attempt has failed to get a short time ago.
+    fn most_at_high(&self, pool: &Pool, as_of: Timestamp) -> Option<Wanted> {
+        let largest = pool.state.largest_high(as_of, self.correction(pool.kind))?;
+        let failure = self.attempts.smallest_failure(pool.supply, as_of);
+        let fewer = failure.map_or(Some(largest), |failure| Wanted::new(failure.get() - 1))?;
+        Some(largest.min(fewer))
+    }
+
     /// All that is known of the supply with an id, at the time of `view`.
     #[must_use]
     pub fn detail(&self, view: &View, id: u64, wanted: Wanted) -> Option<PoolDetail> {
@@ -173,6 +181,7 @@ impl Pools {
             pool: self.to_api(&members, &said, view.as_of),
             by_units: self.by_units(&members, members[said.chosen], view.as_of),
             sources: self.sources_of(&members, &readings, &said, view.as_of),
+            attempts: self.attempts_of(members[said.chosen].supply),
         })
     }
 

@@ -43,8 +43,8 @@ pub(super) enum Value {
     Integer(Option<i64>),
     /// A number that need not be whole, or NULL.
     Real(Option<f64>),
-    /// Text.
-    Text(String),
+    /// Text, or NULL.
+    Text(Option<String>),
     /// Bytes.
     Binary(Vec<u8>),
 }
@@ -264,7 +264,7 @@ where
     DB: Backend + HasSqlType<BigInt> + HasSqlType<Double> + HasSqlType<Text> + HasSqlType<Binary>,
     Option<i64>: ToSql<Nullable<BigInt>, DB>,
     Option<f64>: ToSql<Nullable<Double>, DB>,
-    String: ToSql<Text, DB>,
+    Option<String>: ToSql<Nullable<Text>, DB>,
     Vec<u8>: ToSql<Binary, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
@@ -278,7 +278,7 @@ where
             match value {
                 Value::Integer(number) => out.push_bind_param::<Nullable<BigInt>, _>(number)?,
                 Value::Real(number) => out.push_bind_param::<Nullable<Double>, _>(number)?,
-                Value::Text(text) => out.push_bind_param::<Text, _>(text)?,
+                Value::Text(text) => out.push_bind_param::<Nullable<Text>, _>(text)?,
                 Value::Binary(bytes) => out.push_bind_param::<Binary, _>(bytes)?,
             }
             out.push_sql(part);
@@ -324,13 +324,19 @@ impl From<Option<f64>> for Value {
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
+        Self::Text(Some(value.to_owned()))
     }
 }
 
 impl From<&String> for Value {
     fn from(value: &String) -> Self {
-        Self::Text(value.clone())
+        Self::Text(Some(value.clone()))
+    }
+}
+
+impl From<Option<&String>> for Value {
+    fn from(value: Option<&String>) -> Self {
+        Self::Text(value.cloned())
     }
 }
 

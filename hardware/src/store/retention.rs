@@ -1,7 +1,10 @@
 //! Deletes history that is no longer kept, in steps that hold no lock for long.
 
 use availability::Timestamp;
-use diesel::{QueryResult, QueryableByName, sql_types::Integer};
+use diesel::{
+    QueryResult, QueryableByName,
+    sql_types::{BigInt, Integer},
+};
 
 use super::{
     Db, StoreError,
@@ -20,6 +23,12 @@ const RECORD_DAYS: i64 = 366;
 struct PoolId {
     #[diesel(sql_type = Integer)]
     pool_id: i32,
+}
+
+#[derive(QueryableByName)]
+struct AttemptTime {
+    #[diesel(sql_type = BigInt)]
+    at: i64,
 }
 
 impl Db {
@@ -50,7 +59,8 @@ async fn delete_step(connection: &mut Connection<'_>, oldest_kept: i64) -> Query
         // At most as many as are kept.
         let changes = Statement::new("DELETE FROM level_change WHERE at < ?");
         let changes = connection.execute(changes.bind(oldest_kept)).await?;
-        let deleted = spans + records + changes;
+        let attempts = delete_attempts(connection, oldest_kept).await?;
+        let deleted = spans + records + changes + attempts;
         return Ok(if deleted > 0 { Step::Did(deleted) } else { Step::Done });
     };
     // Neither database deletes "the first so many" in the same words: find where they end.
@@ -62,4 +72,13 @@ async fn delete_step(connection: &mut Connection<'_>, oldest_kept: i64) -> Query
     let last = end.map_or(i32::MAX, |end| end.pool_id);
     let deleted = connection.execute(delete.bind(day).bind(last)).await?;
     Ok(Step::Did(deleted))
+}
+
+/// Deletes some of the attempts that were made before `oldest_kept`, the oldest first.
+async fn delete_attempts(connection: &mut Connection<'_>, oldest_kept: i64) -> QueryResult<usize> {
+    let end = Statement::new("SELECT at FROM attempt ORDER BY at LIMIT 1 OFFSET ?");
+    let end: Option<AttemptTime> = connection.first(end.bind(ROWS_PER_STEP)).await?;
+    let end = end.map_or(oldest_kept, |end| oldest_kept.min(end.at.saturating_add(1)));
+    let delete = Statement::new("DELETE FROM attempt WHERE at < ?");
+    connection.execute(delete.bind(end)).await
 }

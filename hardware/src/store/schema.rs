@@ -2,6 +2,18 @@
 //! epoch, UTC.
 
 diesel::table! {
+    attempt (pool_id, at, units) {
+        pool_id -> Integer,
+        at -> BigInt,
+        units -> Integer,
+        outcome -> Text,
+        code -> Nullable<Text>,
+        source_id -> Integer,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
     job_lease (name) {
         name -> Text,
         holder -> Text,

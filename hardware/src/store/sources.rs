@@ -69,6 +69,8 @@ pub(super) struct LockedSource {
 pub(super) enum Cause {
     /// It reports: its interval is the one given, and it was seen now.
     Report,
+    /// It reports attempts: it was seen now, and the interval of its observations stays.
+    Attempts,
     /// Somebody imports history. Of a source that is known only the revision changes.
     Import,
 }
@@ -87,6 +89,10 @@ pub(super) async fn add_or_advance(
              WHERE name = ?",
         )
         .bind(seconds(interval))
+        .bind(now.as_millis()),
+        Cause::Attempts => Statement::new(
+            "UPDATE source SET revision = revision + 1, last_seen = ? WHERE name = ?",
+        )
         .bind(now.as_millis()),
         Cause::Import => Statement::new("UPDATE source SET revision = revision + 1 WHERE name = ?"),
     };

@@ -128,6 +128,8 @@ fn the_table_of_the_page_on_levels_is_that_of_the_rules() {
         let row = format!("| `{level}` | {} |", level.rule());
         assert!(page.contains(&row), "docs/observe.md lacks: {row}");
     }
+    let minutes = availability::FAILURE_COUNTS_FOR.as_secs() / 60;
+    assert!(page.contains(&format!("For {minutes} minutes after a failure")), "of attempts");
 }
 
 #[test]

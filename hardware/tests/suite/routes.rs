@@ -4,4 +4,5 @@ mod credentials;
 mod hardware;
 mod openapi_json;
 mod other;
+mod v1_attempts;
 mod v1_observations;

@@ -60,6 +60,7 @@
 //! clock, no random source, no I/O and no global state: equal arguments give equal bits.
 
 mod assessment;
+mod attempt;
 pub mod backtest;
 mod combine;
 mod correction;
@@ -77,6 +78,7 @@ mod state;
 mod thresholds;
 
 pub use assessment::{Assessment, Estimate};
+pub use attempt::{Attempt, FAILURE_COUNTS_FOR, smallest_recent_failure};
 pub use combine::{Combined, Reading, SourceKind, combine_sources};
 pub use correction::{Cell, CorrectionTable, Record};
 pub use family::{FamilySummary, summarize_family};

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Availability, Problem};
+use crate::{AttemptOutcome, Availability, Problem};
 
 /// Whether a source still reports as it should.
 #[derive(
@@ -256,6 +256,25 @@ pub struct PoolDetail {
     pub by_units: Vec<UnitsPoint>,
     /// What each source says, the one that speaks first.
     pub sources: Vec<SourceReading>,
+    /// What came of the latest attempts to get it, by all sources; the latest first.
+    #[serde(default)]
+    #[schema(max_items = 20)]
+    pub attempts: Vec<PoolAttempt>,
+}
+
+/// What came of an attempt to get units of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PoolAttempt {
+    /// Who reported it.
+    pub source: String,
+    /// How many units were asked for at once.
+    pub units: u32,
+    /// What came of it.
+    pub outcome: AttemptOutcome,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What the provider said, if the source passed it on.
+    pub code: Option<String>,
 }
 
 /// What is said of one number of units.

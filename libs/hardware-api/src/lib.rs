@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 pub use self::availability::{
     AvailabilityPage, CheckAnswer, CheckRequest, Checked, Decile, Explanation, Freshness, History,
-    HistorySegment, LevelRecord, NonePicked, PickRequest, Picked, Pool, PoolDetail,
+    HistorySegment, LevelRecord, NonePicked, PickRequest, Picked, Pool, PoolAttempt, PoolDetail,
     ProbabilityInterval, Quality, QualityOfKind, Reason, Reliability, Source, SourceHistory,
     SourceList, SourceProblem, SourceReading, TrackRecord, UnitsPoint, Want,
 };
@@ -234,6 +234,101 @@ pub struct ObservationWarning {
     pub detail: String,
     /// How many observations it is about; pools, for `slower_than_declared`.
     pub count: u32,
+}
+
+/// Body of `POST /v1/attempts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptBatch {
+    /// Who reports. No character of it may be a control character.
+    #[schema(
+        example = "lab-agent",
+        min_length = 1,
+        max_length = 128,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
+    pub source: String,
+    /// What was tried, in any order.
+    #[schema(max_items = 10000)]
+    pub attempts: Vec<Attempt>,
+}
+
+/// An attempt to get units of one pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// Who offers it.
+    #[schema(example = "Amazon", min_length = 1, max_length = 128)]
+    pub provider: String,
+    /// What the provider calls it.
+    #[schema(example = "c5.large", min_length = 1, max_length = 128)]
+    pub name: String,
+    /// Region of the provider; empty if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "us-east-1", max_length = 64)]
+    pub region: Option<String>,
+    /// Zone of the region; empty if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "us-east-1a", max_length = 64)]
+    pub zone: Option<String>,
+    /// How it is sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(default = "on-demand", max_length = 64)]
+    pub tier: Option<String>,
+    /// What is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(default = "unit", max_length = 64)]
+    pub unit: Option<String>,
+    /// How many units were asked for at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2_147_483_647, default = 1)]
+    pub units: Option<u32>,
+    /// What came of it.
+    pub outcome: AttemptOutcome,
+    /// When. At most a minute in the future.
+    pub at: DateTime<Utc>,
+    /// What the provider said, to be shown with the attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "InsufficientInstanceCapacity", max_length = 64)]
+    pub code: Option<String>,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptOutcome {
+    /// All units were given.
+    Succeeded,
+    /// Fewer were.
+    Failed,
+}
+
+/// What became of a batch of attempts. `accepted`, `duplicates` and `refused_total` add up to the number of
+/// attempts in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptSummary {
+    /// Were new.
+    pub accepted: u32,
+    /// Were known already; sending a batch twice is harmless.
+    pub duplicates: u32,
+    /// Were not taken. The others of the batch were.
+    pub refused_total: u32,
+    /// The first of those that were not taken, by their place in the batch.
+    #[schema(max_items = 100)]
+    pub refused: Vec<RefusedAttempt>,
+}
+
+/// An attempt that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedAttempt {
+    /// Its place in `attempts`, from 0.
+    pub index: u32,
+    /// Stable name of the reason: `invalid_field`, `observed_in_future`, `too_old` for one that is older than
+    /// what is kept, or `contradicts` for one that is known with the other outcome.
+    #[schema(example = "invalid_field")]
+    pub code: String,
+    /// The reason in a sentence.
+    pub detail: String,
 }
 
 /// An error as RFC 9457 describes it, plus what a program and a person need to correct it.

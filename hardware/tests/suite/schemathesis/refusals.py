@@ -29,8 +29,8 @@ def invalid_items_are_refused_one_by_one(ctx, response, case):
         return
     if case.operation.label == "POST /v1/check":
         assert any("problem" in item for item in response.json()["items"]), "took an invalid item"
-    elif case.operation.label == "POST /v1/observations":
-        assert response.json()["refused_total"] > 0, "took an invalid observation"
+    elif case.operation.label in ("POST /v1/observations", "POST /v1/attempts"):
+        assert response.json()["refused_total"] > 0, "took an invalid observation or attempt"
 
 
 def is_probe(case):
