@@ -7,10 +7,8 @@
 build_components() {
   local version=k8s.io/component-base/version
   require_go
-  build_component etcd ""
   build_component kubernetes "-X $version.gitVersion=v1.34.4 -X $version.gitMajor=1 -X $version.gitMinor=34"
   build_own_program "$here/components/coredns"
-  build_component metrics-server ""
   build_own_program "$here/images/probe"
 }
 
@@ -21,20 +19,25 @@ build_health() {
   build_own_program "$here/components/argocd-health"
 }
 
+# All programs of a module in one build, so that no package is compiled twice and links overlap.
 build_component() { # component, linker flags
-  local folder=$here/components/$1 stamp=$cache/stamps/$1 want started=$SECONDS package name
+  local folder=$here/components/$1 stamp=$cache/stamps/$1 new=$bin/new want started=$SECONDS
   want=$(cat "$folder/go.mod" "$folder/go.sum" <(go version) | sha256sum | cut -d' ' -f1)-$2
   if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then return; fi
-  say "building $1 (the first time takes minutes)"
-  mkdir -p "$bin" "${stamp%/*}"
-  for package in $(cd "$folder" && go list tool); do
-    name=${package##*/}
-    # A module whose last element is its major version, as etcd's server/v3.
-    if [[ $name =~ ^v[0-9]+$ ]]; then name=$1; fi
-    (cd "$folder" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $2" -o "$bin/$name.new" "$package")
-    mv "$bin/$name.new" "$bin/$name"
-    say "  $name ($((SECONDS - started)) s)"
-  done
+  say "building $1 and what runs beside it (the first time takes minutes)"
+  rm -rf "$new"
+  mkdir -p "$new" "${stamp%/*}"
+  (
+    cd "$folder"
+    mapfile -t packages < <(go list tool)
+    ((${#packages[@]} > 0)) || fail "$folder/go.mod names no tools"
+    CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $2" -o "$new/" "${packages[@]}"
+  )
+  # Go names a program after the folder of its package, which says nothing of etcd's.
+  if [[ -e $new/server ]]; then mv "$new/server" "$new/etcd"; fi
+  mv "$new"/* "$bin/"
+  rmdir "$new"
+  say "  $1 ($((SECONDS - started)) s)"
   printf %s "$want" >"$stamp"
 }
 
