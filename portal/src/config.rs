@@ -3,16 +3,13 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use service_kit::config::{AdminArgs, ConfigError, HostPort, LogArgs, ShutdownArgs};
+use service_kit::config::{AdminArgs, ConfigError, LogArgs, ShutdownArgs, service_address};
 
 /// The port of `hardware` unless one is given.
 const DEFAULT_HARDWARE_PORT: u16 = 5001;
 
 /// Heading of the page unless one is given.
 const DEFAULT_TITLE: &str = "Hardware availability";
-
-/// What a host may look like, for whoever wrote another one.
-const EXPECTED_HOST: &str = "HOST, HOST:PORT or http://HOST:PORT (5001 without a port)";
 
 /// The page that shows how likely hardware can be had.
 #[derive(Debug, Parser)]
@@ -85,29 +82,9 @@ impl ServeArgs {
 impl HardwareArgs {
     /// The address of the list.
     pub fn list_url(&self) -> Result<String, ConfigError> {
-        let wrong = |found: String, expected: &str| ConfigError {
-            option: "HARDWARE_HOST",
-            found,
-            expected: expected.to_owned(),
-        };
-        let given = self.hardware_host.as_deref().unwrap_or_default().trim();
-        let quoted = || format!("\"{given}\"");
-        if given.is_empty() {
-            return Err(wrong("not set".to_owned(), EXPECTED_HOST));
-        }
-        if given.starts_with("https://") {
-            let expected = "http://HOST:PORT: hardware is asked over plain HTTP, let a proxy beside \
-                            it speak TLS";
-            return Err(wrong(quoted(), expected));
-        }
-        let host = given.strip_prefix("http://").unwrap_or(given);
-        let host = host.strip_suffix('/').unwrap_or(host);
-        let mut server: HostPort = host.parse().map_err(|_| wrong(quoted(), EXPECTED_HOST))?;
-        server.port.get_or_insert(DEFAULT_HARDWARE_PORT);
-        let url = format!("http://{server}/hardware/");
-        // Of what looks like a name, URLs refuse a little more: 256.0.0.1 is neither name nor address.
-        reqwest::Url::parse(&url).map_err(|_| wrong(quoted(), EXPECTED_HOST))?;
-        Ok(url)
+        let given = self.hardware_host.as_deref();
+        let address = service_address("HARDWARE_HOST", given, DEFAULT_HARDWARE_PORT)?;
+        Ok(format!("{address}/hardware/"))
     }
 }
 

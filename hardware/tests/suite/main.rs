@@ -21,3 +21,4 @@ mod slow_login;
 mod store;
 mod support;
 mod two_pods;
+mod write_a_source;

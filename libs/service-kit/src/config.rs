@@ -141,6 +141,36 @@ impl FromStr for HostPort {
     }
 }
 
+/// Base address of a service inside the cluster, without a slash at its end, from what `option` holds:
+/// `HOST`, `HOST:PORT` or `http://HOST:PORT`.
+pub fn service_address(
+    option: &'static str,
+    given: Option<&str>,
+    default_port: u16,
+) -> Result<String, ConfigError> {
+    let expected =
+        || format!("HOST, HOST:PORT or http://HOST:PORT ({default_port} without a port)");
+    let wrong = |found: String, expected: String| ConfigError { option, found, expected };
+    let given = given.unwrap_or_default().trim();
+    let quoted = || format!("\"{given}\"");
+    if given.is_empty() {
+        return Err(wrong("not set".to_owned(), expected()));
+    }
+    if given.starts_with("https://") {
+        let expected =
+            "http://HOST:PORT: it is asked over plain HTTP, let a proxy beside it speak TLS";
+        return Err(wrong(quoted(), expected.to_owned()));
+    }
+    let host = given.strip_prefix("http://").unwrap_or(given);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let mut server: HostPort = host.parse().map_err(|_| wrong(quoted(), expected()))?;
+    server.port.get_or_insert(default_port);
+    let address = format!("http://{server}");
+    // Of what looks like a name, URLs refuse a little more: 256.0.0.1 is neither name nor address.
+    url::Url::parse(&address).map_err(|_| wrong(quoted(), expected()))?;
+    Ok(address)
+}
+
 fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     if let Some(bracketed) = text.strip_prefix('[') {
         let (host, rest) = bracketed
