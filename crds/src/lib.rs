@@ -17,6 +17,7 @@ mod database;
 mod exposure;
 mod portal;
 mod schema;
+mod sources;
 mod status;
 mod workload;
 
@@ -29,9 +30,10 @@ pub use database::{
 pub use exposure::{Alb, AlbFlavor, AlbScheme, ExternalDns, Ingress, PortalService, ServiceType};
 use kube::CustomResourceExt;
 pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec};
+pub use sources::{CollectedSource, Collector, KubernetesSource, Slot, SourceKind};
 pub use status::{
     CredentialsStatus, DatabaseKind, HardwarePortalStatus, RotationCause, RotationOutcome,
-    RotationPhase, RotationRecord, WorkloadStatus,
+    RotationPhase, RotationRecord, SourceStatus, WorkloadStatus,
 };
 pub use workload::{
     Autoscaling, DisruptionBudget, ImagePullPolicy, Resources, Scheduling, Spot, Workload,

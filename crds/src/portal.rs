@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     database::Database,
     exposure::{Ingress, PortalService},
+    schema::SOURCE_NAME,
+    sources::{CollectedSource, Collector},
     status::HardwarePortalStatus,
     workload::Workload,
 };
@@ -57,6 +59,18 @@ pub struct HardwarePortalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observations: Option<Observations>,
 
+    /// Sources that the operator runs for this portal, besides those that others run and that post to it.
+    /// One pod, NAME-collector, reports for all of them, each with a token of its own. Default: none, and
+    /// no such pod. At most 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, (has(a.name) ? a.name : 'kubernetes') == (has(b.name) ? b.name : 'kubernetes')))").message("sources: two of them have the same name; give one of them another, with name: NAME"))]
+    pub sources: Option<Vec<CollectedSource>>,
+
+    /// How the pod runs that reports for `sources`. Without sources it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<Collector>,
+
     /// Where the list and its history are kept. Default: an embedded SQLite database in the one
     /// hardware pod, which is lost with that pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +100,7 @@ pub struct Observations {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct ObservationSource {
     /// Its name, as it is in `source` of what it posts: at most 63 characters of a-z, 0-9 and -.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = SOURCE_NAME))]
     pub name: String,
 }
 

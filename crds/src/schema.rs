@@ -6,6 +6,12 @@ use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 
+/// Names of sources. They are keys of Secrets and names of files.
+pub(crate) const SOURCE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// Amounts as Kubernetes writes them.
+const QUANTITY: &str = r"^([0-9]+|[0-9]*\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
+
 /// Peers of a NetworkPolicy: an address block or selectors, never both and never neither.
 pub(crate) fn network_peers(generator: &mut SchemaGenerator) -> Schema {
     let mut peer = generator.subschema_for::<NetworkPolicyPeer>();
@@ -31,15 +37,20 @@ pub(crate) fn environment(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Names of resources with their quantities, which YAML may hold as whole numbers.
-pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn quantities(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 8,
-        "additionalProperties": {
-            "x-kubernetes-int-or-string": true,
-            "maxLength": 32,
-            "pattern": r"^([0-9]+|[0-9]*\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
-        },
+        "additionalProperties": quantity(generator),
+    })
+}
+
+/// One quantity, which YAML may hold as a whole number.
+pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 32,
+        "pattern": QUANTITY,
     })
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::database::RotationMode;
+use crate::{database::RotationMode, sources::SourceKind};
 
 /// What the operator last saw and did. It may be lost without harm: it is made anew from the cluster.
 //
@@ -24,8 +24,8 @@ pub struct HardwarePortalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Ready, Progressing, Reconciling, Stalled, DatabaseReady, CredentialsReady, HardwareAvailable,
-    /// PortalAvailable, AutoscalingActive and Suspended, each with a reason for machines, a message for
-    /// people and the generation of the spec that it was judged for.
+    /// PortalAvailable, SourcesReporting, AutoscalingActive and Suspended, each with a reason for machines,
+    /// a message for people and the generation of the spec that it was judged for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -41,6 +41,13 @@ pub struct HardwarePortalStatus {
     /// How many pods the web page has and what they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portal: Option<WorkloadStatus>,
+    /// The sources of `spec.sources`, in their order, and whether they report. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub sources: Vec<SourceStatus>,
     /// The database credential that the pods hold; never the credential itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
@@ -66,6 +73,26 @@ pub struct WorkloadStatus {
     pub image: String,
     /// Both numbers for people: "2/2".
     pub summary: String,
+}
+
+/// One of the sources that the operator runs.
+#[derive(JsonSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// Its name: the one that was chosen, or that of its kind. At most 63 characters.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Where its reports come from.
+    pub kind: SourceKind,
+    /// Whether its latest report is on time and without a problem.
+    pub reporting: bool,
+    /// The code of the problem that its latest report says, such as pods_forbidden. At most 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub problem: Option<String>,
+    /// How many pools it has. Absent until it has reported one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pools: Option<i64>,
 }
 
 /// The database credential that the pods hold, and what is being done with it.

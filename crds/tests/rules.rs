@@ -1,7 +1,8 @@
 //! Every rule of the CRD, broken once, and the CRD itself.
 
 use crds::{
-    DeletionPolicy, HardwarePortal, HardwarePortalStatus, Rotation, RotationMode, crd_yaml,
+    CollectedSource, DeletionPolicy, HardwarePortal, HardwarePortalStatus, Rotation, RotationMode,
+    Slot, crd_yaml,
 };
 use kube::CustomResourceExt;
 use serde::Deserialize;
@@ -142,6 +143,37 @@ fn a_portal_on_mysql_gets_accounts_of_its_own_unless_told_otherwise() {
         if let Some(state) = mysql.source.terraform_state {
             assert_eq!((state.workspace.as_str(), state.outputs), ("default", None));
         }
+    }
+}
+
+#[test]
+fn a_source_needs_nothing_but_its_kind() {
+    let sources = json!([{"kubernetes": {}}, {"name": "lab", "kubernetes": {"slot": {"cpu": 2}}}]);
+    let written = portal(json!({"metadata": {"name": "p"}, "spec": {"sources": sources}}));
+    written.validate_cel().expect("nothing else is needed");
+    let sources = written.spec.sources.expect("what was written");
+    let names: Vec<Option<&str>> = sources.iter().map(CollectedSource::resolved_name).collect();
+    assert_eq!(names, [Some("kubernetes"), Some("lab")]);
+    let slots: Vec<Option<&Slot>> =
+        sources.iter().filter_map(|it| it.kubernetes.as_ref()).map(|it| it.slot.as_ref()).collect();
+    assert_eq!(slots[0], None, "a stored default would outlive a change of the default");
+    let chosen = slots[1].expect("what was written");
+    assert_eq!((chosen.cpu.0.as_str(), &chosen.memory), ("2", &Slot::default().memory));
+}
+
+#[test]
+fn a_slot_is_any_amount_above_0() {
+    for (cpu, memory) in [("500m", "512Mi"), ("0.5", "1e9"), ("2", "1.5Gi"), ("1n", "1")] {
+        let slot = json!({"cpu": cpu, "memory": memory});
+        let spec = json!({"sources": [{"kubernetes": {"slot": slot}}]});
+        let written = portal(json!({"metadata": {"name": "p"}, "spec": spec}));
+        written.validate_cel().unwrap_or_else(|error| panic!("{slot}: {error}"));
+    }
+    for cpu in ["0", "0m", "0.0"] {
+        let spec = json!({"sources": [{"kubernetes": {"slot": {"cpu": cpu}}}]});
+        let written = portal(json!({"metadata": {"name": "p"}, "spec": spec}));
+        let refusal = written.validate_cel().expect_err(cpu).to_string();
+        assert!(refusal.contains("slot.cpu: write an amount above 0"), "{refusal}");
     }
 }
 
