@@ -8,6 +8,7 @@ use kube::{Config, client::ClientBuilder};
 use operator::{
     cluster::{
         client::{Fence, GuardLayer},
+        pod_http::PodHttp,
         scope::Scope,
     },
     portal::gauges::PortalGauges,
@@ -81,7 +82,9 @@ impl Operator {
             client,
             fence: Fence::always_open(),
             settings,
-            pod_reports: PodReports::new().context("failed to prepare a client for pods")?,
+            pod_reports: PodReports::new(
+                PodHttp::new().context("failed to prepare a client for pods")?,
+            ),
             instance: "in-process".to_owned(),
             gauges: PortalGauges::default(),
             status_pause: STATUS_PAUSE,

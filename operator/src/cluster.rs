@@ -8,6 +8,7 @@ pub mod events;
 pub mod labels;
 pub mod leader;
 pub mod names;
+pub mod pod_http;
 pub mod retry;
 pub mod scope;
 pub mod secrets;

@@ -11,6 +11,7 @@ use operator::{
     cluster::{
         client::{DEADLINE, Fence, client},
         leader::{LeaderElector, Times},
+        pod_http::PodHttp,
         scope::Scope,
     },
     portal::{gauges::PortalGauges, status::publisher},
@@ -178,8 +179,8 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         rds_authorities: rds_authorities.into(),
         aws_endpoint: args.aws_endpoint.clone(),
     };
-    let pod_reports = match PodReports::new() {
-        Ok(pod_reports) => pod_reports,
+    let http = match PodHttp::new() {
+        Ok(http) => http,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to prepare a client: {error}")),
     };
     let (lifecycle, ended) = Lifecycle::new((&args.shutdown).into());
@@ -193,7 +194,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         client,
         fence,
         settings,
-        pod_reports,
+        pod_reports: PodReports::new(http),
         instance: args.pod_name.clone(),
         gauges: PortalGauges::default(),
         status_pause: publisher::PAUSE,

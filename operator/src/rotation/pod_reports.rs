@@ -1,7 +1,7 @@
 //! What the pods themselves report about the credential that they hold, and how their kubelet is made to
 //! refresh it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -10,11 +10,11 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use reqwest::redirect;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::machine::PodReport;
+use crate::cluster::pod_http::PodHttp;
 
 /// Patching any annotation of a pod makes the kubelet refresh its volumes: measured, 0.6 to 0.8 s
 /// instead of up to a minute.
@@ -23,8 +23,6 @@ pub const NUDGE_ANNOTATION: &str = "gill-hicks.dev/credential-generation";
 /// Port of a pod's administration: probes, metrics and what it reports of its credential.
 pub const ADMIN_PORT: i32 = 8081;
 
-/// A healthy pod answers at once, as it has the answer in memory.
-const TIMEOUT: Duration = Duration::from_secs(1);
 /// Most bytes of an answer. A usual one has a hundred; a longer one is not read, as the sender is not
 /// trusted.
 const LONGEST_ANSWER: usize = 4096;
@@ -34,7 +32,7 @@ const AT_ONCE: usize = 16;
 /// Asks pods for what they hold.
 #[derive(Clone, Debug)]
 pub struct PodReports {
-    http: reqwest::Client,
+    http: PodHttp,
 }
 
 /// What a pod answers.
@@ -46,14 +44,10 @@ struct Answer {
 }
 
 impl PodReports {
-    /// A client that follows no redirect.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(TIMEOUT)
-            .build()?;
-        Ok(Self { http })
+    /// One that asks through `http`.
+    #[must_use]
+    pub fn new(http: PodHttp) -> Self {
+        Self { http }
     }
 
     /// Every pod of a Deployment that is not on its way out, ready or not, with what it reports.
@@ -90,18 +84,7 @@ impl PodReports {
     async fn fetch(&self, address: &str, port: i32) -> Option<Answer> {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let url = format!("http://{host}:{port}/credentials");
-        let mut response = self.http.get(url).send().await.ok()?;
-        if response.status() != 200 {
-            return None;
-        }
-        let mut body = Vec::new();
-        while let Some(part) = response.chunk().await.ok()? {
-            body.extend_from_slice(&part);
-            if body.len() > LONGEST_ANSWER {
-                return None;
-            }
-        }
-        serde_json::from_slice(&body).ok()
+        self.http.get(&url, LONGEST_ANSWER).await.ok()
     }
 }
 
