@@ -23,6 +23,8 @@ pub enum ConditionType {
     HardwareAvailable,
     /// Enough pods of the web page are available.
     PortalAvailable,
+    /// Every source that the operator runs reports in time, without a problem.
+    SourcesReporting,
     /// Numbers of pods follow the load.
     AutoscalingActive,
     /// The operator writes nothing, as the spec asks.
@@ -31,7 +33,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every type, in the order in which status lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ready,
         Self::Progressing,
         Self::Reconciling,
@@ -40,6 +42,7 @@ impl ConditionType {
         Self::CredentialsReady,
         Self::HardwareAvailable,
         Self::PortalAvailable,
+        Self::SourcesReporting,
         Self::AutoscalingActive,
         Self::Suspended,
     ];
@@ -56,6 +59,7 @@ impl ConditionType {
             Self::CredentialsReady => "CredentialsReady",
             Self::HardwareAvailable => "HardwareAvailable",
             Self::PortalAvailable => "PortalAvailable",
+            Self::SourcesReporting => "SourcesReporting",
             Self::AutoscalingActive => "AutoscalingActive",
             Self::Suspended => "Suspended",
         }
@@ -126,7 +130,7 @@ reasons! {
     Migrating,
     /// The migration Job failed.
     MigrationFailed,
-    /// The portal uses no database account.
+    /// The portal uses no database account, or has no sources that the operator runs.
     NotNeeded,
     /// The pods' account is the source's latest.
     Published,
@@ -184,6 +188,16 @@ reasons! {
     Refused,
     /// The operator may not list a kind of object that it depends on.
     ListForbidden,
+    /// A source has not reported a pool yet; its collector has been started.
+    ReportPending,
+    /// A source has not reported for longer than it should.
+    SourceSilent,
+    /// A source lacks the right to read what it reports of. An administrator has to grant it.
+    SourceForbidden,
+    /// A source reports that it has a problem, and no levels follow from it.
+    SourceFailing,
+    /// The portal's API, which knows who reports, does not answer the operator.
+    HardwareUnreachable,
     /// The autoscalers have no metrics.
     MetricsUnavailable,
     /// Autoscaling is off.

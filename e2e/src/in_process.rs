@@ -11,7 +11,7 @@ use operator::{
         pod_http::PodHttp,
         scope::Scope,
     },
-    portal::gauges::PortalGauges,
+    portal::{gauges::PortalGauges, source_reports::SourceReports},
     rotation::{pod_reports::PodReports, source::Sources},
     run::{Equipment, control, follow},
     settings::Settings,
@@ -70,6 +70,7 @@ impl Operator {
         let settings = Settings {
             hardware_image: setting("E2E_HARDWARE_IMAGE")?,
             portal_image: setting("E2E_PORTAL_IMAGE")?,
+            collector_image: setting("E2E_COLLECTOR_IMAGE")?,
             image_pull_policy: Some("Never".to_owned()),
             allowed_database_hosts: Vec::new(),
             // The states of rotations too, which the installed operator must leave alone.
@@ -77,14 +78,14 @@ impl Operator {
             rds_authorities: Vec::new().into(),
             aws_endpoint: None,
         };
+        let http = PodHttp::new().context("failed to prepare a client for pods")?;
         let equipment = Equipment {
             sources: Sources::new(client.clone(), None),
             client,
             fence: Fence::always_open(),
             settings,
-            pod_reports: PodReports::new(
-                PodHttp::new().context("failed to prepare a client for pods")?,
-            ),
+            pod_reports: PodReports::new(http.clone()),
+            source_reports: SourceReports::new(http),
             instance: "in-process".to_owned(),
             gauges: PortalGauges::default(),
             status_pause: STATUS_PAUSE,

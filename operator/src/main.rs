@@ -14,7 +14,7 @@ use operator::{
         pod_http::PodHttp,
         scope::Scope,
     },
-    portal::{gauges::PortalGauges, status::publisher},
+    portal::{gauges::PortalGauges, source_reports::SourceReports, status::publisher},
     rotation::{pod_reports::PodReports, source::Sources},
     run::{self, Equipment},
     settings::{HostPattern, Settings},
@@ -74,7 +74,10 @@ struct RunArgs {
     /// Image of portal for portals that name none
     #[arg(long, env = "OPERATOR_PORTAL_IMAGE", value_name = "IMAGE")]
     portal_image: String,
-    /// When to pull both images: Always, `IfNotPresent` or Never [default: as Kubernetes decides]
+    /// Image of collector for portals that name none
+    #[arg(long, env = "OPERATOR_COLLECTOR_IMAGE", value_name = "IMAGE")]
+    collector_image: String,
+    /// When to pull these images: Always, `IfNotPresent` or Never [default: as Kubernetes decides]
     #[arg(long, env = "OPERATOR_IMAGE_PULL_POLICY", value_name = "POLICY")]
     image_pull_policy: Option<String>,
     /// Hosts that database credentials may be sent to, as names or *.DOMAIN [default: any that comes
@@ -173,6 +176,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
     let settings = Settings {
         hardware_image: args.hardware_image.clone(),
         portal_image: args.portal_image.clone(),
+        collector_image: args.collector_image.clone(),
         image_pull_policy: args.image_pull_policy.clone(),
         allowed_database_hosts: args.allowed_database_hosts.clone(),
         namespace: args.scope.pod_namespace.clone(),
@@ -194,7 +198,8 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         client,
         fence,
         settings,
-        pod_reports: PodReports::new(http),
+        pod_reports: PodReports::new(http.clone()),
+        source_reports: SourceReports::new(http),
         instance: args.pod_name.clone(),
         gauges: PortalGauges::default(),
         status_pause: publisher::PAUSE,

@@ -14,5 +14,6 @@ pub mod malformed;
 pub mod orphans;
 pub mod pods;
 pub mod resolve;
+pub mod source_reports;
 pub mod status;
 pub mod stored;

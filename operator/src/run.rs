@@ -43,6 +43,7 @@ use crate::{
         controller::reconcile,
         gauges::PortalGauges,
         orphans::{KnownPortals, retire_orphans},
+        source_reports::SourceReports,
         status::publisher::StatusPublisher,
     },
     rotation::{
@@ -76,8 +77,10 @@ pub struct Equipment {
     pub settings: Settings,
     /// Where root credentials come from.
     pub sources: Sources,
-    /// Asks pods.
+    /// Asks pods for the credential that they hold.
     pub pod_reports: PodReports,
+    /// Asks the portals' APIs for who reports.
+    pub source_reports: SourceReports,
     /// Name of this process, for events.
     pub instance: String,
     /// Counts the portals of all scopes.
@@ -253,7 +256,8 @@ async fn control_scope(
     followed: Followed,
     closing: CancellationToken,
 ) {
-    let Equipment { client, settings, instance, gauges, status_pause, .. } = equipment;
+    let Equipment { client, settings, source_reports, instance, gauges, status_pause, .. } =
+        equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
@@ -277,6 +281,7 @@ async fn control_scope(
         applier: Applier::new(client.clone()),
         publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),
         contents: SecretContents::default(),
+        source_reports,
         client,
         settings,
         cache,

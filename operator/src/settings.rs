@@ -13,7 +13,9 @@ pub struct Settings {
     pub hardware_image: String,
     /// Image of `portal` where a portal names none.
     pub portal_image: String,
-    /// Pull policy of both where a portal names none.
+    /// Image of `collector` where a portal names none.
+    pub collector_image: String,
+    /// Pull policy of all of them where a portal names none.
     pub image_pull_policy: Option<String>,
     /// Hosts that credentials may be sent to. If empty: the host that a credential comes with, or else the
     /// one that the administrator of its secret names.

@@ -1,7 +1,8 @@
 //! The default images, for portals that name none.
 
 /// Variables of `operator run` with a reference each.
-const VARIABLES: [&str; 2] = ["OPERATOR_HARDWARE_IMAGE", "OPERATOR_PORTAL_IMAGE"];
+const VARIABLES: [&str; 3] =
+    ["OPERATOR_HARDWARE_IMAGE", "OPERATOR_PORTAL_IMAGE", "OPERATOR_COLLECTOR_IMAGE"];
 
 /// A sentence for each variable that is missing or names no image.
 pub(super) fn problems(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -132,9 +133,10 @@ mod tests {
     #[test]
     fn each_variable_is_named() {
         let found = problems(|name| (name == "OPERATOR_PORTAL_IMAGE").then(|| "A".to_owned()));
-        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[0].starts_with("OPERATOR_HARDWARE_IMAGE is not set"), "{found:?}");
         assert!(found[1].starts_with("OPERATOR_PORTAL_IMAGE is \"A\""), "{found:?}");
+        assert!(found[2].starts_with("OPERATOR_COLLECTOR_IMAGE is not set"), "{found:?}");
         assert!(problems(|_| Some("a/b:c".to_owned())).is_empty());
     }
 }

@@ -32,6 +32,8 @@ pub enum Component {
     Hardware,
     /// The web page.
     Portal,
+    /// The program that reports for the portal's sources.
+    Collector,
     /// The Job that brings the schema up to date.
     Migration,
 }
@@ -43,6 +45,7 @@ impl Component {
         match self {
             Self::Hardware => "hardware",
             Self::Portal => "portal",
+            Self::Collector => "collector",
             Self::Migration => "migration",
         }
     }

@@ -12,6 +12,12 @@ pub fn portal(portal: &str) -> String {
     format!("{portal}-portal")
 }
 
+/// Deployment, ServiceAccount and policy of the collector.
+#[must_use]
+pub fn collector(portal: &str) -> String {
+    format!("{portal}-collector")
+}
+
 /// Secret with the credentials file.
 #[must_use]
 pub fn database_secret(portal: &str) -> String {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod autoscaling;
+pub mod collector;
 pub mod credentials;
 pub mod hardware;
 pub mod migration;
@@ -74,6 +75,15 @@ pub fn build(portal: &ResolvedPortal, credentials: Option<&Credentials>, live: &
     } else {
         blocked_by_migration.push(api.clone());
     }
+    let reporter = names::collector(&portal.name);
+    deployments.extend(portal.collector.iter().map(|it| collector::deployment(portal, it)));
+    let collector_scaling =
+        portal.collector.iter().map(|it| (reporter.clone(), it.workload.scaling.clone()));
+    let scaling = [
+        (api.clone(), portal.hardware.scaling.clone()),
+        (web.clone(), portal.portal.scaling.clone()),
+    ];
+    let scaling = scaling.into_iter().chain(collector_scaling).collect();
     let workloads =
         [(Component::Hardware, &portal.hardware, &api), (Component::Portal, &portal.portal, &web)];
     let autoscalers = workloads.iter().filter_map(|(component, workload, name)| {
@@ -92,10 +102,7 @@ pub fn build(portal: &ResolvedPortal, credentials: Option<&Credentials>, live: &
         migration,
         deployments,
         blocked_by_migration,
-        scaling: vec![
-            (api.clone(), portal.hardware.scaling.clone()),
-            (web.clone(), portal.portal.scaling.clone()),
-        ],
+        scaling,
         autoscalers: autoscalers.collect(),
         disruption_budgets: budgets.collect(),
         ingresses: portal::ingress(portal).into_iter().collect(),

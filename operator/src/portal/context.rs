@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{apply::Applier, status::publisher::StatusPublisher};
+use super::{apply::Applier, source_reports::SourceReports, status::publisher::StatusPublisher};
 use crate::{
     cluster::{
         cache::Cache,
@@ -30,6 +30,8 @@ pub struct Context {
     pub contents: SecretContents,
     /// Where root credentials come from.
     pub sources: Sources,
+    /// Asks the portals' APIs for who reports.
+    pub source_reports: SourceReports,
     /// Changes the pods' credentials.
     pub executor: Arc<Executor>,
     /// Bounds the passes of the whole process, however many namespaces it watches.

@@ -21,6 +21,7 @@ use super::{
     live::Live,
     malformed, pods,
     resolve::{ResolvedDatabase, ResolvedPortal, resolve},
+    source_reports,
     status::{self, ReconcileOutcome},
 };
 use crate::{
@@ -218,7 +219,8 @@ async fn publish_unlisted(
 }
 
 /// Writes the status if it differs, and events of its transitions. Gives the time after which it may have
-/// to be written again: a write came too early, or the pods have to be searched for problems.
+/// to be written again: a write came too early, the pods have to be searched for problems, or the sources'
+/// reports have to be asked for.
 async fn publish_status(
     portal: &HardwarePortal,
     namespace: &str,
@@ -230,14 +232,16 @@ async fn publish_status(
     let (last, now) = (portal.status.as_ref(), jiff::Timestamp::now());
     let pod_problems =
         pods::find_problems(&context.client, namespace, &name, &live, last, now).await;
-    let status = status::compute(portal, outcome, &live, &pod_problems, now);
+    let reports = context.source_reports.ask(portal, namespace, &live).await;
+    let status = status::compute(portal, outcome, &live, &pod_problems, &reports, now);
     let to_find_problems = pods::next_search(Some(&status), now);
+    let to_ask_for_reports = source_reports::next_ask(portal, &status);
     // After a failure the backoff decides the next pass, which may be much later.
     let is_urgent =
         matches!(outcome, ReconcileOutcome::Failed(_) | ReconcileOutcome::PartlyApplied { .. });
     let published = context.publisher.publish(portal, status, is_urgent).await;
     let early = published.map_err(|error| ReconcileError::Status(Box::new(error)))?;
-    Ok([early, to_find_problems].into_iter().flatten().min())
+    Ok([early, to_find_problems, to_ask_for_reports].into_iter().flatten().min())
 }
 
 /// The next pass: as soon as the status or the credential asks for it, otherwise at rest.

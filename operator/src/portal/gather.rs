@@ -1,10 +1,10 @@
 //! The one step that reads: what the spec refers to, and what is already there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
-    ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, HardwarePortal, MysqlDatabase,
-    ROTATE_AT_ANNOTATION,
+    ACCEPT_LINEAGE_ANNOTATION, ALLOW_PORTAL_LABEL, CaReference, CollectedSource, HardwarePortal,
+    MysqlDatabase, ROTATE_AT_ANNOTATION,
 };
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -112,10 +112,9 @@ pub async fn gather(
         None => None,
     };
     let tokens = reader.read_tokens().await?;
-    let sources = portal.spec.observations.iter().flat_map(|it| it.sources.iter().flatten());
-    let source_tokens = sources.map(|source| {
-        let token = token_in(&tokens, &names::source_token_key(&source.name));
-        (source.name.clone(), token)
+    let source_tokens = sources_with_a_token(portal).into_iter().map(|source| {
+        let token = token_in(&tokens, &names::source_token_key(source));
+        (source.to_owned(), token)
     });
     Ok(Gathered {
         mysql,
@@ -216,6 +215,15 @@ impl Reader<'_> {
         let secret = self.own.get(&name).await.map_err(reading("the observations token"))?;
         Ok(secret.and_then(|secret| secret.data).unwrap_or_default())
     }
+}
+
+/// The sources that have a token of their own, each once: those that others run and that are named, and
+/// those that the operator runs.
+pub(super) fn sources_with_a_token(portal: &HardwarePortal) -> BTreeSet<&str> {
+    let spec = &portal.spec;
+    let of_others = spec.observations.iter().flat_map(|it| it.sources.iter().flatten());
+    let own = spec.sources.iter().flatten().filter_map(CollectedSource::resolved_name);
+    of_others.map(|source| source.name.as_str()).chain(own).collect()
 }
 
 /// The token that a Secret has under a key, or a new one.

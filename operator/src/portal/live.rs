@@ -17,6 +17,8 @@ pub struct Live {
     pub hardware: Option<LiveDeployment>,
     /// The Deployment of portal.
     pub portal: Option<LiveDeployment>,
+    /// The Deployment of the collector.
+    pub collector: Option<LiveDeployment>,
     /// Phase of the embedded database's volume claim, such as Pending, Bound or Lost; none if there is
     /// no such claim.
     pub claim: Option<String>,
@@ -42,6 +44,7 @@ impl Live {
             is_unlisted: !cache.is_listed("Deployment"),
             hardware: deployment(names::hardware(portal)),
             portal: deployment(names::portal(portal)),
+            collector: deployment(names::collector(portal)),
             claim: claim.map(|claim| claim_phase(&claim.read())),
             jobs: jobs.map(|job| (job.name.clone(), Migration::read(&job.read()))).collect(),
         }

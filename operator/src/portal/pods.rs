@@ -128,6 +128,11 @@ fn bad_for(last: Option<&HardwarePortalStatus>, now: Timestamp) -> Option<Signed
         } else if is(ConditionType::DatabaseReady) {
             // Refused is said of the Job's pods only, and only as long as the events are listed.
             is_about_pods || reason == Reason::Refused.as_str()
+        } else if is(ConditionType::SourcesReporting) {
+            // What sources report themselves, no pod's state explains.
+            let awaited = [Reason::RollingOut, Reason::MinimumReplicasUnavailable];
+            let is_awaited = awaited.iter().any(|word| word.as_str() == reason);
+            status == "False" && (is_awaited || is_about_pods)
         } else {
             let is_of_pods =
                 is(ConditionType::HardwareAvailable) || is(ConditionType::PortalAvailable);
@@ -197,7 +202,7 @@ fn find(pods: &[Pod]) -> PodProblems {
         });
         its.find_map(|pod| problem(pod, component)).map(|found| (component.as_str(), found))
     };
-    let all = [Component::Hardware, Component::Portal, Component::Migration];
+    let all = [Component::Hardware, Component::Portal, Component::Collector, Component::Migration];
     PodProblems(all.into_iter().filter_map(of).collect())
 }
 
@@ -242,6 +247,7 @@ fn waiting(pod: &str, container: &ContainerStatus, component: Component) -> Opti
             let field = match component {
                 Component::Hardware | Component::Migration => "hardware",
                 Component::Portal => "portal",
+                Component::Collector => "collector",
             };
             let why = lasting_part(&why);
             let message = format!(
@@ -437,6 +443,11 @@ mod tests {
             ("Progressing", "False", "ImagePullBackOff", true),
             ("Progressing", "False", "ProgressDeadlineExceeded", true),
             ("PortalAvailable", "False", "MinimumReplicasUnavailable", true),
+            ("SourcesReporting", "False", "MinimumReplicasUnavailable", true),
+            ("SourcesReporting", "False", "CrashLoopBackOff", true),
+            // What a source says itself, no pod knows better.
+            ("SourcesReporting", "False", "SourceForbidden", false),
+            ("SourcesReporting", "False", "HardwareUnreachable", false),
         ] {
             let last = status(&json!([condition(kind, value, reason, at)]));
             assert_eq!(bad_for(Some(&last), now).is_some(), is_bad, "{kind} {value} {reason}");

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crds::{
-    ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, Database, HardwarePortal, Ingress,
-    MysqlDatabase, ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType, Storage, Tls, TlsMode,
-    Workload,
+    ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, CollectedSource, Collector,
+    Database, HardwarePortal, Ingress, KubernetesSource, MysqlDatabase, ROTATE_AT_ANNOTATION,
+    Reason, Resources, ServiceType, Storage, Tls, TlsMode, Workload,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -20,7 +20,7 @@ use service_kit::config::HostPort;
 use super::{
     gather::{Gathered, GatheredMysql},
     live::LiveDeployment,
-    stored,
+    stored::{self, as_stored},
 };
 use crate::{
     cluster::{labels::ChildOwner, retry::Retry},
@@ -55,6 +55,8 @@ pub struct ResolvedPortal {
     pub hardware: ResolvedWorkload,
     /// How the web page runs.
     pub portal: ResolvedWorkload,
+    /// What reports for the sources that the operator runs; none if there are none.
+    pub collector: Option<Box<ResolvedCollector>>,
     /// Title of the page, if one was chosen.
     pub title: Option<String>,
     /// Type of the page's Service.
@@ -101,12 +103,23 @@ pub struct ResolvedWorkload {
     pub scaling: Scaling,
 }
 
+/// The sources that the operator runs, and how the pod runs that reports for them.
+#[derive(Clone, Debug)]
+pub struct ResolvedCollector {
+    /// How it runs.
+    pub workload: ResolvedWorkload,
+    /// The sources, with every name and default filled in. As JSON, they are the collector's settings.
+    pub sources: Vec<CollectedSource>,
+    /// Annotations of its ServiceAccount.
+    pub service_account_annotations: BTreeMap<String, String>,
+}
+
 /// How many pods a component has, and who decides it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scaling {
     /// An autoscaler.
     Automatic(Autoscaling),
-    /// The user, or the database that has one writer.
+    /// The user, the database that has one writer, or the collector, which reports once.
     Fixed(i32),
     /// Neither of them: the present number is kept, and this many are started at first.
     Kept {
@@ -273,6 +286,7 @@ pub fn resolve(
             let scaling = plan_scaling(&page.workload);
             resolve_workload(page.workload, &settings.portal_image, scaling, settings)
         },
+        collector: resolve_collector(portal, settings),
         title: page.title,
         service_type: page.service.unwrap_or_default().type_,
         ingress: page.ingress,
@@ -292,9 +306,62 @@ fn resolve_workload(
             .image_pull_policy
             .map(|policy| policy.as_str().to_owned())
             .or_else(|| settings.image_pull_policy.clone()),
-        resources: plan_resources(spec.resources.as_ref()),
+        resources: plan_resources(spec.resources.as_ref(), [["100m", "100Mi"], ["1", "300Mi"]]),
         scaling,
         spec,
+    }
+}
+
+/// The collector, if there are sources to report for.
+fn resolve_collector(
+    portal: &HardwarePortal,
+    settings: &Settings,
+) -> Option<Box<ResolvedCollector>> {
+    let sources = portal.spec.sources.iter().flatten().map(resolve_source);
+    let sources: Vec<CollectedSource> = sources.collect();
+    if sources.is_empty() {
+        return None;
+    }
+    let Collector {
+        image,
+        image_pull_policy,
+        image_pull_secrets,
+        resources,
+        scheduling,
+        extra_env,
+        pod_annotations,
+        pod_labels,
+        service_account_annotations,
+    } = portal.spec.collector.clone().unwrap_or_default();
+    let spec = Workload {
+        image,
+        image_pull_policy,
+        image_pull_secrets,
+        scheduling,
+        extra_env,
+        pod_annotations,
+        pod_labels,
+        ..Workload::default()
+    };
+    let workload = resolve_workload(spec, &settings.collector_image, Scaling::Fixed(1), settings);
+    let resources = plan_resources(resources.as_ref(), [["50m", "64Mi"], ["500m", "128Mi"]]);
+    Some(Box::new(ResolvedCollector {
+        workload: ResolvedWorkload { resources, ..workload },
+        sources,
+        service_account_annotations: service_account_annotations.unwrap_or_default(),
+    }))
+}
+
+fn resolve_source(source: &CollectedSource) -> CollectedSource {
+    let CollectedSource { name: _, kubernetes } = source;
+    CollectedSource {
+        name: source.resolved_name().map(str::to_owned),
+        kubernetes: kubernetes.as_ref().map(|it| KubernetesSource {
+            slot: Some(it.slot.clone().unwrap_or_default()),
+            provider: it.provider.clone(),
+            node_selector: it.node_selector.clone().filter(|all| !all.is_empty()),
+            tolerations: it.tolerations.clone().filter(|all| !all.is_empty()).map(as_stored),
+        }),
     }
 }
 
@@ -309,16 +376,19 @@ fn plan_scaling(workload: &Workload) -> Scaling {
     }
 }
 
-/// Requests and limits, each with its default where the user wrote neither it nor the other.
-fn plan_resources(chosen: Option<&Resources>) -> ResourceRequirements {
-    let default = |cpu: &str, memory: &str| {
+/// Requests and limits, or the defaults of both, each as CPU and memory, where the user wrote neither.
+fn plan_resources(
+    chosen: Option<&Resources>,
+    [requests, limits]: [[&str; 2]; 2],
+) -> ResourceRequirements {
+    let default = |[cpu, memory]: [&str; 2]| {
         let quantity = |text: &str| Quantity(text.to_owned());
         BTreeMap::from([("cpu".to_owned(), quantity(cpu)), ("memory".to_owned(), quantity(memory))])
     };
     let Some(Resources { requests, limits }) = chosen else {
         return ResourceRequirements {
-            requests: Some(default("100m", "100Mi")),
-            limits: Some(default("1", "300Mi")),
+            requests: Some(default(requests)),
+            limits: Some(default(limits)),
             claims: None,
         };
     };
@@ -573,6 +643,7 @@ mod tests {
         Settings {
             hardware_image: "hardware".to_owned(),
             portal_image: "portal".to_owned(),
+            collector_image: "collector".to_owned(),
             image_pull_policy: None,
             allowed_database_hosts: allowed.iter().map(|it| it.parse().unwrap()).collect(),
             namespace: "system".to_owned(),

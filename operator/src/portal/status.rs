@@ -5,6 +5,7 @@ mod credentials;
 mod database;
 pub mod publisher;
 mod readiness;
+mod sources;
 #[cfg(test)]
 mod tests;
 pub mod transitions;
@@ -22,6 +23,7 @@ use super::{
     live::{Live, LiveDeployment, claim_phase},
     pods::PodProblems,
     resolve::{ResolvedDatabase, ResolvedPortal},
+    source_reports::Reports,
 };
 use crate::{
     cluster::{labels::Component, names},
@@ -84,6 +86,7 @@ pub fn compute(
     outcome: &ReconcileOutcome<'_>,
     live: &Live,
     pod_problems: &PodProblems,
+    reports: &Reports,
     now: jiff::Timestamp,
 ) -> HardwarePortalStatus {
     let old = portal.status.clone().unwrap_or_default();
@@ -95,7 +98,7 @@ pub fn compute(
         ReconcileOutcome::Suspended | ReconcileOutcome::Failed(_) => live.clone(),
     };
     let generation = portal.metadata.generation;
-    let judgements = judge(portal, outcome, live, pod_problems);
+    let judgements = judge(portal, outcome, live, pod_problems, reports);
     let conditions = judgements.into_iter().map(|one| one.into_condition(&old, generation, now));
     let conditions = conditions.collect();
     let mut status = HardwarePortalStatus {
@@ -103,6 +106,7 @@ pub fn compute(
         conditions,
         hardware: live.hardware.as_ref().map(summarize).or_else(|| old.hardware.clone()),
         portal: live.portal.as_ref().map(summarize).or_else(|| old.portal.clone()),
+        sources: sources::describe(portal, reports),
         ..old
     };
     if let ReconcileOutcome::Applied { resolved, credentials, .. }
@@ -138,6 +142,7 @@ fn after_writes(live: &Live, portal: &str, applied: &Applied) -> Live {
         is_unlisted: live.is_unlisted,
         hardware: deployment(&names::hardware(portal)).or_else(|| live.hardware.clone()),
         portal: deployment(&names::portal(portal)).or_else(|| live.portal.clone()),
+        collector: deployment(&names::collector(portal)).or_else(|| live.collector.clone()),
         claim: claim.as_ref().map(claim_phase).or_else(|| live.claim.clone()),
         jobs: live.jobs.clone(),
     }
@@ -203,6 +208,7 @@ fn judge(
     outcome: &ReconcileOutcome<'_>,
     live: &Live,
     pod_problems: &PodProblems,
+    reports: &Reports,
 ) -> Vec<Judgement> {
     let mut judgements = match outcome {
         ReconcileOutcome::Applied { resolved, credentials, applied } => {
@@ -224,6 +230,15 @@ fn judge(
         ReconcileOutcome::Suspended => judge_suspended(portal, live, pod_problems),
         ReconcileOutcome::Failed(failure) => judge_failed(portal, failure, live, pod_problems),
     };
+    let reporting = sources::reporting(portal, live, pod_problems, reports);
+    // What an earlier generation asked for goes on reporting, also where the present one cannot be applied.
+    let is_of_this_generation = matches!(outcome, ReconcileOutcome::Applied { .. })
+        && live.collector.as_ref().is_none_or(|collector| !collector.has_old_pods());
+    judgements.push(if is_of_this_generation {
+        reporting
+    } else {
+        reporting.of_last_generation(portal)
+    });
     judgements.push(match outcome {
         ReconcileOutcome::Suspended => Judgement::new(
             ConditionType::Suspended,

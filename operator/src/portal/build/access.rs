@@ -1,4 +1,5 @@
-//! The `ServiceAccount` of each component. It has no RBAC rights, and its token is not mounted.
+//! The `ServiceAccount` of each component. The operator gives it no RBAC rights: those that a source needs,
+//! an administrator grants. Its token is mounted only where a source asks the Kubernetes API.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
@@ -18,8 +19,57 @@ pub fn service_accounts(portal: &ResolvedPortal) -> Vec<ServiceAccount> {
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     };
-    vec![
+    let mut accounts = vec![
         account(Component::Hardware, names::hardware(&portal.name)),
         account(Component::Portal, names::portal(&portal.name)),
-    ]
+    ];
+    if let Some(collector) = &portal.collector {
+        let mut its = account(Component::Collector, names::collector(&portal.name));
+        let annotations = collector.service_account_annotations.clone();
+        its.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
+        accounts.push(its);
+    }
+    accounts
+}
+
+/// `ClusterRole` with the rights of the collector, of deploy/manifests/collector-access.yaml.
+pub const COLLECTOR_ROLE: &str = "gill-hicks-collector";
+
+/// The command by which an administrator grants a portal's collector its rights. The operator does not have
+/// them itself, so that it cannot.
+#[must_use]
+pub fn grant_command(namespace: &str, portal: &str) -> String {
+    let account = names::collector(portal);
+    format!(
+        "kubectl create clusterrolebinding {COLLECTOR_ROLE}-{namespace}-{portal} --clusterrole={COLLECTOR_ROLE} --serviceaccount={namespace}:{account}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{COLLECTOR_ROLE, grant_command};
+
+    /// Least privilege: the collector of the source kubernetes counts, and changes nothing.
+    #[test]
+    fn the_collectors_role_lets_it_read_nodes_and_pods_and_nothing_else() {
+        let manifest = include_str!("../../../../deploy/manifests/collector-access.yaml");
+        let role: Value = serde_yaml::from_str(manifest).expect("one document");
+        assert_eq!(role["kind"], "ClusterRole");
+        assert_eq!(role["metadata"], json!({"name": COLLECTOR_ROLE}), "without any aggregation");
+        let rules = json!([{
+            "apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"],
+        }]);
+        assert_eq!(role["rules"], rules);
+        assert_eq!(role.get("aggregationRule"), None);
+    }
+
+    #[test]
+    fn the_rights_are_granted_to_the_service_account_of_one_portal() {
+        assert_eq!(
+            grant_command("team", "demo"),
+            "kubectl create clusterrolebinding gill-hicks-collector-team-demo --clusterrole=gill-hicks-collector --serviceaccount=team:demo-collector"
+        );
+    }
 }

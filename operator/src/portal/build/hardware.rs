@@ -9,8 +9,7 @@ use k8s_openapi::{
         core::v1::{
             ConfigMap, ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath,
             PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource,
-            SecretVolumeSource, Service, ServicePort, ServiceSpec, Volume, VolumeMount,
-            VolumeResourceRequirements,
+            Service, ServicePort, ServiceSpec, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -34,6 +33,12 @@ pub const PORT: i32 = 5001;
 /// Where the tokens of sources are mounted.
 const OBSERVATIONS_FOLDER: &str = "/etc/gill-hicks/observations";
 
+/// Where the API is, for pods of the same namespace.
+#[must_use]
+pub fn address(portal: &str) -> String {
+    format!("{}:{PORT}", names::hardware(portal))
+}
+
 /// The Deployment of the API.
 #[must_use]
 pub fn deployment(portal: &ResolvedPortal) -> Deployment {
@@ -53,7 +58,7 @@ pub fn deployment(portal: &ResolvedPortal) -> Deployment {
     );
     files.add(
         "OBSERVATIONS_TOKEN_FILE",
-        secret_volume("observations", names::observations_secret(&portal.name), Vec::new()),
+        pod::secret_volume("observations", names::observations_secret(&portal.name), Vec::new()),
         OBSERVATIONS_FOLDER,
         names::TOKEN_KEY,
     );
@@ -63,7 +68,16 @@ pub fn deployment(portal: &ResolvedPortal) -> Deployment {
     let Files { env, volumes, mounts } = files;
     let name = names::hardware(&portal.name);
     let component = Component::Hardware;
-    let parts = Parts { component, name, port: PORT, env, volumes, mounts, rolls };
+    let parts = Parts {
+        component,
+        name,
+        port: Some(PORT),
+        env,
+        volumes,
+        mounts,
+        rolls,
+        has_kubernetes_token: false,
+    };
     pod::deployment(portal, &portal.hardware, parts)
 }
 
@@ -94,7 +108,7 @@ pub fn database_files(portal: &ResolvedPortal, key: &str) -> Files {
             let secret = names::database_secret(&portal.name);
             files.add(
                 "MYSQL_CREDENTIALS_FILE",
-                secret_volume("database", secret, item(key, names::CREDENTIALS_KEY)),
+                pod::secret_volume("database", secret, item(key, names::CREDENTIALS_KEY)),
                 "/etc/gill-hicks/database",
                 names::CREDENTIALS_KEY,
             );
@@ -113,7 +127,7 @@ pub fn database_files(portal: &ResolvedPortal, key: &str) -> Files {
                     ..Volume::default()
                 }),
                 (None, Some(reference)) => {
-                    Some(secret_volume("ca", reference.name, item(&reference.key, "ca.pem")))
+                    Some(pod::secret_volume("ca", reference.name, item(&reference.key, "ca.pem")))
                 }
                 (None, None) => None,
             };
@@ -123,21 +137,6 @@ pub fn database_files(portal: &ResolvedPortal, key: &str) -> Files {
         }
     }
     files
-}
-
-/// A volume with these keys of a Secret; with all of them if none is named.
-fn secret_volume(name: &str, secret: String, items: Vec<KeyToPath>) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret),
-            items: pod::some(items),
-            // Readable by the pod's group, which is the container's.
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
 }
 
 fn data_volume(portal: &ResolvedPortal, storage: Option<&Storage>) -> Volume {

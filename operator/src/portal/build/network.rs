@@ -24,22 +24,32 @@ use crate::{
 /// Label of the namespaces whose pods may read metrics.
 const MONITORING: &str = "gill-hicks.dev/monitoring";
 
-/// The policies of both components.
+/// The policies of all components.
 #[must_use]
 pub fn policies(portal: &ResolvedPortal) -> Vec<NetworkPolicy> {
-    vec![hardware_policy(portal), portal_policy(portal)]
+    let mut policies = vec![hardware_policy(portal), portal_policy(portal)];
+    if portal.collector.is_some() {
+        let name = names::collector(&portal.name);
+        policies.push(policy(portal, Component::Collector, name, None));
+    }
+    policies
 }
 
-/// The API admits the web page and the peers of `allowFrom`, by default the pods of its own namespace.
+/// The API admits the web page and the peers of `allowFrom`, by default the pods of its own namespace. With
+/// sources it admits the collector, which posts to it, and the operator, which asks it who reports.
 fn hardware_policy(portal: &ResolvedPortal) -> NetworkPolicy {
     let own_namespace = NetworkPolicyPeer {
         pod_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
-    let mut peers = vec![NetworkPolicyPeer {
-        pod_selector: Some(labels::selector(portal, Component::Portal)),
+    let pods_of = |component| NetworkPolicyPeer {
+        pod_selector: Some(labels::selector(portal, component)),
         ..NetworkPolicyPeer::default()
-    }];
+    };
+    let mut peers = vec![pods_of(Component::Portal)];
+    if portal.collector.is_some() {
+        peers.extend([pods_of(Component::Collector), operator(portal)]);
+    }
     let chosen = portal.hardware.spec.allow_from.clone().map(as_stored);
     peers.extend(chosen.unwrap_or_else(|| vec![own_namespace]));
     let name = names::hardware(&portal.name);
@@ -61,15 +71,7 @@ fn policy(
     name: String,
     users: Option<NetworkPolicyIngressRule>,
 ) -> NetworkPolicy {
-    let namespace = |label: &str, value: &str| NetworkPolicyPeer {
-        namespace_selector: Some(LabelSelector {
-            match_labels: Some(pod::strings([(label, value.to_owned())])),
-            match_expressions: None,
-        }),
-        ..NetworkPolicyPeer::default()
-    };
-    let operator = namespace("kubernetes.io/metadata.name", &portal.operator_namespace);
-    let admins = rule(Some(vec![operator, namespace(MONITORING, "true")]), ADMIN_PORT);
+    let admins = rule(Some(vec![operator(portal), namespaces(MONITORING, "true")]), ADMIN_PORT);
     NetworkPolicy {
         metadata: labels::owned(portal, component, name),
         spec: Some(NetworkPolicySpec {
@@ -78,6 +80,22 @@ fn policy(
             ingress: Some(users.into_iter().chain([admins]).collect()),
             egress: None,
         }),
+    }
+}
+
+/// Every pod of the operator's namespace.
+fn operator(portal: &ResolvedPortal) -> NetworkPolicyPeer {
+    namespaces("kubernetes.io/metadata.name", &portal.operator_namespace)
+}
+
+/// Every pod of the namespaces with a label.
+fn namespaces(label: &str, value: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(pod::strings([(label, value.to_owned())])),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
     }
 }
 

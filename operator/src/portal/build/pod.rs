@@ -1,4 +1,4 @@
-//! What the pods of both components have in common.
+//! What the pods of all components have in common.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,11 +7,11 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
-            LifecycleHandler, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm,
+            Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
+            Lifecycle, LifecycleHandler, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm,
             PodSecurityContext, PodSpec, PodTemplateSpec, PreferredSchedulingTerm, Probe,
-            SeccompProfile, SecurityContext, SleepAction, TopologySpreadConstraint, Volume,
-            VolumeMount,
+            SeccompProfile, SecretVolumeSource, SecurityContext, SleepAction,
+            TopologySpreadConstraint, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::util::intstr::IntOrString,
@@ -34,15 +34,15 @@ const USER: i64 = 65532;
 /// stops a rollout.
 const MIN_READY_SECONDS: i32 = 3;
 
-/// What distinguishes one component's pods from the other's.
+/// What distinguishes one component's pods from another's.
 #[derive(Debug)]
 pub struct Parts {
     /// Which component.
     pub component: Component,
     /// Name of Deployment and ServiceAccount.
     pub name: String,
-    /// Port that users are served on.
-    pub port: i32,
+    /// Port that users are served on; none for a component that serves nobody.
+    pub port: Option<i32>,
     /// Environment that the operator sets.
     pub env: Vec<EnvVar>,
     /// Volumes of the pod.
@@ -51,6 +51,8 @@ pub struct Parts {
     pub mounts: Vec<VolumeMount>,
     /// Whether pods are replaced one by one; otherwise the old one ends before the new one starts.
     pub rolls: bool,
+    /// Whether the token of its ServiceAccount is mounted, with which it asks the Kubernetes API.
+    pub has_kubernetes_token: bool,
 }
 
 /// The Deployment of a component. It never names `spec.replicas`, which belongs to the autoscaler or
@@ -90,8 +92,12 @@ fn template(portal: &ResolvedPortal, workload: &ResolvedWorkload, parts: Parts) 
     pod_labels.extend(labels::selecting(&portal.name, parts.component));
     let annotations = workload.spec.pod_annotations.clone().filter(|all| !all.is_empty());
     let topology_spread = spread(portal, workload, parts.component);
+    let is_served = parts.port.is_some();
+    let users_port = parts.port.map(|number| port("http", number));
     let mut env = parts.env;
-    env.push(variable("DRAIN_DELAY", &seconds(shutdown::DRAIN_DELAY)));
+    // Nobody sends requests to a pod that serves nobody, so there is nothing that it would have to wait for.
+    let drain_delay = if is_served { shutdown::DRAIN_DELAY } else { Duration::ZERO };
+    env.push(variable("DRAIN_DELAY", &seconds(drain_delay)));
     env.push(variable("SHUTDOWN_DEADLINE", &seconds(shutdown::DEADLINE)));
     env.extend(as_stored(workload.spec.extra_env.clone().unwrap_or_default()));
     let container = Container {
@@ -100,12 +106,12 @@ fn template(portal: &ResolvedPortal, workload: &ResolvedWorkload, parts: Parts) 
         image_pull_policy: workload.pull_policy.clone(),
         args: Some(vec!["serve".to_owned()]),
         env: Some(env),
-        ports: Some(vec![port("http", parts.port), port("admin", ADMIN_PORT)]),
+        ports: Some(users_port.into_iter().chain([port("admin", ADMIN_PORT)]).collect()),
         // A start may wait for a slow disk. After the start, a hang is noticed within half a minute.
         startup_probe: Some(probe("/livez", 1, 60)),
         liveness_probe: Some(probe("/livez", 10, 3)),
         readiness_probe: Some(probe("/readyz", 2, 2)),
-        lifecycle: Some(Lifecycle {
+        lifecycle: is_served.then(|| Lifecycle {
             pre_stop: Some(LifecycleHandler {
                 sleep: Some(SleepAction { seconds: whole_seconds(shutdown::PRE_STOP) }),
                 ..LifecycleHandler::default()
@@ -125,6 +131,7 @@ fn template(portal: &ResolvedPortal, workload: &ResolvedWorkload, parts: Parts) 
         }),
         spec: Some(PodSpec {
             topology_spread_constraints: topology_spread,
+            automount_service_account_token: Some(parts.has_kubernetes_token),
             ..pod(workload, parts.name, container, parts.volumes)
         }),
     }
@@ -212,7 +219,8 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// The user's constraints; by default, over zones and over hosts as far as possible.
+/// The user's constraints; by default, over zones and over hosts as far as possible, except for the one pod
+/// of the collector.
 fn spread(
     portal: &ResolvedPortal,
     workload: &ResolvedWorkload,
@@ -221,6 +229,9 @@ fn spread(
     let scheduling = workload.spec.scheduling.as_ref();
     if let Some(chosen) = scheduling.and_then(|scheduling| scheduling.topology_spread.clone()) {
         return some(as_stored(chosen));
+    }
+    if component == Component::Collector {
+        return None;
     }
     let over = |topology_key: &str| TopologySpreadConstraint {
         max_skew: 1,
@@ -285,6 +296,16 @@ impl Files {
     /// Adds a read-only volume at `folder` and a variable with the path of the file in it.
     pub fn add(&mut self, variable_name: &str, volume: Volume, folder: &str, file: &str) {
         self.env.push(variable(variable_name, &format!("{folder}/{file}")));
+        self.mount(volume, folder);
+    }
+
+    /// Adds a read-only volume at `folder` and a variable with the path of that.
+    pub fn add_folder(&mut self, variable_name: &str, volume: Volume, folder: &str) {
+        self.env.push(variable(variable_name, folder));
+        self.mount(volume, folder);
+    }
+
+    fn mount(&mut self, volume: Volume, folder: &str) {
         self.mounts.push(VolumeMount {
             name: volume.name.clone(),
             mount_path: folder.to_owned(),
@@ -292,6 +313,22 @@ impl Files {
             ..VolumeMount::default()
         });
         self.volumes.push(volume);
+    }
+}
+
+/// A volume with these keys of a Secret; with all of them if none is named.
+#[must_use]
+pub fn secret_volume(name: &str, secret: String, items: Vec<KeyToPath>) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret),
+            items: some(items),
+            // Readable by the pod's group, which is the container's.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
     }
 }
 

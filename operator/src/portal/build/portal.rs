@@ -41,19 +41,19 @@ pub const CERTIFICATE_ANNOTATION: &str = "alb.ingress.kubernetes.io/certificate-
 /// The Deployment of the web page.
 #[must_use]
 pub fn deployment(portal: &ResolvedPortal) -> Deployment {
-    let api = format!("{}:{}", names::hardware(&portal.name), hardware::PORT);
-    let mut env = vec![pod::variable("HARDWARE_HOST", &api)];
+    let mut env = vec![pod::variable("HARDWARE_HOST", &hardware::address(&portal.name))];
     if let Some(title) = &portal.title {
         env.push(pod::variable("PORTAL_TITLE", title));
     }
     let parts = Parts {
         component: Component::Portal,
         name: names::portal(&portal.name),
-        port: PORT,
+        port: Some(PORT),
         env,
         volumes: Vec::new(),
         mounts: Vec::new(),
         rolls: true,
+        has_kubernetes_token: false,
     };
     pod::deployment(portal, &portal.portal, parts)
 }

@@ -65,6 +65,7 @@ mod tests {
         let settings = Settings {
             hardware_image: "hardware".to_owned(),
             portal_image: "portal".to_owned(),
+            collector_image: "collector".to_owned(),
             image_pull_policy: None,
             allowed_database_hosts: Vec::new(),
             namespace: "system".to_owned(),

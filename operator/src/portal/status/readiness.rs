@@ -177,6 +177,7 @@ fn needs_somebody(reason: Reason) -> bool {
         | Reason::InvalidSpec
         | Reason::HostNotAllowed
         | Reason::DataWouldBeLost
+        | Reason::SourceForbidden
         | Reason::Refused
         | Reason::ListForbidden => true,
         Reason::AsExpected
@@ -201,6 +202,11 @@ fn needs_somebody(reason: Reason) -> bool {
         | Reason::RolledBack
         | Reason::Rotated
         | Reason::ApiError
+        // The source says what it waits for, if that is somebody.
+        | Reason::ReportPending
+        | Reason::SourceSilent
+        | Reason::SourceFailing
+        | Reason::HardwareUnreachable
         | Reason::MetricsUnavailable
         | Reason::Disabled
         | Reason::SuspendedBySpec

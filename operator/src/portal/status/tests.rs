@@ -4,6 +4,7 @@ mod credentials;
 mod database;
 mod generations;
 mod kstatus;
+mod sources;
 mod url;
 mod workloads;
 
@@ -22,6 +23,7 @@ use crate::{
         live::{Live, LiveDeployment},
         pods::{PodProblem, PodProblems},
         resolve::ResolvedPortal,
+        source_reports::Reports,
     },
     rotation::Credentials,
 };
@@ -33,8 +35,10 @@ struct World {
     credentials: Option<Credentials>,
     hardware: Option<DynamicObject>,
     page: Option<DynamicObject>,
+    collector: Option<DynamicObject>,
     live: Live,
     problems: PodProblems,
+    reports: Reports,
 }
 
 impl World {
@@ -51,8 +55,10 @@ impl World {
             credentials: None,
             hardware: None,
             page: None,
+            collector: None,
             live: Live::default(),
             problems: PodProblems::default(),
+            reports: Reports::default(),
         }
     }
 
@@ -82,18 +88,24 @@ impl World {
     }
 
     fn deployments(&self) -> impl Iterator<Item = &DynamicObject> {
-        self.hardware.iter().chain(&self.page)
+        self.hardware.iter().chain(&self.page).chain(&self.collector)
     }
 
     /// The Deployments as the watch shows them.
     fn live(&self) -> Live {
         let read = |object: &Option<DynamicObject>| object.as_ref().and_then(LiveDeployment::read);
-        Live { hardware: read(&self.hardware), portal: read(&self.page), ..self.live.clone() }
+        Live {
+            hardware: read(&self.hardware),
+            portal: read(&self.page),
+            collector: read(&self.collector),
+            ..self.live.clone()
+        }
     }
 
     fn finish(&mut self, outcome: &ReconcileOutcome<'_>) {
         let now = Timestamp::UNIX_EPOCH;
-        let status = compute(&self.portal, outcome, &self.live(), &self.problems, now);
+        let live = self.live();
+        let status = compute(&self.portal, outcome, &live, &self.problems, &self.reports, now);
         self.portal.status = Some(status);
     }
 

@@ -8,8 +8,8 @@ use kube::Resource;
 
 use crate::cluster::events::Events;
 
-/// Publishes an event for each condition whose status changed, and for Ready also when its reason or its
-/// message changed.
+/// Publishes an event for each condition whose status changed, for Ready also when its reason or its message
+/// changed, and for `SourcesReporting` also when its reason did.
 pub async fn publish_transitions(
     events: &Events,
     portal: &HardwarePortal,
@@ -67,6 +67,7 @@ fn is_on_its_way(reason: &str) -> bool {
         Reason::MinimumReplicasUnavailable,
         Reason::VolumePending,
         Reason::Migrating,
+        Reason::ReportPending,
     ];
     ordinary.iter().any(|one| one.as_str() == reason)
 }
@@ -97,6 +98,10 @@ fn changed<'a>(old: &[Condition], new: &'a [Condition]) -> Vec<&'a Condition> {
                 || kind == ConditionType::DatabaseReady.as_str() =>
             {
                 has_changed
+            }
+            // From a first report that is awaited to a right that is missing, its status stays.
+            kind if kind == ConditionType::SourcesReporting.as_str() => {
+                before.is_some_and(|before| before.reason != condition.reason)
             }
             _ => false,
         }
@@ -157,6 +162,17 @@ mod tests {
         }
         assert!(is_on_its_way("Migrating") && is_on_its_way("ScaledToZero"));
         assert!(!is_on_its_way("ImagePullBackOff"));
+    }
+
+    #[test]
+    fn a_source_that_changes_its_flaw_is_published_and_a_new_portals_wait_is_not() {
+        let pending = [condition("SourcesReporting", "False", "ReportPending", "not yet")];
+        let forbidden = [condition("SourcesReporting", "False", "SourceForbidden", "grant it")];
+        let silent = |message| [condition("SourcesReporting", "False", "SourceSilent", message)];
+        assert_eq!(published(&[], &pending), [""; 0]);
+        assert_eq!(published(&pending, &forbidden), ["SourcesReporting SourceForbidden"]);
+        assert_eq!(published(&silent("for 5 minutes"), &silent("for an hour")), [""; 0]);
+        assert!(is_on_its_way("ReportPending") && !is_on_its_way("SourceForbidden"));
     }
 
     #[test]

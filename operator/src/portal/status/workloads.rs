@@ -24,6 +24,7 @@ pub(super) fn availability(
 ) -> Judgement {
     let kind = match component {
         Component::Portal => ConditionType::PortalAvailable,
+        Component::Collector => ConditionType::SourcesReporting,
         Component::Hardware | Component::Migration => ConditionType::HardwareAvailable,
     };
     let Some(live) = live else {
@@ -31,10 +32,17 @@ pub(super) fn availability(
         return Judgement::new(kind, false, Reason::NotCreated, message);
     };
     if live.replicas == 0 {
-        let field = component.as_str();
-        let message = format!(
-            "Deployment {name} is scaled to zero, so that no pod serves; write another number into {field}.replicas, or kubectl scale the Deployment if that is not set"
-        );
+        let advice = match component {
+            Component::Collector => {
+                "the operator sets it to one as soon as it writes again".to_owned()
+            }
+            Component::Hardware | Component::Portal | Component::Migration => format!(
+                "write another number into {}.replicas, or kubectl scale the Deployment if that is not set",
+                component.as_str()
+            ),
+        };
+        let message =
+            format!("Deployment {name} is scaled to zero, so that no pod serves; {advice}");
         return Judgement::new(kind, false, Reason::ScaledToZero, message);
     }
     // Also while a rollout does not advance, or its controller has yet to see a newer spec: the old pods
@@ -107,8 +115,14 @@ pub(super) fn progress(
     if migration::is_outstanding(portal, live) {
         return migration_progress(database);
     }
-    let (hardware, page) = (live.hardware.as_ref(), live.portal.as_ref());
-    rollout_progress([(Component::Hardware, hardware), (Component::Portal, page)], pod_problems)
+    let mut deployments = vec![
+        (Component::Hardware, live.hardware.as_ref()),
+        (Component::Portal, live.portal.as_ref()),
+    ];
+    if portal.collector.is_some() {
+        deployments.push((Component::Collector, live.collector.as_ref()));
+    }
+    rollout_progress(&deployments, pod_problems)
 }
 
 pub(super) fn migration_progress(database: &Judgement) -> Judgement {
@@ -123,8 +137,8 @@ pub(super) fn migration_progress(database: &Judgement) -> Judgement {
 }
 
 /// How far the rollouts of Deployments are.
-pub(super) fn rollout_progress<const N: usize>(
-    deployments: [(Component, Option<&LiveDeployment>); N],
+pub(super) fn rollout_progress(
+    deployments: &[(Component, Option<&LiveDeployment>)],
     pod_problems: &PodProblems,
 ) -> Judgement {
     let kind = ConditionType::Progressing;
@@ -137,7 +151,7 @@ pub(super) fn rollout_progress<const N: usize>(
         })
     };
     let rolling: Vec<(Component, Option<&LiveDeployment>)> =
-        deployments.into_iter().filter(|(_, live)| is_rolling(*live)).collect();
+        deployments.iter().copied().filter(|(_, live)| is_rolling(*live)).collect();
     if rolling.is_empty() {
         let message = "everything is as the spec asks";
         return Judgement::new(kind, false, Reason::AsExpected, message);

@@ -11,7 +11,7 @@ use service_kit::credentials::{Candidate, CredentialSet};
 use super::super::{Children, build, migration};
 use crate::{
     portal::{
-        gather::{Gathered, GatheredMysql},
+        gather::{Gathered, GatheredMysql, sources_with_a_token},
         live::{Live, Migration},
         resolve::{ResolvedDatabase, ResolvedPortal, resolve},
     },
@@ -28,6 +28,7 @@ pub(in crate::portal) fn settings() -> Settings {
     Settings {
         hardware_image: "registry.example/hardware:main-1".to_owned(),
         portal_image: "registry.example/portal:main-1".to_owned(),
+        collector_image: "registry.example/collector:main-1".to_owned(),
         image_pull_policy: None,
         allowed_database_hosts: Vec::new(),
         namespace: "gill-hicks-system".to_owned(),
@@ -77,14 +78,20 @@ pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> Resolved
             authorities: None,
         }),
         observations_token: "token's test value".into(),
-        source_tokens: [("lab-agent".to_owned(), "lab agent's test value".into())].into(),
+        source_tokens: sources_with_a_token(&portal)
+            .into_iter()
+            .chain(["lab-agent"])
+            .map(|name| {
+                (name.to_owned(), format!("{}'s test value", name.replace('-', " ")).into())
+            })
+            .collect(),
         live: Live::default(),
     };
     resolve(&portal, &read, settings).expect("it can be built")
 }
 
 /// Everything that is rendered once the migration has succeeded, in the order in which it is applied.
-pub(super) fn rendered(spec: Value, settings: &Settings) -> Vec<Value> {
+pub(in crate::portal) fn rendered(spec: Value, settings: &Settings) -> Vec<Value> {
     let portal = validated(spec, settings);
     let credentials = match &portal.database {
         ResolvedDatabase::Embedded { .. } => None,
@@ -235,8 +242,41 @@ pub(super) fn specs() -> Vec<(&'static str, Value)> {
                 "portal": {"scheduling": {"spot": "Prefer"}},
             }),
         ),
+        ("a_source_by_default", json!({"sources": [{"kubernetes": {}}]})),
+        ("everything_about_sources", everything_about_sources()),
         ("everything_about_pods", everything_about_pods()),
     ]
+}
+
+fn everything_about_sources() -> Value {
+    json!({
+        "observations": {"sources": [{"name": "lab"}, {"name": "power-meter"}]},
+        "sources": [
+            {"kubernetes": {"slot": {"cpu": 4, "memory": "16Gi"}, "nodeSelector": {"pool": "shared"}}},
+            {
+                "name": "lab",
+                "kubernetes": {
+                    "provider": "Lab",
+                    "nodeSelector": {},
+                    "tolerations": [{"key": "dedicated", "operator": "Exists", "value": ""}],
+                },
+            },
+        ],
+        "hardware": {"allowFrom": []},
+        "collector": {
+            "image": "registry.example/own/collector:7",
+            "imagePullPolicy": "Always",
+            "imagePullSecrets": [{"name": "registry"}],
+            "resources": {"requests": {"cpu": "0.1"}},
+            "scheduling": {"nodeSelector": {"kubernetes.io/arch": "amd64"}, "spot": "Prefer"},
+            "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
+            "podAnnotations": {"example.com/scrape": "true"},
+            "podLabels": {"team": "infrastructure"},
+            "serviceAccountAnnotations": {
+                "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/collector",
+            },
+        },
+    })
 }
 
 fn everything_about_pods() -> Value {
@@ -294,7 +334,10 @@ fn everything_about_pods() -> Value {
 }
 
 /// The objects of one kind by their type.
-pub(super) fn typed<K: serde::de::DeserializeOwned>(objects: &[Value], kind: &str) -> Vec<K> {
+pub(in crate::portal) fn typed<K: serde::de::DeserializeOwned>(
+    objects: &[Value],
+    kind: &str,
+) -> Vec<K> {
     let of_kind = objects.iter().filter(|object| object["kind"] == kind);
     of_kind.map(|object| serde_json::from_value(object.clone()).expect("of this kind")).collect()
 }

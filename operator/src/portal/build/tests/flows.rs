@@ -23,13 +23,14 @@ impl World {
     /// with, and everybody around them.
     fn around(spec: Value) -> Self {
         let children = rendered(spec, &settings());
-        let pod = |name: &str| {
+        let find = |name: &str| {
             let deployments = typed::<Deployment>(&children, "Deployment");
             let mut deployments = deployments.into_iter();
             let found = deployments.find(|it| it.metadata.name.as_deref() == Some(name));
-            let template = found.and_then(|it| it.spec).expect("a Deployment").template;
-            template.metadata.and_then(|metadata| metadata.labels).expect("labels")
+            let template = found.and_then(|it| it.spec)?.template;
+            template.metadata.and_then(|metadata| metadata.labels)
         };
+        let pod = |name: &str| find(name).expect("a Deployment with labels");
         let neighbour = |component: &str| {
             let mut labels = pod(&format!("demo-{component}"));
             labels.insert("app.kubernetes.io/instance".to_owned(), "other".to_owned());
@@ -45,6 +46,9 @@ impl World {
             let namespace = namespace.to_owned();
             endpoints.push((name, Endpoint { namespace, namespace_labels, labels, address }));
         };
+        if let Some(labels) = find("demo-collector") {
+            add("collector", "team", &[], labels);
+        }
         let monitoring = [("gill-hicks.dev/monitoring", "true")];
         add("hardware", "team", &[], pod("demo-hardware"));
         add("portal", "team", &[], pod("demo-portal"));
@@ -58,7 +62,7 @@ impl World {
         Self { endpoints, policies: typed(&children, "NetworkPolicy") }
     }
 
-    /// A line for each pod with the ports of hardware and of portal that it may connect to.
+    /// A line for each pod with the ports of hardware, of portal and of a collector that it may connect to.
     fn table(&self) -> String {
         let mut table = String::new();
         let ports_to = |from: &Endpoint, name: &str| {
@@ -68,7 +72,11 @@ impl World {
         };
         for (name, from) in &self.endpoints {
             let (hardware, portal) = (ports_to(from, "hardware"), ports_to(from, "portal"));
-            writeln!(table, "{name:20}| {hardware:10}| {portal}").expect("a String takes all");
+            write!(table, "{name:20}| {hardware:10}| {portal:10}").expect("a String takes all");
+            if self.endpoints.iter().any(|(its, _)| *its == "collector") {
+                write!(table, "| {}", ports_to(from, "collector")).expect("a String takes all");
+            }
+            table.push('\n');
         }
         table
     }
@@ -162,6 +170,24 @@ operator            | 8081      | 8081
 monitoring          | 8081      | 8081
 portal elsewhere    |           |
 stranger elsewhere  |           |",
+    );
+}
+
+#[test]
+fn with_sources_the_collector_posts_to_the_api_and_the_operator_asks_it_whatever_is_allowed() {
+    assert_flows(
+        json!({"sources": [{"kubernetes": {}}], "hardware": {"allowFrom": []}}),
+        "
+collector           | 5001      | 5000      |
+hardware            |           | 5000      |
+portal              | 5001      | 5000      |
+hardware of another |           | 5000      |
+portal of another   |           | 5000      |
+stranger beside     |           | 5000      |
+operator            | 5001 8081 | 5000 8081 | 8081
+monitoring          | 8081      | 5000 8081 | 8081
+portal elsewhere    |           | 5000      |
+stranger elsewhere  |           | 5000      |",
     );
 }
 

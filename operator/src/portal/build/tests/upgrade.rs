@@ -10,6 +10,7 @@ fn settings_of_the_next_version() -> Settings {
     Settings {
         hardware_image: "registry.example/hardware:main-2".to_owned(),
         portal_image: "registry.example/portal:main-2".to_owned(),
+        collector_image: "registry.example/collector:main-2".to_owned(),
         rds_authorities: b"authorities of release 2".as_slice().into(),
         ..settings()
     }
@@ -28,7 +29,7 @@ fn templates(spec: Value, settings: &Settings) -> Vec<(String, Value)> {
 #[test]
 fn templates_of_a_portal_that_names_its_images_stay_as_they_are() {
     for (name, mut spec) in specs() {
-        for component in ["hardware", "portal"] {
+        for component in ["hardware", "portal", "collector"] {
             spec[component]["image"] = json!(format!("registry.example/own/{component}:7"));
         }
         let before = templates(spec.clone(), &settings());

@@ -156,7 +156,7 @@ fn what_ends_a_pass_is_tried_again_or_waits_for_somebody() {
         (Reason::Rotating, "InProgress"),
     ] {
         let failure = failure(ConditionType::CredentialsReady, reason);
-        for mut world in [World::new(json!({})), World::serving(json!({})).edited()] {
+        for mut world in vec![World::new(json!({})), World::serving(json!({})).edited()] {
             world.finish(&ReconcileOutcome::Failed(&failure));
             expect(&world, word, false, reason.as_str());
             world.apply_in_vain(&failure, true);

@@ -119,7 +119,7 @@ fn old_pods_go_on_serving_while_new_ones_do_not_start_and_progress_says_why() {
         let live = live(&state);
         let found = availability(Component::Hardware, "p-hardware", Some(&live), &pod_problems);
         assert!(found.is_true, "{}", found.message);
-        let found = rollout_progress([(Component::Hardware, Some(&live))], &pod_problems);
+        let found = rollout_progress(&[(Component::Hardware, Some(&live))], &pod_problems);
         assert_eq!((found.is_true, found.reason), expected, "{}", found.message);
         assert!(found.message.starts_with(message), "{}", found.message);
     }
@@ -130,7 +130,7 @@ fn pods_that_merely_are_not_ready_yet_are_still_on_their_way() {
     let problem = PodProblem { reason: Reason::MinimumReplicasUnavailable, message: "slow".into() };
     let pod_problems = PodProblems::one(Component::Portal, problem);
     let live = with_conditions(&json!([available("False")]));
-    let found = rollout_progress([(Component::Portal, Some(&live))], &pod_problems);
+    let found = rollout_progress(&[(Component::Portal, Some(&live))], &pod_problems);
     assert_eq!((found.is_true, found.reason), (true, Reason::RollingOut));
 }
 
@@ -140,12 +140,12 @@ fn a_deployment_without_pods_serves_nobody_and_one_that_is_paused_at_rest_is_at_
     let live_zero = live(&scaled_to_zero());
     let found = availability(Component::Hardware, "p-hardware", Some(&live_zero), &none);
     assert_eq!((found.is_true, found.reason), (false, Reason::ScaledToZero));
-    let found = rollout_progress([(Component::Hardware, Some(&live_zero))], &none);
+    let found = rollout_progress(&[(Component::Hardware, Some(&live_zero))], &none);
     assert_eq!((found.is_true, found.reason), (false, Reason::AsExpected));
 
     let mut resting = serving();
     resting["spec"] = json!({"paused": true});
-    let found = rollout_progress([(Component::Hardware, Some(&live(&resting)))], &none);
+    let found = rollout_progress(&[(Component::Hardware, Some(&live(&resting)))], &none);
     assert_eq!((found.is_true, found.reason), (false, Reason::AsExpected));
 }
 
@@ -157,7 +157,7 @@ fn a_new_spec_that_its_controller_has_not_seen_leaves_the_old_pods_serving() {
     let unseen = live(&state);
     assert!(unseen.has_old_pods(), "as far as anybody knows");
     assert!(availability(Component::Hardware, "p-hardware", Some(&unseen), &none).is_true);
-    let found = rollout_progress([(Component::Hardware, Some(&unseen))], &none);
+    let found = rollout_progress(&[(Component::Hardware, Some(&unseen))], &none);
     assert_eq!((found.is_true, found.reason), (true, Reason::RollingOut));
 
     state["status"]["conditions"] = json!([]);
