@@ -101,6 +101,20 @@ take_rights_away() {
   rights_in "$@" | "$kubectl" delete --ignore-not-found --filename -
 }
 
+# grant_collector NAMESPACE NAME: what the condition SourcesReporting of that portal asks for, as often as
+# one likes.
+grant_collector() {
+  "$kubectl" create clusterrolebinding "gill-hicks-collector-$1-$2" --clusterrole=gill-hicks-collector \
+    --serviceaccount="$1:$2-collector" --dry-run=client --output yaml |
+    "$kubectl" apply --server-side --filename -
+}
+
+# The bindings of the collector's ClusterRole, which administrators made, one a line.
+collector_grants() {
+  "$kubectl" get clusterrolebindings \
+    --output 'jsonpath={range .items[?(@.roleRef.name=="gill-hicks-collector")]}{.metadata.name}{"\n"}{end}'
+}
+
 wait_for_operator() {
   if ! "$kubectl" --namespace "$own_namespace" rollout status deployment/gill-hicks-operator --timeout=120s; then
     "$kubectl" --namespace "$own_namespace" describe pods

@@ -59,7 +59,7 @@ build_images() { # tag, name…
   (($# > 0)) || fail "build-images needs a tag"
   local tag=$1 name target binaries context
   shift
-  if (($# == 0)); then set -- operator hardware portal; fi
+  if (($# == 0)); then set -- operator hardware portal collector; fi
   target=$(uname -m)-unknown-linux-gnu
   binaries=${CARGO_TARGET_DIR:-$here/../../target}/$target/release
   process_is_running containerd || fail "containerd does not run: run 'cluster up' first"
