@@ -30,7 +30,10 @@ pub use database::{
 pub use exposure::{Alb, AlbFlavor, AlbScheme, ExternalDns, Ingress, PortalService, ServiceType};
 use kube::CustomResourceExt;
 pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec};
-pub use sources::{CollectedSource, Collector, KubernetesSource, Slot, SourceKind};
+pub use sources::{
+    CollectedSource, Collector, KubernetesSource, PrometheusPools, PrometheusSource, Slot,
+    SourceKind,
+};
 pub use status::{
     CredentialsStatus, DatabaseKind, HardwarePortalStatus, RotationCause, RotationOutcome,
     RotationPhase, RotationRecord, SourceStatus, WorkloadStatus,

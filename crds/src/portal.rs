@@ -64,7 +64,7 @@ pub struct HardwarePortalSpec {
     /// no such pod. At most 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, (has(a.name) ? a.name : 'kubernetes') == (has(b.name) ? b.name : 'kubernetes')))").message("sources: two of them have the same name; give one of them another, with name: NAME"))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, (has(a.name) ? a.name : has(a.kubernetes) ? 'kubernetes' : 'prometheus') == (has(b.name) ? b.name : has(b.kubernetes) ? 'kubernetes' : 'prometheus')))").message("sources: two of them have the same name; give one of them another, with name: NAME"))]
     pub sources: Option<Vec<CollectedSource>>,
 
     /// How the pod runs that reports for `sources`. Without sources it has no effect.

@@ -21,7 +21,7 @@ use crate::{
 // `SourceKind`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[x_kube(
-    validation = Rule::new("has(self.kubernetes)").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}")
+    validation = Rule::new("has(self.kubernetes) != has(self.prometheus)").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {} and prometheus: {url: …, pools: […]}")
 )]
 pub struct CollectedSource {
     /// Its name, as GET /v1/sources shows it: at most 63 characters of a-z, 0-9 and -. Default: the word
@@ -35,13 +35,18 @@ pub struct CollectedSource {
     /// pools are UNKNOWN and the condition SourcesReporting prints the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesSource>,
+
+    /// Two expressions of PromQL for each pool, or each group of them: units that there are, and units taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusSource>,
 }
 
 impl CollectedSource {
     /// Its kind; none for an object that the rules of the CRD do not admit.
     #[must_use]
     pub fn kind(&self) -> Option<SourceKind> {
-        self.kubernetes.as_ref().map(|_| SourceKind::Kubernetes)
+        let of_kubernetes = self.kubernetes.as_ref().map(|_| SourceKind::Kubernetes);
+        of_kubernetes.or_else(|| self.prometheus.as_ref().map(|_| SourceKind::Prometheus))
     }
 
     /// The name that was chosen, or that of its kind.
@@ -56,6 +61,8 @@ impl CollectedSource {
 pub enum SourceKind {
     /// The nodes and pods of the portal's own cluster.
     Kubernetes,
+    /// A server that answers PromQL.
+    Prometheus,
 }
 
 impl SourceKind {
@@ -64,6 +71,7 @@ impl SourceKind {
     pub fn default_name(self) -> &'static str {
         match self {
             Self::Kubernetes => "kubernetes",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -72,6 +80,7 @@ impl SourceKind {
     pub fn needs_kubernetes_api(self) -> bool {
         match self {
             Self::Kubernetes => true,
+            Self::Prometheus => false,
         }
     }
 }
@@ -130,6 +139,61 @@ impl Default for Slot {
     fn default() -> Self {
         Self { cpu: Self::default_cpu(), memory: Self::default_memory() }
     }
+}
+
+/// A server that answers PromQL over the HTTP API of Prometheus.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct PrometheusSource {
+    /// Its base address, such as http://prometheus.monitoring:9090. It is asked without a login, and
+    /// redirects are not followed. At most 500 characters.
+    #[schemars(length(min = 1, max = 500))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@[:space:]]+(/[^?#@[:space:]]*)?$')").message("sources.prometheus.url: write http://HOST:PORT or https://HOST, without a login and a query"))]
+    pub url: String,
+
+    /// How often it is asked, from 5s to 24h. Default: 1m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('5s') && duration(self) <= duration('24h')").message("sources.prometheus.interval: write a time from 5s to 24h, such as 1m"))]
+    pub interval: Option<String>,
+
+    /// What it is asked. 1 to 32 entries.
+    #[schemars(length(min = 1, max = 32))]
+    pub pools: Vec<PrometheusPools>,
+}
+
+/// Two expressions, and how the pools are called that they give. In the names, {label} is a label of the
+/// series; series of both expressions that give the same names are one pool.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrometheusPools {
+    /// PromQL that gives the units that there are, such as sum by (partition) (slurm_nodes_total).
+    #[schemars(length(min = 1, max = 2000))]
+    pub total: String,
+    /// PromQL that gives the units that are taken.
+    #[schemars(length(min = 1, max = 2000))]
+    pub in_use: String,
+    /// Who offers them, such as Slurm. 1 to 128 characters.
+    #[schemars(length(min = 1, max = 128))]
+    pub provider: String,
+    /// What they are called, such as {partition}. 1 to 128 characters.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// Their region. Default: none. At most 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub region: Option<String>,
+    /// Their zone. Default: none. At most 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub zone: Option<String>,
+    /// How they are to be had. Default: owned. 1 to 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub tier: Option<String>,
+    /// What is counted, such as node. Default: unit. 1 to 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub unit: Option<String>,
 }
 
 /// How the one pod runs that reports for all of `sources`.

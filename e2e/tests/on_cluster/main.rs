@@ -20,5 +20,6 @@ mod rest;
 mod rollout;
 mod rotation;
 mod source_tokens;
+mod sources;
 mod uninstall;
 mod upgrade;

@@ -353,7 +353,7 @@ fn resolve_collector(
 }
 
 fn resolve_source(source: &CollectedSource) -> CollectedSource {
-    let CollectedSource { name: _, kubernetes } = source;
+    let CollectedSource { name: _, kubernetes, prometheus } = source;
     CollectedSource {
         name: source.resolved_name().map(str::to_owned),
         kubernetes: kubernetes.as_ref().map(|it| KubernetesSource {
@@ -362,6 +362,7 @@ fn resolve_source(source: &CollectedSource) -> CollectedSource {
             node_selector: it.node_selector.clone().filter(|all| !all.is_empty()),
             tolerations: it.tolerations.clone().filter(|all| !all.is_empty()).map(as_stored),
         }),
+        prometheus: prometheus.clone(),
     }
 }
 

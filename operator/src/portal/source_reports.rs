@@ -21,6 +21,11 @@ const AT_REST: Duration = Duration::from_secs(30);
 /// How often it is asked while one does not, which somebody may be waiting for.
 const UNTIL_THEY_REPORT: Duration = Duration::from_secs(5);
 
+/// Reports that a source may miss before it counts as silent, and the least time for that: the API or the
+/// collector may be replaced by a rollout.
+const MISSED_REPORTS: u64 = 3;
+const LEAST_LATE_S: u64 = 90;
+
 /// Asks the APIs of portals for who reports.
 #[derive(Clone, Debug)]
 pub struct SourceReports {
@@ -56,6 +61,9 @@ pub struct SourceReport {
     /// Seconds since its latest report.
     #[serde(default)]
     pub silent_s: u64,
+    /// Seconds between two of its reports.
+    #[serde(default)]
+    pub expected_interval_s: u64,
     /// Whether it is on time.
     pub freshness: Freshness,
     /// The problem that its latest report says.
@@ -81,6 +89,16 @@ pub struct SourceProblem {
     pub code: String,
     /// The sentence for people.
     pub detail: String,
+}
+
+impl SourceReport {
+    /// Whether it has been heard of late. That is stricter than what the API makes of a level, which a
+    /// source may be late for by minutes: whoever runs it wants to know sooner.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        let late = self.expected_interval_s.saturating_mul(MISSED_REPORTS).max(LEAST_LATE_S);
+        self.silent_s <= late
+    }
 }
 
 impl SourceReports {

@@ -15,18 +15,15 @@ use crate::{
     },
 };
 
-/// A source whose latest report is no older has been heard, whatever the API makes of it while it has a
-/// problem. The API calls no source late before that time.
-const HEARD_S: u64 = 300;
-
 /// Times of a silence that are told apart, so that the message does not change with each pass.
-const SILENCES: [(u64, &str); 6] = [
+const SILENCES: [(u64, &str); 7] = [
     (7 * 86_400, "a week"),
     (86_400, "a day"),
     (6 * 3600, "6 hours"),
     (3600, "an hour"),
     (900, "15 minutes"),
     (300, "5 minutes"),
+    (60, "a minute"),
 ];
 
 /// Most characters of a source's own words in a message. What it says is not trusted to be short.
@@ -52,10 +49,9 @@ impl<'a> State<'a> {
             return Self::Unknown;
         };
         match &report.problem {
-            Some(problem) if report.freshness == Freshness::Fresh || report.silent_s < HEARD_S => {
-                Self::HasProblem(problem)
-            }
-            None if report.freshness == Freshness::Fresh => Self::Reports,
+            // Whatever the API makes of its pools meanwhile.
+            Some(problem) if report.is_heard() => Self::HasProblem(problem),
+            None if report.is_heard() && report.freshness == Freshness::Fresh => Self::Reports,
             _ => Self::Silent(report.silent_s),
         }
     }
@@ -150,7 +146,13 @@ pub(super) fn reporting(
     if has(&[Reason::SourceForbidden]) {
         let namespace = portal.namespace().unwrap_or_default();
         let command = access::grant_command(&namespace, &name);
-        sentences.push(format!("an administrator grants the rights with: {command}"));
+        let said = sentences.iter().position(|sentence| sentence.contains(&command));
+        let sentence = match said {
+            // By a source that knows its account.
+            Some(place) => sentences.remove(place),
+            None => format!("an administrator grants the rights with: {command}"),
+        };
+        sentences.push(sentence);
     }
     Judgement::new(kind, false, worst, sentences.join("; "))
 }

@@ -29,6 +29,7 @@ fn fresh(name: &str) -> SourceReport {
         name: name.to_owned(),
         pools: 4,
         silent_s: 20,
+        expected_interval_s: 60,
         freshness: Freshness::Fresh,
         problem: None,
     }
@@ -160,6 +161,7 @@ fn the_message_about_a_silence_changes_only_now_and_then() {
         times,
         [
             "",
+            " for more than a minute",
             " for more than 5 minutes",
             " for more than 15 minutes",
             " for more than an hour",
@@ -179,6 +181,33 @@ fn a_problem_that_was_reported_long_ago_is_a_silence() {
     assert_eq!(world.reporting().1, "SourceForbidden");
     world.report([SourceReport { silent_s: 300, ..heard }, fresh("lab")]);
     assert_eq!(world.reporting().1, "SourceSilent");
+}
+
+#[test]
+fn a_source_that_misses_three_reports_is_silent_although_levels_still_follow_from_it() {
+    for (expected_interval_s, silent_s, reason) in [
+        (60, 180, "AsExpected"),
+        (60, 181, "SourceSilent"),
+        (5, 90, "AsExpected"),
+        (5, 91, "SourceSilent"),
+        (0, 91, "SourceSilent"),
+        (600, 1800, "AsExpected"),
+    ] {
+        let mut world = collecting();
+        let source = SourceReport { expected_interval_s, silent_s, ..fresh("kubernetes") };
+        world.report([source, fresh("lab")]);
+        assert_eq!(world.reporting().1, reason, "{silent_s} s of {expected_interval_s}");
+    }
+}
+
+#[test]
+fn a_source_that_knows_its_account_names_the_command_itself() {
+    let mut world = collecting();
+    let detail = format!("an administrator allows it with: {GRANT}");
+    let failing = with_problem("lab", "quota_exceeded", "raise the quota");
+    world.report([with_problem("kubernetes", "pods_forbidden", &detail), failing]);
+    let expected = format!("source lab: raise the quota; source kubernetes: {detail}");
+    assert_eq!(world.reporting().2, expected);
 }
 
 #[test]
