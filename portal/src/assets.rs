@@ -4,7 +4,7 @@ use std::{io, sync::LazyLock};
 
 use service_kit::{Prepared, prepared::content_hash};
 
-use crate::{CachePolicy, web::prepare};
+use crate::{CachePolicy, prepare::prepare};
 
 /// A file of the page.
 #[derive(Debug)]

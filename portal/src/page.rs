@@ -9,8 +9,8 @@ use service_kit::Prepared;
 use crate::{
     CachePolicy,
     assets::{ASSETS, Assets},
+    prepare::prepare,
     view::View,
-    web::prepare,
 };
 
 /// Media type of pages and fragments.

@@ -6,16 +6,14 @@ mod healthz;
 mod index;
 mod refusal;
 mod rows;
-pub(crate) mod security;
 
 use std::{io, sync::Arc};
 
-use axum::{Router, body::Bytes, routing::get};
-use http::{HeaderMap, HeaderValue, header};
-use service_kit::{Clock, Prepared, observe::ObserveRequests, server::Site};
+use axum::{Router, routing::get};
+use service_kit::{Clock, observe::ObserveRequests, server::Site};
 
 use self::fast_path::PageFastPath;
-use crate::{CachePolicy, page_publisher::Published};
+use crate::page_publisher::Published;
 
 /// What requests work with.
 pub(crate) struct WebState {
@@ -41,19 +39,6 @@ fn router(state: Arc<WebState>) -> io::Result<Router> {
         .route("/healthz", get(healthz::show_health))
         .merge(assets::router()?);
     Ok(finish(routes, state))
-}
-
-/// A body for many requests, in each encoding, with what this site says to browsers.
-pub(crate) fn prepare(
-    body: impl Into<Bytes>,
-    media_type: &'static str,
-    policy: CachePolicy,
-) -> io::Result<Prepared> {
-    let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, policy.header_value())]);
-    let mut of_body =
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(media_type))]);
-    security::add_headers(&mut of_body);
-    Prepared::new(body, headers, &of_body)
 }
 
 /// Adds what every route has: answers to wrong requests and to bugs, and instruments.

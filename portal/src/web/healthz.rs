@@ -3,8 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::header;
 
-use super::security;
-use crate::CachePolicy;
+use crate::{CachePolicy, security};
 
 /// 200 while the process can answer; it shows the page also without `hardware`.
 pub(super) async fn show_health() -> Response {

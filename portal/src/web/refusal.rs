@@ -10,11 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use service_kit::negotiation::weight_among;
 use tracing::error;
 
-use super::{WebState, security};
+use super::WebState;
 use crate::{
     CachePolicy,
     assets::ASSETS,
     page::{ErrorPage, HTML},
+    security,
 };
 
 /// What is wrong with a request, or with us.
