@@ -49,10 +49,10 @@ impl Browser {
         body.text().await.context("failed to read the page's text")
     }
 
-    /// Each table row as a person reads it, with runs of white space folded.
+    /// Each row of the list as a person reads it, with runs of white space folded.
     pub async fn rows(&self) -> Result<Vec<String>> {
         let mut rows = Vec::new();
-        for row in self.client.find_all(fantoccini::Locator::Css("tbody tr")).await? {
+        for row in self.client.find_all(fantoccini::Locator::Css("#list tbody tr")).await? {
             let text = row.prop("textContent").await?.unwrap_or_default();
             rows.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
         }

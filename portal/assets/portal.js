@@ -1,4 +1,4 @@
-// Keeps the list up to date. The page is complete without it: this asks for the changing part and
+// Keeps list and pools up to date. The page is complete without it: this asks for the changing part and
 // exchanges only the rows that differ, so that focus, scroll position and selection stay.
 
 const live = document.getElementById("live");
@@ -52,13 +52,9 @@ function show(next) {
   const notice = exchange("notice", next);
   if (notice) said.push(notice);
   else if (hadNotice && !next.querySelector(".notice")) said.push("The list is up to date again.");
-  const table = document.querySelector("#list tbody");
-  const nextTable = next.querySelector("#list tbody");
-  if (table && nextTable) {
-    said.push(...exchangeRows(table, nextTable));
-  } else {
-    exchange("list", next);
-  }
+  const changes = ["list", "pools"].flatMap((id) => exchangeTable(id, next));
+  if (changes.length > MOST_ANNOUNCED) said.push(`${changes.length} rows changed.`);
+  else said.push(...changes.filter((text) => text !== ""));
   exchange("confirmed", next);
   if (said.length > 0) announcements.textContent = said.join(" ");
 }
@@ -71,23 +67,55 @@ function exchange(id, next) {
   return part.textContent.trim();
 }
 
+// Exchanges the rows of a table, or the whole part if it was or becomes another thing than a table.
+// Returns a sentence per row that says something else; it is empty for a row that has gone.
+function exchangeTable(id, next) {
+  const [table, nextTable] = [document, next].map((page) => page.querySelector(`#${id} tbody`));
+  if (!table || !nextTable) {
+    exchange(id, next);
+    return [];
+  }
+  exchange(`${id}-note`, next);
+  return exchangeRows(table, nextTable);
+}
+
 function exchangeRows(table, nextTable) {
-  const changed = [];
-  const rows = [...table.rows];
-  const nextRows = [...nextTable.rows];
-  nextRows.forEach((nextRow, index) => {
-    const row = rows[index];
+  const changes = [];
+  const rows = new Map([...table.rows].map((row) => [keyOf(row), row]));
+  // Before rows move from one table to the other, which changes their places.
+  const nextRows = new Map([...nextTable.rows].map((row) => [keyOf(row), row]));
+  // First what has gone, so that the rows behind it need not be moved.
+  for (const [key, row] of rows) {
+    if (nextRows.has(key)) continue;
+    row.remove();
+    changes.push("");
+  }
+  [...nextRows].forEach(([key, nextRow], index) => {
+    let row = rows.get(key);
     // Not isEqualNode: a row that changed before has a class that the server does not send.
-    if (row && row.innerHTML === nextRow.innerHTML) return;
-    if (row) row.replaceWith(nextRow);
-    else table.append(nextRow);
-    nextRow.className = "changed";
-    changed.push(`${nextRow.textContent.trim()}.`);
+    if (row?.innerHTML !== nextRow.innerHTML) {
+      const news = newsOf(nextRow);
+      if (!row || newsOf(row) !== news) {
+        nextRow.className = "changed";
+        changes.push(`${news}.`);
+      }
+      row?.replaceWith(nextRow);
+      row = nextRow;
+    }
+    if (table.rows[index] !== row) table.insertBefore(row, table.rows[index] ?? null);
   });
-  const removed = rows.slice(nextRows.length);
-  removed.forEach((row) => row.remove());
-  const count = changed.length + removed.length;
-  return count > MOST_ANNOUNCED ? [`${count} rows changed.`] : changed;
+  return changes;
+}
+
+// A row of the list is known by its place, as two of them may have the same names.
+function keyOf(row) {
+  return row.dataset.key ?? row.sectionRowIndex;
+}
+
+// The text of a row without what changes all the time, which would be read out all the time.
+function newsOf(row) {
+  const cells = [...row.cells].filter((cell) => !("silent" in cell.dataset));
+  return cells.map((cell) => cell.textContent).join("").trim();
 }
 
 // Seconds replace the time of day while they say more; a notice has said it already.

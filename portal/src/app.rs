@@ -47,7 +47,7 @@ impl From<io::Error> for StartError {
 /// shown from then on, so there is no gate of readiness.
 pub fn start(args: &ServeArgs, lifecycle: &Lifecycle, clock: Clock) -> Result<Site, StartError> {
     metrics::describe();
-    let client = HardwareClient::new(args.hardware.list_url()?)?;
+    let client = HardwareClient::new(&args.hardware.base_url()?)?;
     let refresh_ms = u64::try_from(args.refresh_interval.as_millis()).unwrap_or(u64::MAX);
     let frame = Frame { title: args.title().to_owned(), refresh_ms };
     let outage_after = args.refresh_interval * MISSED_ANSWERS;

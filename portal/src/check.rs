@@ -6,8 +6,8 @@ use crate::{app::StartError, config::HardwareArgs, hardware_client::HardwareClie
 
 /// Asks `hardware` once, writes what came of it to `out`, and returns whether it was good.
 pub async fn run(args: &HardwareArgs, out: &mut impl Write) -> io::Result<bool> {
-    let client = args.list_url().map_err(StartError::from);
-    let client = client.and_then(|url| Ok(HardwareClient::new(url)?));
+    let client = args.base_url().map_err(StartError::from);
+    let client = client.and_then(|base_url| Ok(HardwareClient::new(&base_url)?));
     let mut client = match client {
         Ok(client) => client,
         Err(error) => {
@@ -15,8 +15,8 @@ pub async fn run(args: &HardwareArgs, out: &mut impl Write) -> io::Result<bool> 
             return Ok(false);
         }
     };
-    writeln!(out, "ok    configuration: hardware is asked at {}", client.url())?;
-    match client.fetch().await {
+    writeln!(out, "ok    configuration: hardware is asked at {}", client.list_url())?;
+    match client.fetch_list().await {
         Ok(answer) => {
             let rows = answer.rows.map_or(0, |rows| rows.len());
             let age = answer.freshness.age.as_secs();

@@ -80,11 +80,9 @@ impl ServeArgs {
 }
 
 impl HardwareArgs {
-    /// The address of the list.
-    pub fn list_url(&self) -> Result<String, ConfigError> {
-        let given = self.hardware_host.as_deref();
-        let address = service_address("HARDWARE_HOST", given, DEFAULT_HARDWARE_PORT)?;
-        Ok(format!("{address}/hardware/"))
+    /// Where it is: the beginning of its addresses, without a slash at the end.
+    pub fn base_url(&self) -> Result<String, ConfigError> {
+        service_address("HARDWARE_HOST", self.hardware_host.as_deref(), DEFAULT_HARDWARE_PORT)
     }
 }
 
@@ -105,23 +103,23 @@ mod tests {
 
     use super::HardwareArgs;
 
-    fn list_url(host: &str) -> Result<String, String> {
+    fn base_url(host: &str) -> Result<String, String> {
         let args = HardwareArgs { hardware_host: Some(host.to_owned()) };
-        args.list_url().map_err(|error| error.to_string())
+        args.base_url().map_err(|error| error.to_string())
     }
 
     #[test]
     fn hardware_is_found_however_it_is_written() {
         for (host, expected) in [
-            ("hardware", "http://hardware:5001/hardware/"),
-            ("hardware:80", "http://hardware:80/hardware/"),
-            ("http://hardware", "http://hardware:5001/hardware/"),
-            ("http://hardware.team.svc:8080/", "http://hardware.team.svc:8080/hardware/"),
-            (" 10.0.0.1 ", "http://10.0.0.1:5001/hardware/"),
-            ("2001:db8::1", "http://[2001:db8::1]:5001/hardware/"),
-            ("http://[2001:db8::1]:80", "http://[2001:db8::1]:80/hardware/"),
+            ("hardware", "http://hardware:5001"),
+            ("hardware:80", "http://hardware:80"),
+            ("http://hardware", "http://hardware:5001"),
+            ("http://hardware.team.svc:8080/", "http://hardware.team.svc:8080"),
+            (" 10.0.0.1 ", "http://10.0.0.1:5001"),
+            ("2001:db8::1", "http://[2001:db8::1]:5001"),
+            ("http://[2001:db8::1]:80", "http://[2001:db8::1]:80"),
         ] {
-            assert_eq!(list_url(host).as_deref(), Ok(expected), "{host}");
+            assert_eq!(base_url(host).as_deref(), Ok(expected), "{host}");
         }
     }
 
@@ -136,20 +134,20 @@ mod tests {
             "h/path",
             "256.0.0.1",
         ] {
-            let error = list_url(host).expect_err(host);
+            let error = base_url(host).expect_err(host);
             let expected = format!("HARDWARE_HOST is \"{host}\", expected HOST, HOST:PORT or ");
             assert!(error.contains(&expected), "{error}");
         }
-        let error = list_url("").expect_err("nothing");
+        let error = base_url("").expect_err("nothing");
         assert!(error.contains("HARDWARE_HOST is not set, expected HOST"), "{error}");
-        let error = list_url("https://hardware").expect_err("no TLS");
+        let error = base_url("https://hardware").expect_err("no TLS");
         assert!(error.contains("plain HTTP"), "{error}");
     }
 
     proptest! {
         #[test]
         fn what_is_accepted_is_an_address_that_can_be_asked(host in "[a-z0-9.:-]{1,20}|\\PC{0,40}") {
-            if let Ok(url) = list_url(&host) {
+            if let Ok(url) = base_url(&host) {
                 prop_assert!(reqwest::Url::parse(&url).is_ok(), "{}", url);
             }
         }

@@ -97,7 +97,13 @@ mod tests {
     use hardware_api::{Availability, Hardware};
 
     use super::{ASSETS, ErrorPage, Frame, IndexPage, RowsFragment};
-    use crate::view::{Moment, Notice, View};
+    use crate::{
+        moment::Moment,
+        view::{
+            Notice, View,
+            pools::{PoolRow, PoolsView},
+        },
+    };
 
     fn row(provider: &str, name: &str, availability: Availability) -> Hardware {
         Hardware { provider: provider.to_owned(), name: name.to_owned(), availability }
@@ -111,11 +117,38 @@ mod tests {
                 text: "Text.".to_owned(),
                 is_warning: true,
             }),
-            confirmed_at: Some(Moment {
-                machine: "2026-06-01T12:00Z".to_owned(),
-                text: "12:00 UTC".to_owned(),
-            }),
+            pools: None,
+            confirmed_at: Some(noon()),
         }
+    }
+
+    fn noon() -> Moment {
+        Moment { machine: "2026-06-01T12:00Z".to_owned(), text: "12:00 UTC".to_owned() }
+    }
+
+    /// One pool with all that can be said of a level, and one of which nothing is known.
+    fn pools() -> PoolsView {
+        let slots = PoolRow {
+            id: "5d41402abc4b2a76".to_owned(),
+            provider: "lab".to_owned(),
+            name: "<r650>".to_owned(),
+            place: "eu · eu-1 · owned".to_owned(),
+            level: Availability::High,
+            free: Some("5 of 8 slots".to_owned()),
+            chance: Some("91 %".to_owned()),
+            reason: None,
+            last_seen: None,
+        };
+        let forbidden = PoolRow {
+            id: "7d793037a0760186".to_owned(),
+            level: Availability::Unknown,
+            free: Some("was 5 of 8 slots".to_owned()),
+            chance: None,
+            reason: Some("The source may not list <pods>.".to_owned()),
+            last_seen: Some(noon()),
+            ..slots.clone()
+        };
+        PoolsView { rows: vec![slots, forbidden], has_more: false, outdated_since: None }
     }
 
     /// Tags out, entities of askama decoded.
@@ -162,6 +195,38 @@ mod tests {
             html = html.replace(&asset.path, &format!("/assets/{name}"));
         }
         insta::assert_snapshot!(html);
+    }
+
+    #[test]
+    fn the_pools_are_what_was_reviewed() {
+        let view = View { pools: Some(pools()), ..view(Some(Vec::new())) };
+        let html = RowsFragment { view: &view }.render().expect("rendered");
+        let pools = html.split_once("<div id=\"pools\">").expect("the pools").1;
+        insta::assert_snapshot!(pools.split_once("</div>").expect("an end").0);
+    }
+
+    #[test]
+    fn pools_that_are_old_or_not_all_say_so() {
+        let note = |has_more, outdated_since| {
+            let pools = PoolsView { has_more, outdated_since, ..pools() };
+            let view = View { pools: Some(pools), ..view(None) };
+            let html = RowsFragment { view: &view }.render().expect("rendered");
+            let note = html.split_once("<p id=\"pools-note\"").expect("a note").1;
+            let note = note.split_once('>').expect("a tag").1;
+            text_of(note.split_once("</p>").expect("an end").0)
+        };
+        assert_eq!(note(false, None), "");
+        assert_eq!(
+            note(true, None),
+            "The first 2 are shown, the best first. \
+             GET /v1/availability of the hardware service has all of them."
+        );
+        assert_eq!(
+            note(true, Some(noon())),
+            "The hardware service has not confirmed these since 12:00 UTC, and they may have changed. \
+             The first 2 are shown, the best first. \
+             GET /v1/availability of the hardware service has all of them."
+        );
     }
 
     #[test]

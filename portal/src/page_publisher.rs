@@ -16,6 +16,7 @@ use tracing::error;
 use crate::{
     metrics::RefreshMetrics,
     page::{Frame, RenderError, Rendered},
+    pools::PoolsState,
     upstream::UpstreamState,
     view::View,
 };
@@ -46,6 +47,8 @@ impl Published {
 pub(crate) struct PagePublisher {
     /// What is known; [`PagePublisher::show`] makes it visible.
     pub(crate) upstream: UpstreamState,
+    /// What is known of the pools, made visible in the same way.
+    pub(crate) pools: PoolsState,
     frame: Frame,
     outage_after: Duration,
     clock: Clock,
@@ -62,14 +65,14 @@ impl PagePublisher {
         outage_after: Duration,
         clock: Clock,
     ) -> Result<Self, RenderError> {
-        let upstream = UpstreamState::default();
-        let shown = View::of(&upstream, outage_after, clock.now());
+        let (upstream, pools) = (UpstreamState::default(), PoolsState::default());
+        let shown = View::of(&upstream, &pools, outage_after, clock.now());
         let published = Arc::new(Published {
             rendered: ArcSwap::from_pointee(Rendered::new(&frame, &shown)?),
             confirmed_ms: AtomicI64::new(i64::MIN),
         });
         let metrics = RefreshMetrics::register();
-        Ok(Self { upstream, frame, outage_after, clock, shown, published, metrics })
+        Ok(Self { upstream, pools, frame, outage_after, clock, shown, published, metrics })
     }
 
     /// What requests are answered with.
@@ -96,7 +99,7 @@ impl PagePublisher {
             let age = self.upstream.age(now).and_then(|age| age.to_std().ok());
             self.metrics.observe_list(age.unwrap_or_default(), confirmed.rows.len());
         }
-        let view = View::of(&self.upstream, self.outage_after, now);
+        let view = View::of(&self.upstream, &self.pools, self.outage_after, now);
         if view == self.shown {
             return;
         }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::{
     hardware_client::{Answer, FetchError, HardwareClient},
     page_publisher::PagePublisher,
+    pools::PoolsAnswer,
 };
 
 /// How often the page is compared with the clock. It is rendered only if that made a difference.
@@ -29,10 +30,17 @@ pub(crate) async fn run(mut client: HardwareClient, mut page: PagePublisher, per
     let mut retries = retry_pauses(period);
     loop {
         let started = Instant::now();
-        let outcome = while_ticking(client.fetch(), &mut page, &mut ticks).await;
+        let outcome = while_ticking(client.fetch_list(), &mut page, &mut ticks).await;
         let failure = outcome.as_ref().err().map(|error| error.failure);
         page.metrics().observe_request(failure, started.elapsed());
-        learn(&mut page, outcome);
+        learn_list(&mut page, outcome);
+        // A hardware that gives no list has nothing to say of pools either.
+        if failure.is_none() {
+            // No longer than a period, or pools that hang would make the list look old.
+            let outcome = while_ticking(client.fetch_pools(period), &mut page, &mut ticks).await;
+            page.metrics().count_pools_request(&outcome);
+            learn_pools(&mut page, outcome);
+        }
         page.show().await;
         let pause = if failure.is_some() {
             retries.next().unwrap_or(period)
@@ -60,7 +68,7 @@ async fn while_ticking<T>(
     }
 }
 
-fn learn(page: &mut PagePublisher, outcome: Result<Answer, FetchError>) {
+fn learn_list(page: &mut PagePublisher, outcome: Result<Answer, FetchError>) {
     let now = page.now();
     let upstream = &mut page.upstream;
     match outcome {
@@ -76,6 +84,26 @@ fn learn(page: &mut PagePublisher, outcome: Result<Answer, FetchError>) {
                 warn!(%error, "hardware gives no list; the page keeps the last good one");
             }
             upstream.fail(error.failure);
+        }
+    }
+}
+
+/// Failures of this request alone are no outage: the page says in its place how old the pools are.
+fn learn_pools(page: &mut PagePublisher, outcome: Result<PoolsAnswer, FetchError>) {
+    let now = page.now();
+    let pools = &mut page.pools;
+    match outcome {
+        Ok(answer) => {
+            if pools.failure.is_some() {
+                info!("hardware gives its pools again");
+            }
+            pools.confirm(answer, now);
+        }
+        Err(error) => {
+            if pools.failure != Some(error.failure) {
+                warn!(%error, "hardware gives no pools; the page keeps the last good ones");
+            }
+            pools.fail(error.failure);
         }
     }
 }

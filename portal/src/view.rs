@@ -1,12 +1,19 @@
 //! What the page says, as plain data: two equal views are the same page, so nothing is rendered
 //! twice. That is why times are in whole minutes here; the page's script shows the seconds.
 
+pub(crate) mod pools;
+
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use hardware_api::Hardware;
 
-use crate::upstream::{Confirmed, Failure, UpstreamState};
+use self::pools::PoolsView;
+use crate::{
+    moment::Moment,
+    pools::PoolsState,
+    upstream::{Confirmed, Failure, UpstreamState},
+};
 
 /// Something that the reader must know before the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +26,6 @@ pub(crate) struct Notice {
     pub(crate) is_warning: bool,
 }
 
-/// A time of day as the page writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    /// For programs: RFC 3339.
-    pub(crate) machine: String,
-    /// For people.
-    pub(crate) text: String,
-}
-
 /// The changing part of the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
@@ -35,6 +33,8 @@ pub(crate) struct View {
     pub(crate) rows: Option<Arc<[Hardware]>>,
     /// What to know before reading it.
     pub(crate) notice: Option<Notice>,
+    /// The pools that sources report, if there are any.
+    pub(crate) pools: Option<PoolsView>,
     /// When the list was last confirmed.
     pub(crate) confirmed_at: Option<Moment>,
 }
@@ -42,12 +42,19 @@ pub(crate) struct View {
 impl View {
     /// What to show at `now`. A list that nobody confirmed for `outage_after` gets a notice; a single
     /// failed attempt frightens nobody.
-    pub(crate) fn of(upstream: &UpstreamState, outage_after: Duration, now: DateTime<Utc>) -> Self {
+    pub(crate) fn of(
+        upstream: &UpstreamState,
+        pools: &PoolsState,
+        outage_after: Duration,
+        now: DateTime<Utc>,
+    ) -> Self {
         let confirmed = upstream.confirmed.as_ref();
+        let confirmed_pools = pools.confirmed.as_ref();
         Self {
             rows: confirmed.map(|confirmed| Arc::clone(&confirmed.rows)),
             notice: notice(upstream, outage_after, now),
-            confirmed_at: confirmed.map(|confirmed| moment(confirmed.at, now)),
+            pools: confirmed_pools.and_then(|pools| PoolsView::of(pools, outage_after, now)),
+            confirmed_at: confirmed.map(|confirmed| Moment::new(confirmed.at, now)),
         }
     }
 }
@@ -79,7 +86,7 @@ fn notice(upstream: &UpstreamState, outage_after: Duration, now: DateTime<Utc>) 
 }
 
 fn last_confirmed(confirmed: &Confirmed, now: DateTime<Utc>) -> String {
-    let (ago, at) = (time_ago(now - confirmed.at), moment(confirmed.at, now).text);
+    let (ago, at) = (time_ago(now - confirmed.at), Moment::new(confirmed.at, now).text);
     format!("These levels were last confirmed {ago}, at {at}, and may have changed since.")
 }
 
@@ -93,16 +100,6 @@ fn time_ago(age: TimeDelta) -> String {
     }
 }
 
-fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> Moment {
-    let is_recent = now - at < TimeDelta::hours(24);
-    let format = if is_recent { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
-    let at = at.trunc_subsecs(0);
-    Moment {
-        machine: at.format("%Y-%m-%dT%H:%MZ").to_string(),
-        text: at.format(format).to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{sync::Arc, time::Duration};
@@ -111,7 +108,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{View, time_ago};
-    use crate::upstream::{Failure, Freshness, UpstreamState};
+    use crate::{
+        pools::PoolsState,
+        upstream::{Failure, Freshness, UpstreamState},
+    };
 
     const OUTAGE_AFTER: Duration = Duration::from_secs(15);
 
@@ -126,8 +126,12 @@ mod tests {
         upstream
     }
 
+    fn view_at(upstream: &UpstreamState, now: DateTime<Utc>) -> View {
+        View::of(upstream, &PoolsState::default(), OUTAGE_AFTER, now)
+    }
+
     fn notice_after(upstream: &UpstreamState, seconds: i64) -> Option<String> {
-        let view = View::of(upstream, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+        let view = view_at(upstream, noon() + TimeDelta::seconds(seconds));
         view.notice.map(|notice| format!("{}. {}", notice.title, notice.text))
     }
 
@@ -171,7 +175,7 @@ mod tests {
     fn the_page_changes_once_a_minute_and_not_once_a_second() {
         let mut upstream = known(false);
         upstream.fail(Failure::Unreachable);
-        let at = |seconds| View::of(&upstream, OUTAGE_AFTER, noon() + TimeDelta::seconds(seconds));
+        let at = |seconds| view_at(&upstream, noon() + TimeDelta::seconds(seconds));
         assert_eq!(at(61), at(119));
         assert_ne!(at(119), at(120));
     }
@@ -194,7 +198,7 @@ mod tests {
         #[test]
         fn no_clock_makes_the_view_panic(seconds in -1_000_000_000_i64..1_000_000_000) {
             let now = noon() + TimeDelta::seconds(seconds);
-            drop(View::of(&known(false), OUTAGE_AFTER, now));
+            drop(view_at(&known(false), now));
         }
     }
 }

@@ -122,6 +122,7 @@ async fn a_term_signal_ends_it_cleanly_and_metrics_tell_what_happened() {
         "http_requests_in_flight 0",
         r#"portal_hardware_requests_total{outcome="succeeded"} 1"#,
         r#"portal_hardware_requests_total{outcome="unreachable"} 0"#,
+        r#"portal_pools_requests_total{outcome="timed_out"} 0"#,
         "portal_list_age_seconds ",
         "portal_renders_total ",
     ] {

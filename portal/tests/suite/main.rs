@@ -4,6 +4,7 @@
 mod command_line;
 mod live;
 mod outage;
+mod pools;
 mod routes;
 mod style;
 mod support;
