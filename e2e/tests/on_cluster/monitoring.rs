@@ -21,7 +21,8 @@ const OPEN_LABEL: &str = "code";
 #[tokio::test]
 async fn every_series_of_dashboard_and_alerts_is_exposed_with_its_labels() -> Result<()> {
     let namespace = Namespace::open("e2e-monitoring").await?;
-    namespace.apply_portal("watched", json!({})).await?;
+    // Nobody allows it to read the cluster, which is something to see.
+    namespace.apply_portal("watched", json!({"sources": [{"kubernetes": {}}]})).await?;
     namespace.wait_until_ready("watched").await?;
     // Routes are counted from their first request on.
     let page = namespace.url("watched-portal").await?;

@@ -156,7 +156,10 @@ fn what_ends_a_pass_is_tried_again_or_waits_for_somebody() {
         (Reason::Rotating, "InProgress"),
     ] {
         let failure = failure(ConditionType::CredentialsReady, reason);
-        for mut world in vec![World::new(json!({})), World::serving(json!({})).edited()] {
+        let beginnings: [fn() -> World; 2] =
+            [|| World::new(json!({})), || World::serving(json!({})).edited()];
+        for begin in beginnings {
+            let mut world = begin();
             world.finish(&ReconcileOutcome::Failed(&failure));
             expect(&world, word, false, reason.as_str());
             world.apply_in_vain(&failure, true);
