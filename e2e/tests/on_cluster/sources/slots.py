@@ -82,7 +82,7 @@ def main():
         def left(resource):
             return there.get(resource, 0) - sum(requests_of_pod(pod, resource) for pod in pods)
 
-        default = f"{labels['kubernetes.io/os']}-{labels['kubernetes.io/arch']}"
+        default = f"{labels.get('kubernetes.io/os', 'linux')}-{labels.get('kubernetes.io/arch', 'node')}"
         name = labels.get("node.kubernetes.io/instance-type", default)
         total = min(there["cpu"] / cpu, there["memory"] / memory, there["pods"])
         free = min(floor(left("cpu") / cpu), floor(left("memory") / memory), places)

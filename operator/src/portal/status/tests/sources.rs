@@ -194,7 +194,7 @@ fn a_source_that_misses_three_reports_is_silent_although_levels_still_follow_fro
         (600, 1800, "AsExpected"),
     ] {
         let mut world = collecting();
-        let source = SourceReport { expected_interval_s, silent_s, ..fresh("kubernetes") };
+        let source = SourceReport { silent_s, expected_interval_s, ..fresh("kubernetes") };
         world.report([source, fresh("lab")]);
         assert_eq!(world.reporting().1, reason, "{silent_s} s of {expected_interval_s}");
     }
