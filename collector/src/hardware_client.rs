@@ -6,6 +6,8 @@ use hardware_api::{ObservationBatch, ObservationSummary};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde::Deserialize;
 
+use crate::cause::innermost;
+
 /// A connection inside a cluster takes a millisecond.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A full batch takes a second on a slow database, and may wait for others.
@@ -152,21 +154,13 @@ impl HardwareClient {
     }
 }
 
-/// The operating system's words; the outer errors only repeat the address.
-fn innermost(error: &dyn std::error::Error) -> &dyn std::error::Error {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
-}
-
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     text.parse().ok().map(Duration::from_secs)
 }
 
-/// The sentence of a problem document (RFC 9457).
+/// The sentence of a problem document (RFC 9457). A proxy in between answers with something else, which says
+/// nothing beside the status.
 fn describe(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Problem {

@@ -6,6 +6,7 @@
 
 pub mod app;
 mod batches;
+mod cause;
 pub mod check;
 pub mod config;
 mod hardware_client;

@@ -136,32 +136,8 @@ impl Kubernetes {
     /// Takes an event. Says whether there may be something else to say.
     fn take(&mut self, event: Event) -> bool {
         match event {
-            Event::Nodes(change) => match change {
-                watch::Change::Started => {
-                    self.cluster.clear_nodes();
-                    self.nodes.list();
-                    false
-                }
-                watch::Change::Applied(node) => {
-                    self.cluster.apply_node(&node) && self.nodes.is_current()
-                }
-                watch::Change::Deleted(node) => self.cluster.remove_node(&node),
-                watch::Change::Listed => self.nodes.complete(),
-                watch::Change::Failed(failure) => self.nodes.fail(failure),
-            },
-            Event::Pods(change) => match change {
-                watch::Change::Started => {
-                    self.cluster.clear_pods();
-                    self.pods.list();
-                    false
-                }
-                watch::Change::Applied(pod) => {
-                    self.cluster.apply_pod(&pod) && self.pods.is_current()
-                }
-                watch::Change::Deleted(pod) => self.cluster.remove_pod(&pod),
-                watch::Change::Listed => self.pods.complete(),
-                watch::Change::Failed(failure) => self.pods.fail(failure),
-            },
+            Event::Nodes(change) => self.nodes.take(change, &mut self.cluster),
+            Event::Pods(change) => self.pods.take(change, &mut self.cluster),
         }
     }
 

@@ -17,7 +17,10 @@ use self::{
     template::Template,
 };
 use super::{Silence, Source};
-use crate::statement::{Pool, Pools, Problem, Statement};
+use crate::{
+    cause::innermost,
+    statement::{Pool, Pools, Problem, Statement},
+};
 
 /// How often it is asked unless the user says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
@@ -208,7 +211,8 @@ impl Prometheus {
             .expect("a constant path and headers");
         let passing = |reason: String| QueryError::Passing(reason);
         let answered = timeout(DEADLINE, async {
-            let response = self.client.send(request).await.map_err(|error| innermost(&error))?;
+            let response =
+                self.client.send(request).await.map_err(|error| innermost(&error).to_string())?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
@@ -283,14 +287,6 @@ fn invalid(query: &str, reason: &str) -> QueryError {
 
 fn shortened(query: &str) -> String {
     query.chars().take(120).collect()
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 impl Source for Prometheus {

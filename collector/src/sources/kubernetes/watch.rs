@@ -1,13 +1,17 @@
 //! Follows all objects of a kind.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube_runtime::watcher::{self, watcher};
+use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::sleep};
+
+use super::cluster::Cluster;
+use crate::cause::innermost;
 
 /// A watch is asked for again after this time, which also bounds how long a lost connection goes unnoticed.
 const WATCH_SECONDS: u32 = 60;
@@ -64,30 +68,40 @@ pub(super) enum Following {
 }
 
 impl Following {
+    /// Takes what happened to a kind. Says whether there may be something else to say.
+    pub(super) fn take<K: Followed>(&mut self, change: Change<K>, cluster: &mut Cluster) -> bool {
+        match change {
+            Change::Started => {
+                K::clear(cluster);
+                self.list();
+                false
+            }
+            Change::Applied(object) => object.apply(cluster) && *self == Self::Current,
+            Change::Deleted(object) => object.remove(cluster),
+            Change::Listed => self.complete(),
+            Change::Failed(failure) => self.fail(failure),
+        }
+    }
+
     /// A list began. What is known of a failure stays until the list is complete.
-    pub(super) fn list(&mut self) {
+    fn list(&mut self) {
         if *self == Self::Current {
             *self = Self::Listing;
         }
     }
 
     /// A list is complete, which is something to say.
-    pub(super) fn complete(&mut self) -> bool {
+    fn complete(&mut self) -> bool {
         *self = Self::Current;
         true
     }
 
     /// A watch failed. Says whether that is something else than before.
-    pub(super) fn fail(&mut self, failure: Failure) -> bool {
+    fn fail(&mut self, failure: Failure) -> bool {
         let failed = Self::Failed(failure);
         let is_other = *self != failed;
         *self = failed;
         is_other
-    }
-
-    /// Whether all objects are known as they are.
-    pub(super) fn is_current(&self) -> bool {
-        *self == Self::Current
     }
 }
 
@@ -122,36 +136,56 @@ fn refused_user(message: &str) -> Option<String> {
     rest.split_once('"').map(|(user, _)| user.to_owned())
 }
 
-fn innermost(error: &dyn std::error::Error) -> &dyn std::error::Error {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause
-}
-
 /// A kind that can be followed.
 pub(super) trait Followed:
-    kube::Resource<DynamicType = ()>
-    + Clone
-    + serde::de::DeserializeOwned
-    + std::fmt::Debug
-    + Send
-    + 'static
+    kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
 {
     /// As an event of this kind.
     fn event(change: Change<Self>) -> Event;
+
+    /// Takes it as it is now. Says whether that made a difference.
+    fn apply(&self, cluster: &mut Cluster) -> bool;
+
+    /// Forgets it. Says whether that made a difference.
+    fn remove(&self, cluster: &mut Cluster) -> bool;
+
+    /// Forgets all of its kind.
+    fn clear(cluster: &mut Cluster);
 }
 
 impl Followed for Node {
     fn event(change: Change<Self>) -> Event {
         Event::Nodes(change)
     }
+
+    fn apply(&self, cluster: &mut Cluster) -> bool {
+        cluster.apply_node(self)
+    }
+
+    fn remove(&self, cluster: &mut Cluster) -> bool {
+        cluster.remove_node(self)
+    }
+
+    fn clear(cluster: &mut Cluster) {
+        cluster.clear_nodes();
+    }
 }
 
 impl Followed for Pod {
     fn event(change: Change<Self>) -> Event {
         Event::Pods(change)
+    }
+
+    fn apply(&self, cluster: &mut Cluster) -> bool {
+        cluster.apply_pod(self)
+    }
+
+    fn remove(&self, cluster: &mut Cluster) -> bool {
+        cluster.remove_pod(self)
+    }
+
+    fn clear(cluster: &mut Cluster) {
+        cluster.clear_pods();
     }
 }
 
@@ -227,7 +261,7 @@ mod tests {
         assert!(!following.fail(Failure::Forbidden(None)), "the same again is nothing new");
         following.list();
         assert_eq!(following, Following::Failed(Failure::Forbidden(None)));
-        assert!(following.complete() && following.is_current());
+        assert!(following.complete() && following == Following::Current);
         following.list();
         assert_eq!(following, Following::Listing);
     }
