@@ -418,7 +418,7 @@ async fn wait_until_whole(
 }
 
 #[tokio::test]
-async fn a_collector_that_was_killed_paused_or_cut_off_goes_on_and_invents_nothing() -> Result<()> {
+async fn a_collector_that_died_was_paused_or_cut_off_goes_on_and_invents_nothing() -> Result<()> {
     let namespace = Namespace::open("e2e-sources-cut").await?;
     let _grant = Grant::give(&namespace, "cut")?;
     namespace.apply_portal("cut", json!({"sources": [{"kubernetes": {}}]})).await?;
