@@ -2,8 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, routing::get};
-use http::HeaderValue;
+use axum::{
+    Json, Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
 use service_kit::{Clock, Lifecycle, readiness::Gate, server::Site};
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -16,11 +21,12 @@ use crate::{
     catalog,
     config::{OpenError, OpenStore, ServeArgs},
     jobs::Jobs,
-    metrics::{self, IngestMetrics},
+    metrics::{self, IngestMetrics, Series},
     refresh::Refresher,
     reloadable_file::ReloadableFile,
     snapshot::Published,
     store::{CatalogEntry, Db, SessionReport, StoreConfig, StoreError, Tls},
+    watches::{WatchReports, Watches},
 };
 
 /// Refreshes that may be missed before an answer is called stale, and the least time for it.
@@ -54,6 +60,8 @@ pub struct App {
     pub public: Site,
     /// Routes for the admin listener, besides those of service-kit.
     pub admin: Router,
+    /// Metrics that come and go with what is watched and listed.
+    pub series: Series,
 }
 
 impl App {
@@ -120,6 +128,17 @@ impl App {
             refresher,
             wake: Arc::clone(&wake),
         };
+        let watches = args.watches_file().map(|file| {
+            let (db, published) = (Arc::clone(&db), Arc::clone(&published));
+            Watches::new(db, pools.clone(), published, clock.clone(), file.to_owned())
+                .every(args.watches_pause)
+        });
+        let watch_reports = watches.as_ref().map(Watches::reports);
+        let series: Series = Arc::new(metrics::series(pools.clone(), watch_reports.clone()));
+        if let Some(watches) = watches {
+            // It ends what it is sending by itself.
+            lifecycle.spawn("watches", watches.run(lifecycle.closing().clone()));
+        }
         // The store's guard makes it safe to drop what it is doing.
         let closing = lifecycle.closing().clone();
         lifecycle.spawn("store", async move {
@@ -145,7 +164,7 @@ impl App {
             mcp,
             ingest_metrics: IngestMetrics::register(),
         };
-        Ok(Self { public: api::site(state), admin: admin_router(db) })
+        Ok(Self { public: api::site(state), admin: admin_router(db, watch_reports), series })
     }
 }
 
@@ -209,10 +228,26 @@ fn cache_control(refresh_interval: Duration) -> HeaderValue {
     HeaderValue::try_from(value).expect("digits and letters")
 }
 
-fn admin_router(db: Arc<Db>) -> Router {
+fn admin_router(db: Arc<Db>, watches: Option<WatchReports>) -> Router {
     let report = async move || {
         let none = || SessionReport { generation: 0, candidate: None, connections: [].into() };
         Json(db.session_report().unwrap_or_else(none))
     };
-    Router::new().route("/credentials", get(report))
+    Router::new()
+        .route("/credentials", get(report))
+        .route("/watches", get(async move || report_watches(watches.as_ref()).await))
+}
+
+async fn report_watches(watches: Option<&WatchReports>) -> Response {
+    let items = match watches {
+        Some(watches) => watches.list().await,
+        None => Ok(Vec::new()),
+    };
+    match items {
+        Ok(items) => Json(json!({"items": items})).into_response(),
+        Err(error) => {
+            warn!(%error, "failed to report the watches");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! `hardware check`: what works with a configuration, in words.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use crate::{
     catalog,
     config::{OpenStore, ServeArgs},
     store::{Db, StoreConfig, Tls},
+    watches::WatchFile,
 };
 
 /// Writes one line per part to `out`, and returns whether everything works. Changes nothing.
@@ -34,6 +38,9 @@ pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
         None => "no source has a token of its own".to_owned(),
     });
     report.line("source tokens", source_tokens)?;
+    if let Some(file) = args.watches_file() {
+        report.line("watches", check_watches(file).await)?;
+    }
     if args.mcp {
         report.line("mcp", args.open_mcp().map(|_| "agents may ask at /mcp".to_owned()))?;
     }
@@ -41,6 +48,21 @@ pub async fn run(args: &ServeArgs, out: &mut impl Write) -> io::Result<bool> {
         check_store(&store, &mut report).await?;
     }
     Ok(report.is_good)
+}
+
+async fn check_watches(path: &Path) -> Result<String, String> {
+    let content = match tokio::fs::read(path).await {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(format!("{} does not exist yet, none until it does", path.display()));
+        }
+        Err(error) => return Err(format!("failed to read {}: {error}", path.display())),
+    };
+    let file = WatchFile::parse(&content)?;
+    match file.refused.first() {
+        Some(refused) => Err(format!("{} of them are wrong: {refused}", file.refused.len())),
+        None => Ok(format!("{} watches", file.watches.len())),
+    }
 }
 
 async fn check_store<W: Write>(store: &OpenStore, report: &mut Report<'_, W>) -> io::Result<()> {

@@ -23,6 +23,7 @@ use crate::{
     reloadable_file::ReloadableFile,
     source_tokens::SourceTokens,
     store::{StoreConfig, Tls},
+    watches,
 };
 
 const DEFAULT_MYSQL_PORT: u16 = 3306;
@@ -75,6 +76,13 @@ pub struct ServeArgs {
     /// that is named there is let in with its own token only
     #[arg(long, env = "SOURCE_TOKENS_FILE", value_name = "FILE")]
     pub source_tokens_file: Option<PathBuf>,
+    /// File with the watches of the portal, as the operator writes it: who is told when hardware can be
+    /// had; followed while serving, and may come later
+    #[arg(long, env = "WATCHES_FILE", value_name = "FILE")]
+    pub watches_file: Option<PathBuf>,
+    /// How often watches are looked at; not an option, but shorter in tests.
+    #[arg(skip = watches::PAUSE)]
+    pub watches_pause: Duration,
     /// Lets agents ask at /mcp, with the Model Context Protocol; for programs built with that feature
     #[arg(long, env = "MCP", value_parser = parse_switch)]
     pub mcp: bool,
@@ -336,6 +344,12 @@ impl ServeArgs {
             )
             .into()),
         }
+    }
+
+    /// The file of watches, if there is one.
+    #[must_use]
+    pub fn watches_file(&self) -> Option<&Path> {
+        set_path(self.watches_file.as_deref())
     }
 
     /// The tokens of single sources, if there are any.

@@ -27,6 +27,9 @@ const STEP_PAUSE: Duration = Duration::from_millis(50);
 /// How long history may be left too old: it is deleted day by day.
 const RETENTION_PAUSE: Duration = Duration::from_hours(1);
 
+/// How long a watch is remembered that nobody looks after any more, and a message that nobody took.
+const WATCH_RETENTION: Duration = Duration::from_hours(7 * 24);
+
 /// How often a sample of what is said is kept, and of how many pools, to be compared with what comes.
 const SAMPLE_PAUSE: Duration = Duration::from_mins(5);
 const POOLS_IN_SAMPLE: usize = 200;
@@ -193,6 +196,12 @@ impl Jobs {
                 Step::LostLease => return Ok(false),
             }
             sleep(STEP_PAUSE).await;
+        }
+        let Some(lease) = self.claim().await? else { return Ok(false) };
+        let week = i64::try_from(WATCH_RETENTION.as_millis()).unwrap_or(i64::MAX);
+        let oldest_watch = Timestamp::from_millis(now.as_millis() - week);
+        if self.db.forget_watches(&lease, oldest_watch).await? == Step::LostLease {
+            return Ok(false);
         }
         if deleted > 0 {
             info!(deleted, "deleted history that is older than HISTORY_RETENTION");

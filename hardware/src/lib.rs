@@ -2,7 +2,8 @@
 //!
 //! Sources report what they see ([`observation`]); it is kept as segments of unchanged counts
 //! ([`store`]); a background task turns it into levels ([`pools`]) and an answer that is ready to be
-//! sent ([`snapshot`], [`refresh`]); requests ([`api`]) read that answer and never the database.
+//! sent ([`snapshot`], [`refresh`]); requests ([`api`]) read that answer and never the database. Whoever waits
+//! for a level is told of it ([`watches`]).
 
 pub mod api;
 pub mod app;
@@ -25,3 +26,4 @@ pub mod reloadable_file;
 pub mod snapshot;
 pub mod source_tokens;
 pub mod store;
+pub mod watches;

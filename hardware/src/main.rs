@@ -140,7 +140,9 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, RunError> {
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("metrics", telemetry::run_upkeep(metrics.clone(), closing.clone()));
     let app = App::start(&args, &lifecycle, Clock::new(Utc::now)).await?;
-    let admin_routes = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
+    let readiness = lifecycle.readiness().clone();
+    let admin_routes =
+        admin::router_with_series(readiness, metrics, move || (app.series)()).merge(app.admin);
     let admin_site = Site::new("admin", admin_routes);
     let admin_limits = open_files::limits_of_admin_listener();
     // Outlives the public listener, so that probes are answered to the end.

@@ -1,11 +1,53 @@
 //! Gauges and counters of this service; requests are observed by service-kit.
 
-use std::time::Duration;
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use hardware_api::ObservationSummary;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
-use crate::{observation::Warning, store::Db};
+use crate::{
+    observation::Warning,
+    pools::{Chance, SharedPools},
+    store::Db,
+    watches::WatchReports,
+};
+
+/// Series of `hardware_availability_probability` at most, so that nobody's Prometheus is flooded by a list or a
+/// watch that matches everything.
+const MOST_SERIES: usize = 1000;
+
+/// Gives text for `/metrics`.
+pub type Series = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// P of what is watched and of what the list stands for.
+pub fn series(pools: SharedPools, reports: Option<WatchReports>) -> impl Fn() -> String + Clone {
+    move || {
+        let watched = reports.as_ref().map(WatchReports::filters).unwrap_or_default();
+        write_chances(&pools.chances(&watched, MOST_SERIES))
+    }
+}
+
+fn write_chances(chances: &[Chance]) -> String {
+    let mut text = String::new();
+    if chances.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "# HELP hardware_availability_probability Expected share of the next hour in which so many \
+         units are free.\n# TYPE hardware_availability_probability gauge\n",
+    );
+    let labels = ["provider", "name", "region", "zone", "tier", "unit"];
+    for Chance { names, units, probability } in chances {
+        text.push_str("hardware_availability_probability{");
+        for (label, name) in labels.into_iter().zip(names) {
+            let escaped = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            write!(text, "{label}=\"{escaped}\",").expect("a String takes all");
+        }
+        let units = units.get();
+        writeln!(text, "units=\"{units}\"}} {probability:.4}").expect("a String takes all");
+    }
+    text
+}
 
 /// What each metric means, for whoever reads `/metrics`.
 pub fn describe() {
@@ -27,6 +69,12 @@ pub fn describe() {
     describe_counter!(
         "hardware_level_changes_total",
         "Changes of levels that this process recorded for the feed."
+    );
+    describe_gauge!("hardware_watches", "Watches of the portal that this process has read.");
+    describe_counter!("hardware_watch_firings_total", "Watches that fired in this process.");
+    describe_counter!(
+        "hardware_deliveries_total",
+        "Messages of watches that this process sent, by what became of them."
     );
     describe_gauge!("hardware_store_connections", "Database connections by state.");
     describe_gauge!("hardware_credential_generation", "Generation of the database credential.");
@@ -132,5 +180,26 @@ impl IngestMetrics {
             let given = warnings.iter().filter(|warning| warning.code == *code);
             counter.increment(given.map(|_| 1).sum());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use availability::Wanted;
+
+    use super::{Chance, write_chances};
+
+    #[test]
+    fn series_are_in_the_format_of_prometheus_whatever_names_have_in_them() {
+        let names = ["lab", "a\"b\\c\nd", "", "", "owned", "gpu"].map(str::to_owned);
+        let units = Wanted::new(8).expect("8");
+        let text = write_chances(&[Chance { names, units, probability: 0.912_345 }]);
+        let last = text.lines().last().expect("a line");
+        assert_eq!(
+            last,
+            r#"hardware_availability_probability{provider="lab",name="a\"b\\c\nd",region="",zone="",tier="owned",unit="gpu",units="8"} 0.9123"#
+        );
+        assert_eq!(text.lines().count(), 3);
+        assert_eq!(write_chances(&[]), "");
     }
 }

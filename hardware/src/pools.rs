@@ -6,12 +6,14 @@
 
 mod answer;
 mod attempts;
+mod chances;
 mod changes;
 mod directory;
 mod search;
 mod shared;
 mod supplies;
 mod view;
+mod wanted_level;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,10 +30,12 @@ use tracing::error;
 pub(crate) use self::answer::{reason, round, time};
 pub use self::{
     answer::{Found, Wish},
+    chances::Chance,
     changes::{Feed, FoundChange},
     search::{CursorError, Page, Search, Sort},
     shared::SharedPools,
     view::View,
+    wanted_level::LevelSearch,
 };
 use self::{
     attempts::Attempts,
@@ -322,7 +326,16 @@ impl RowMatches {
     }
 
     fn is_of(&self, directory: &Arc<Directory>, rows: &[HardwareRow]) -> bool {
-        Arc::ptr_eq(&self.directory, directory) && self.rows == rows
+        self.is_of_directory(directory) && self.rows == rows
+    }
+
+    fn is_of_directory(&self, directory: &Arc<Directory>) -> bool {
+        Arc::ptr_eq(&self.directory, directory)
+    }
+
+    /// All rows of the directory that a row of the list stands for; some may be there twice.
+    fn rows_in_order(&self) -> impl Iterator<Item = u32> {
+        self.matching.iter().flatten().copied()
     }
 
     fn levels(&self, view: &View) -> Vec<Availability> {

@@ -31,6 +31,7 @@ mod schema;
 mod sessions;
 mod sources;
 mod sqlite;
+mod watches;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -59,6 +60,7 @@ pub use self::{
     },
     sessions::SessionReport,
     sqlite::Opener as SqliteOpener,
+    watches::{DeliveryFailure, DeliveryReport, DeliveryRow, Tried, WatchRow},
 };
 use crate::observation::{Batch, Recorded};
 

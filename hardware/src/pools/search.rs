@@ -355,7 +355,7 @@ impl Conditions {
 }
 
 /// A filter, made ready for many rows.
-struct Matcher<'a> {
+pub(super) struct Matcher<'a> {
     pools: &'a Pools,
     view: &'a View,
     conditions: Conditions,
@@ -425,7 +425,7 @@ impl MemoizedPatterns {
 }
 
 impl<'a> Matcher<'a> {
-    fn new(pools: &'a Pools, view: &'a View, filter: &Filter) -> Self {
+    pub(super) fn new(pools: &'a Pools, view: &'a View, filter: &Filter) -> Self {
         let supplies = &pools.supplies;
         let mut rows = 0..place_of(view.directory.len());
         let conditions = Conditions::new(supplies, filter);
@@ -441,11 +441,13 @@ impl<'a> Matcher<'a> {
         Self { pools, view, conditions, rows }
     }
 
-    fn rows(&self) -> Range<u32> {
+    /// Where rows that match can be.
+    pub(super) fn rows(&self) -> Range<u32> {
         self.rows.clone()
     }
 
-    fn matches(&self, row: u32) -> bool {
+    /// Whether a row matches.
+    pub(super) fn matches(&self, row: u32) -> bool {
         let supplies = &self.pools.supplies;
         let supply = self.view.directory.supply(row);
         let is_of_source = |known: &MemoizedPatterns| {

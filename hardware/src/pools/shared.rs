@@ -27,12 +27,12 @@ const LEAST_AGE: Duration = Duration::from_secs(1);
 
 /// Held by whoever writes or reads.
 #[derive(Clone, Default)]
-pub struct SharedPools(Arc<Shared>);
+pub struct SharedPools(pub(super) Arc<Shared>);
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     pools: RwLock<Pools>,
-    matches: Mutex<RowMatches>,
+    pub(super) matches: Mutex<RowMatches>,
     /// Of the latest tick; none before the first.
     views: ArcSwapOption<Views>,
     /// Which numbers were asked for, and when last.
@@ -55,7 +55,7 @@ impl Views {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -70,6 +70,13 @@ impl Db {
         })
         .await
     }
+
+    /// Gives the lease back, so that nobody waits until it ends.
+    pub async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let end = Statement::new("UPDATE job_lease SET until = 0 WHERE name = ? AND fence = ?");
+        let end = end.bind(lease.name).bind(lease.fence);
+        self.write(async |connection| connection.execute(end).await).await.map(drop)
+    }
 }
 
 impl Lease {

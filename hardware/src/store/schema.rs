@@ -161,3 +161,30 @@ diesel::table! {
         brier -> Double,
     }
 }
+
+diesel::table! {
+    watch_state (uid) {
+        uid -> Text,
+        generation -> BigInt,
+        armed -> Integer,
+        holds_since -> Nullable<BigInt>,
+        fired -> Nullable<BigInt>,
+        delivered -> Nullable<BigInt>,
+        seen -> BigInt,
+    }
+}
+
+diesel::table! {
+    delivery (id) {
+        id -> Text,
+        uid -> Text,
+        target -> Integer,
+        made -> BigInt,
+        firing -> Text,
+        attempts -> Integer,
+        due -> BigInt,
+        error -> Nullable<Text>,
+        failed -> Nullable<BigInt>,
+        given_up -> Nullable<BigInt>,
+    }
+}

@@ -21,4 +21,5 @@ mod slow_login;
 mod store;
 mod support;
 mod two_pods;
+mod watches;
 mod write_a_source;

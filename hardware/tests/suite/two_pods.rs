@@ -21,6 +21,15 @@ pub(crate) async fn start(database: &TestDatabase) -> TestService {
 
 /// A service on a server of its own account, with jobs that are done more often than usual.
 pub(crate) async fn start_with_jobs_every(pause: Duration, database: &TestDatabase) -> TestService {
+    start_with_jobs_every_and(pause, database, &[]).await
+}
+
+/// The same, with further options.
+pub(crate) async fn start_with_jobs_every_and(
+    pause: Duration,
+    database: &TestDatabase,
+    further: &[&str],
+) -> TestService {
     let mysql = database.mysql_details();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("credentials.json");
@@ -40,6 +49,7 @@ pub(crate) async fn start_with_jobs_every(pause: Duration, database: &TestDataba
         "--observations-token",
         TOKEN,
     ];
+    let options: Vec<&str> = options.iter().chain(further).copied().collect();
     let service = TestService::with_jobs_every(pause, folder, &options).await;
     service.wait_until_ready().await;
     service

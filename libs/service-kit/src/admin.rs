@@ -10,13 +10,24 @@ use crate::{durations::render, readiness::Readiness};
 /// `/livez` answers 200 while the process can answer at all. `/readyz` answers 200, or 503 with one
 /// line per closed gate. `/metrics` is the Prometheus text format.
 pub fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
+    router_with_series(readiness, metrics, String::new)
+}
+
+/// The same, where `/metrics` ends with what `series` gives: families of series that come and go, which a
+/// recorder would keep for ever.
+pub fn router_with_series(
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+    series: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(async move || report_readiness(&readiness)))
         .route(
             "/metrics",
             get(async move || {
-                ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&metrics))
+                let text = render(&metrics) + &series();
+                ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
             }),
         )
 }

@@ -66,11 +66,14 @@ impl TestService {
         let cli: Cli = test_kit::parse(fixed.iter().chain(fast).chain(options));
         let Command::Serve(mut args) = cli.command else { panic!("asked to serve") };
         args.jobs_pause = pause;
+        args.watches_pause = args.watches_pause.min(pause);
         let (lifecycle, _ended) = Lifecycle::new(TIMES);
         let app =
             App::start(&args, &lifecycle, Clock::new(chrono::Utc::now)).await.expect("started");
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let admin = admin::router(lifecycle.readiness().clone(), metrics).merge(app.admin);
+        let readiness = lifecycle.readiness().clone();
+        let admin =
+            admin::router_with_series(readiness, metrics, move || (app.series)()).merge(app.admin);
         let url = listen(&lifecycle, app.public).await;
         let admin_url = listen(&lifecycle, Site::new("admin", admin)).await;
         let client = Client::builder().no_proxy().build().expect("a client");
