@@ -89,10 +89,19 @@ fn specs<T: DeserializeOwned>(name: &str) -> Result<Vec<(String, T)>> {
     specs.collect::<Result<_>>().with_context(|| name.to_owned())
 }
 
-/// Every alert.
+/// Every alert on gill-hicks itself.
 pub fn alerts() -> Result<Vec<Alert>> {
+    alerts_in("rules.yaml")
+}
+
+/// The alerts on hardware that users begin with.
+pub fn example_alerts() -> Result<Vec<Alert>> {
+    alerts_in("example-availability-rules.yaml")
+}
+
+fn alerts_in(file: &str) -> Result<Vec<Alert>> {
     let mut alerts = Vec::new();
-    for (_, spec) in specs::<Value>("rules.yaml")? {
+    for (_, spec) in specs::<Value>(file)? {
         for group in spec["groups"].as_array().context("groups")? {
             alerts.extend(serde_json::from_value::<Vec<Alert>>(group["rules"].clone())?);
         }
@@ -110,7 +119,7 @@ pub fn dashboard() -> Result<Value> {
     Ok(serde_json::from_str(&read("dashboard.json")?)?)
 }
 
-/// Every expression of dashboard and alerts, with Grafana's variables filled in as Grafana would.
+/// Every expression of dashboard, alerts and examples, with Grafana's variables filled in as Grafana would.
 pub fn expressions() -> Result<Vec<Expression>> {
     let mut expressions = Vec::new();
     let mut add = |place: String, text: &str| {
@@ -118,7 +127,7 @@ pub fn expressions() -> Result<Vec<Expression>> {
         let text = text.replace("$namespace", ".*").replace("$portal", ".*");
         expressions.push(Expression { place, text });
     };
-    for Alert { alert, expr, .. } in alerts()? {
+    for Alert { alert, expr, .. } in alerts()?.into_iter().chain(example_alerts()?) {
         add(format!("alert {alert}"), &expr);
     }
     let dashboard = dashboard()?;
