@@ -5,8 +5,12 @@ pub mod api_error;
 pub mod cache;
 pub mod client;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod fake_api;
 pub mod labels;
 pub mod leader;
+pub mod malformed;
+pub mod merge_patch;
 pub mod names;
 pub mod pod_http;
 pub mod retry;

@@ -233,8 +233,13 @@ impl Cache {
     /// being in the cache.
     pub async fn wait_until_filled(&self) {
         let mut filled = self.filled.subscribe();
-        let is_complete = |kinds: &HashSet<String>| kinds.len() > WHOLE.len();
         filled.wait_for(is_complete).await.expect("the cache itself holds the sender");
+    }
+
+    /// Whether the initial list of every kind is complete.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        is_complete(&self.filled.borrow())
     }
 
     /// Whether a kind has been listed.
@@ -260,12 +265,7 @@ impl Cache {
             let why = failures.get(kind).map_or("no answer yet", String::as_str);
             format!("{kind} ({why})")
         });
-        let unlisted: Vec<String> = unlisted.collect();
-        format!(
-            "failed to list {} in {}; apply the Role of deploy/manifests there, or take the namespace out of the operator's WATCH_NAMESPACES",
-            unlisted.join(", "),
-            self.scope
-        )
+        unlisted_message(&unlisted.collect::<Vec<_>>(), &self.scope)
     }
 
     /// One child of a portal.
@@ -333,7 +333,7 @@ impl Cache {
                 }
                 Err(error) => {
                     warn!(kind, %error, "a watch was interrupted and starts again");
-                    cache.record_failure(&kind, Some(describe(&error)));
+                    cache.record_failure(&kind, Some(describe_watch_error(&error)));
                     Vec::new()
                 }
             };
@@ -438,8 +438,23 @@ impl Cache {
     }
 }
 
+/// Whether these are all kinds: those that are watched as a whole, and Secrets.
+fn is_complete(listed: &HashSet<String>) -> bool {
+    listed.len() > WHOLE.len()
+}
+
+/// A message that names kinds that have not been listed, each with the reason, and says what to do.
+#[must_use]
+pub fn unlisted_message(kinds: &[String], scope: &Scope) -> String {
+    format!(
+        "failed to list {} in {scope}; apply the Role of deploy/manifests there, or take the namespace out of the operator's WATCH_NAMESPACES",
+        kinds.join(", "),
+    )
+}
+
 /// The message of a list or watch that failed.
-fn describe(error: &watcher::Error) -> String {
+#[must_use]
+pub fn describe_watch_error(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
             api_error::in_words(error)

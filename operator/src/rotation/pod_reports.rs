@@ -82,10 +82,15 @@ impl PodReports {
     /// None if the pod does not answer, or answers something else. It then counts as a pod of an unknown
     /// generation.
     async fn fetch(&self, address: &str, port: i32) -> Option<Answer> {
-        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-        let url = format!("http://{host}:{port}/credentials");
-        self.http.get(&url, LONGEST_ANSWER).await.ok()
+        self.http.get(&admin_url(address, port, "credentials"), LONGEST_ANSWER).await.ok()
     }
+}
+
+/// Where something is on the admin port of a pod.
+#[must_use]
+pub fn admin_url(address: &str, port: i32, path: &str) -> String {
+    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    format!("http://{host}:{port}/{path}")
 }
 
 /// Makes the kubelet of a pod refresh its volumes now.
@@ -112,7 +117,8 @@ fn parse_nudge(text: &str) -> Option<(u64, Timestamp)> {
 
 /// Whether a pod belongs to the Deployment and has not ended. A pod that only carries the labels does not
 /// belong to it.
-fn counts(pod: &Pod, deployment: &str) -> bool {
+#[must_use]
+pub fn counts(pod: &Pod, deployment: &str) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let has_ended = matches!(phase, Some("Succeeded" | "Failed"));
     let is_of_deployment = pod.owner_references().iter().any(|owner| {
@@ -127,7 +133,7 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
-    use super::{counts, parse_nudge};
+    use super::{admin_url, counts, parse_nudge};
 
     fn pod(changes: &Value) -> Pod {
         let mut pod = json!({
@@ -156,6 +162,12 @@ mod tests {
         assert!(!counts(&pod(&going), "p-hardware"));
         assert!(!counts(&pod(&json!({"/metadata/ownerReferences": []})), "p-hardware"));
         assert!(!counts(&pod(&json!({})), "p"), "another Deployment's name is a prefix only");
+    }
+
+    #[test]
+    fn an_address_of_either_kind_is_put_into_an_url() {
+        assert_eq!(admin_url("10.1.2.3", 8081, "watches"), "http://10.1.2.3:8081/watches");
+        assert_eq!(admin_url("fd00::1", 8081, "watches"), "http://[fd00::1]:8081/watches");
     }
 
     #[test]

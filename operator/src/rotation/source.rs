@@ -327,19 +327,14 @@ fn join(what: &str, state: Reading, managed: Reading) -> Result<Reading, SourceE
 }
 
 #[cfg(test)]
-mod fake_api;
-
-#[cfg(test)]
 pub(super) mod tests {
     use std::time::Duration;
 
     use crds::{MysqlSource, Reason, SecretSource};
     use serde_json::json;
 
-    use super::{
-        Holder, Reading, Request, SourceError, Sources, StateVersion, fake_api::FakeApi, join,
-    };
-    use crate::cluster::retry::Retry;
+    use super::{Holder, Reading, Request, SourceError, Sources, StateVersion, join};
+    use crate::cluster::{fake_api::FakeApi, retry::Retry};
 
     /// A reading without a login, whose object gives this host.
     pub(super) fn reading(version: &str, host: Option<&str>, database: Option<&str>) -> Reading {

@@ -11,11 +11,11 @@ use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::transitions::publish_transitions;
-use crate::cluster::events::Events;
+use crate::cluster::{events::Events, merge_patch::difference};
 
 /// During a rollout, counts and reasons change several times. A new status waits until the last one is
 /// this old, unless the portal became ready or ceased to be.
@@ -127,17 +127,6 @@ fn readiness(status: &HardwarePortalStatus) -> (Option<i64>, Option<i64>) {
     (status.observed_generation, ready.map(|ready| ready.observed_generation.unwrap_or_default()))
 }
 
-/// A merge patch that leads to `new`: what is absent there is named with null, or it would stay.
-fn difference(old: &Value, mut new: Value) -> Value {
-    if let (Value::Object(old), Value::Object(new)) = (old, &mut new) {
-        for (key, old) in old {
-            let value = new.get_mut(key).map_or(Value::Null, |new| difference(old, new.take()));
-            new.insert(key.clone(), value);
-        }
-    }
-    new
-}
-
 #[cfg(test)]
 mod tests {
     use std::{future, io, time::Duration};
@@ -145,11 +134,11 @@ mod tests {
     use crds::{CredentialsStatus, HardwarePortal, HardwarePortalStatus};
     use http::{Request, Response};
     use kube::{Client, client::Body};
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tokio::time::advance;
     use tower::service_fn;
 
-    use super::{PAUSE, StatusPublisher, difference};
+    use super::{PAUSE, StatusPublisher};
     use crate::cluster::events::Events;
 
     /// One whose API server fails.
@@ -207,16 +196,5 @@ mod tests {
         let by_somebody = status("True", "C");
         assert_eq!(publisher.up_to_date(&portal("2", &by_somebody)).status, Some(by_somebody));
         assert_eq!(publisher.up_to_date(&portal("3", &new)).status, Some(new));
-    }
-
-    #[test]
-    fn a_patch_removes_what_is_absent() {
-        let old = json!({"url": "u", "hardware": {"image": "i", "ready": 1}, "conditions": [1]});
-        let new = json!({"hardware": {"ready": 2}, "conditions": [2]});
-        assert_eq!(
-            difference(&old, new),
-            json!({"url": null, "hardware": {"image": null, "ready": 2}, "conditions": [2]})
-        );
-        assert_eq!(difference(&Value::Null, json!({"url": "u"})), json!({"url": "u"}));
     }
 }

@@ -122,11 +122,11 @@ mod tests {
 
     use super::read;
     use crate::{
-        cluster::retry::Retry,
-        rotation::source::{
-            Reading, Request, SourceError,
+        cluster::{
             fake_api::{FakeApi, failure},
+            retry::Retry,
         },
+        rotation::source::{Reading, Request, SourceError},
     };
 
     const PATH: &str = "/api/v1/namespaces/team/secrets/db";

@@ -12,7 +12,10 @@ use super::{
     Fault, Inflater, MOST_BYTES, MOST_PIECES, State, StateReading, StateVersion, Unacceptable,
     judge, read, secret_region,
 };
-use crate::rotation::source::{Holder, Request, SourceError, fake_api::FakeApi};
+use crate::{
+    cluster::fake_api::FakeApi,
+    rotation::source::{Holder, Request, SourceError},
+};
 
 const SECRETS: &str = "/api/v1/namespaces/team/secrets/tfstate-default-rds";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/team/leases/lock-tfstate-default-rds";

@@ -12,24 +12,24 @@ use serde_json::{Value, json};
 use tower::service_fn;
 
 #[derive(Clone, Default)]
-pub(super) struct FakeApi {
+pub(crate) struct FakeApi {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeApi {
     /// Stores an object under the path at which it is read.
-    pub(super) fn with(self, path: &str, object: Value) -> Self {
+    pub(crate) fn with(self, path: &str, object: Value) -> Self {
         self.objects.lock().unwrap().insert(path.to_owned(), object);
         self
     }
 
     /// Every request so far: `metadata PATH` or `object PATH`.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let api = self.clone();
         let service = service_fn(move |request: Request<Body>| {
             let answer = api.answer(&request);
@@ -66,7 +66,7 @@ impl FakeApi {
 }
 
 /// What the API server says instead of an object.
-pub(super) fn failure(code: u16, reason: &str, message: &str) -> Value {
+pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure",
         "code": code, "reason": reason, "message": message,
