@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// What a condition is about.
+/// What a condition of a portal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
     /// The portal serves: both components are available on the latest spec.
@@ -130,7 +130,8 @@ reasons! {
     Migrating,
     /// The migration Job failed.
     MigrationFailed,
-    /// The portal uses no database account, or has no sources that the operator runs.
+    /// The portal uses no database account, or has no sources that the operator runs; a watch has had
+    /// nothing to deliver.
     NotNeeded,
     /// The pods' account is the source's latest.
     Published,
@@ -198,11 +199,27 @@ reasons! {
     SourceFailing,
     /// The portal's API, which knows who reports, does not answer the operator.
     HardwareUnreachable,
+    /// The portal's pods watch for what a watch asks for.
+    Watching,
+    /// The portal that a watch refers to does not exist.
+    PortalNotFound,
+    /// A Secret that a watch refers to does not exist, or lacks the key.
+    SecretNotFound,
+    /// A Secret that a watch refers to lacks the label that lets the portal read it.
+    SecretNotAllowed,
+    /// A value of a Secret that a watch refers to cannot be used.
+    SecretInvalid,
+    /// The watches of a portal are too long together, and this one is left out.
+    TooManyWatches,
+    /// The portal's pods have not read the latest spec of a watch yet.
+    RolloutPending,
+    /// A receiver does not take the messages of a watch. They are tried again.
+    DeliveryFailing,
     /// The autoscalers have no metrics.
     MetricsUnavailable,
     /// Autoscaling is off.
     Disabled,
-    /// The spec asks the operator to write nothing.
+    /// The spec asks the operator to write nothing, or a watch to send nothing.
     SuspendedBySpec,
     /// The spec does not suspend the operator.
     NotSuspended,

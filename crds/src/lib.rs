@@ -1,5 +1,5 @@
-//! The `HardwarePortal` resource: its types, the rules that the API server checks, and the
-//! CRD that a cluster installs.
+//! The resources `HardwarePortal` and `HardwareWatch`: their types, the rules that the API server checks,
+//! and the CRDs that a cluster installs.
 //!
 //! What the schema defaults and what the operator defaults are different things. The schema fills in
 //! scalars inside a member that the user chose (`autoscaling: {}` gets its bounds). What is absent
@@ -19,6 +19,7 @@ mod portal;
 mod schema;
 mod sources;
 mod status;
+mod watch;
 mod workload;
 
 pub use condition::{ConditionType, Reason};
@@ -28,8 +29,9 @@ pub use database::{
     TerraformOutputs, TerraformStateSource, Tls, TlsMode,
 };
 pub use exposure::{Alb, AlbFlavor, AlbScheme, ExternalDns, Ingress, PortalService, ServiceType};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec};
+pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec, Watches};
 pub use sources::{
     CollectedSource, Collector, KubernetesSource, PrometheusPools, PrometheusSource, Slot,
     SourceKind,
@@ -38,11 +40,16 @@ pub use status::{
     CredentialsStatus, DatabaseKind, HardwarePortalStatus, RotationCause, RotationOutcome,
     RotationPhase, RotationRecord, SourceStatus, WorkloadStatus,
 };
+pub use watch::{
+    Delivery, DeliveryKind, HardwareWatch, HardwareWatchSpec, HardwareWatchStatus, NtfyDelivery,
+    PoolMatch, PortalReference, QuietHours, SecretKeyReference, SecretValue, SlackDelivery,
+    WatchConditionType, WatchLevel, WebhookDelivery,
+};
 pub use workload::{
     Autoscaling, DisruptionBudget, ImagePullPolicy, Resources, Scheduling, Spot, Workload,
 };
 
-/// API group of the resource, and prefix of every label and annotation of ours.
+/// API group of the resources, and prefix of every label and annotation of ours.
 pub const GROUP: &str = "gill-hicks.dev";
 
 /// Label by which the administrator of a Secret lets the portal that it names read it, or several
@@ -65,10 +72,45 @@ pub const ROTATE_AT_ANNOTATION: &str = "gill-hicks.dev/rotate-at";
 /// before; its value is the new lineage.
 pub const ACCEPT_LINEAGE_ANNOTATION: &str = "gill-hicks.dev/accept-lineage";
 
-/// The CRD as the YAML document that is kept beside this crate and that
-/// `kubectl apply --server-side` installs.
-#[must_use]
-pub fn crd_yaml() -> String {
-    let yaml = serde_yaml::to_string(&HardwarePortal::crd()).expect("a CRD is plain data");
-    format!("# Made by `operator crd`; a test holds it equal to the types in crds/src.\n{yaml}")
+/// The resources of which a cluster installs a CRD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// `HardwarePortal`.
+    HardwarePortal,
+    /// `HardwareWatch`.
+    HardwareWatch,
+}
+
+impl ResourceKind {
+    /// Every resource, in the order in which their CRDs are installed.
+    pub const ALL: [Self; 2] = [Self::HardwarePortal, Self::HardwareWatch];
+
+    /// The plural, by which the API server and `operator crd` know it.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::HardwarePortal => "hardwareportals",
+            Self::HardwareWatch => "hardwarewatches",
+        }
+    }
+
+    /// Its CRD.
+    #[must_use]
+    pub fn crd(self) -> CustomResourceDefinition {
+        match self {
+            Self::HardwarePortal => HardwarePortal::crd(),
+            Self::HardwareWatch => HardwareWatch::crd(),
+        }
+    }
+
+    /// The CRD as the YAML document that is kept beside this crate and that
+    /// `kubectl apply --server-side` installs.
+    #[must_use]
+    pub fn crd_yaml(self) -> String {
+        let yaml = serde_yaml::to_string(&self.crd()).expect("a CRD is plain data");
+        let plural = self.plural();
+        format!(
+            "# Made by `operator crd {plural}`; a test holds it equal to the types in crds/src.\n{yaml}"
+        )
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     database::Database,
     exposure::{Ingress, PortalService},
-    schema::SOURCE_NAME,
+    schema::{self, SOURCE_NAME},
     sources::{CollectedSource, Collector},
     status::HardwarePortalStatus,
     workload::Workload,
@@ -71,6 +71,11 @@ pub struct HardwarePortalSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collector: Option<Collector>,
 
+    /// What the HardwareWatches that refer to this portal may do. It is the owner of the portal who decides
+    /// it, not who writes a watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<Watches>,
+
     /// Where the list and its history are kept. Default: an embedded SQLite database in the one
     /// hardware pod, which is lost with that pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +107,21 @@ pub struct ObservationSource {
     /// Its name, as it is in `source` of what it posts: at most 63 characters of a-z, 0-9 and -.
     #[schemars(length(min = 1, max = 63), regex(pattern = SOURCE_NAME))]
     pub name: String,
+}
+
+/// What the watches that refer to a portal may do.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Watches {
+    /// Whether a message may be sent without encryption, to an address that begins with http://. Default:
+    /// false.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// Private, link-local and other special addresses that messages may be sent to, as blocks such as
+    /// 10.0.0.0/8. Those of the whole internet need not be listed. Default: none. At most 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::address_blocks")]
+    pub allow_addresses: Option<Vec<String>>,
 }
 
 /// One row of the list.

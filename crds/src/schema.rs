@@ -9,6 +9,9 @@ use serde_json::json;
 /// Names of sources. They are keys of Secrets and names of files.
 pub(crate) const SOURCE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// Times of a day.
+pub(crate) const TIME_OF_DAY: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
+
 /// Amounts as Kubernetes writes them.
 const QUANTITY: &str = r"^([0-9]+|[0-9]*\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$";
 
@@ -51,6 +54,33 @@ pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-int-or-string": true,
         "maxLength": 32,
         "pattern": QUANTITY,
+    })
+}
+
+/// A text that pools are compared with, as a whole or by its beginning.
+pub(crate) fn match_text(_: &mut SchemaGenerator) -> Schema {
+    let rule = Rule::new("self.matches('^[^*]*[*]?$')")
+        .message("match: * stands for any end of a text, so write it as the last character only");
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 128,
+        "x-kubernetes-validations": [rule],
+    })
+}
+
+/// Blocks of addresses.
+pub(crate) fn address_blocks(_: &mut SchemaGenerator) -> Schema {
+    let rule = Rule::new("isCIDR(self)")
+        .message("watches.allowAddresses: write each entry as a block of addresses, such as 10.0.0.0/8 or fd00::/8");
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "items": {
+            "type": "string",
+            "maxLength": 49,
+            "x-kubernetes-validations": [rule],
+        },
     })
 }
 

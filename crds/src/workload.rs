@@ -69,7 +69,7 @@ pub struct Workload {
     /// refused. At most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::environment")]
-    #[x_kube(validation = Rule::new("self.all(variable, !['MYSQL_', 'SQLITE_', 'CATALOG_', 'OBSERVATIONS_', 'HARDWARE_', 'PORTAL_', 'ADMIN_'].exists(prefix, variable.name.startsWith(prefix)) && !(variable.name in ['DRAIN_DELAY', 'SHUTDOWN_DEADLINE', 'SOURCE_TOKENS_FILE']))").message("extraEnv: the operator sets MYSQL_*, SQLITE_*, CATALOG_*, OBSERVATIONS_*, HARDWARE_*, PORTAL_*, ADMIN_*, DRAIN_DELAY, SHUTDOWN_DEADLINE and SOURCE_TOKENS_FILE itself; remove them"))]
+    #[x_kube(validation = Rule::new("self.all(variable, !['MYSQL_', 'SQLITE_', 'CATALOG_', 'OBSERVATIONS_', 'HARDWARE_', 'PORTAL_', 'ADMIN_'].exists(prefix, variable.name.startsWith(prefix)) && !(variable.name in ['DRAIN_DELAY', 'SHUTDOWN_DEADLINE', 'SOURCE_TOKENS_FILE', 'WATCHES_FILE']))").message("extraEnv: the operator sets MYSQL_*, SQLITE_*, CATALOG_*, OBSERVATIONS_*, HARDWARE_*, PORTAL_*, ADMIN_*, DRAIN_DELAY, SHUTDOWN_DEADLINE, SOURCE_TOKENS_FILE and WATCHES_FILE itself; remove them"))]
     pub extra_env: Option<Vec<EnvVar>>,
 
     /// Annotations for the pods. Those of gill-hicks.dev/ are the operator's. At most 64.

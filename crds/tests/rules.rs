@@ -1,16 +1,17 @@
-//! Every rule of the CRD, broken once, and the CRD itself.
+//! Every rule of the CRDs, broken once, and the CRDs themselves.
 
 use crds::{
-    CollectedSource, DeletionPolicy, HardwarePortal, HardwarePortalStatus, Rotation, RotationMode,
-    Slot, crd_yaml,
+    CollectedSource, DeletionPolicy, HardwarePortal, HardwarePortalStatus, HardwareWatch,
+    HardwareWatchStatus, ResourceKind, Rotation, RotationMode, Slot, WatchLevel,
 };
-use kube::CustomResourceExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Case {
     name: String,
+    /// `HardwarePortal` if absent.
+    kind: Option<String>,
     message: String,
     object: Value,
     old: Option<Value>,
@@ -29,12 +30,22 @@ fn portal(object: Value) -> HardwarePortal {
     parsed
 }
 
+/// The same for a watch.
+fn watch(object: Value) -> HardwareWatch {
+    let mut object = object;
+    object["apiVersion"] = json!("gill-hicks.dev/v1alpha1");
+    object["kind"] = json!("HardwareWatch");
+    serde_json::from_value(object).expect("of the right shape")
+}
+
 #[test]
 fn each_object_that_breaks_a_rule_is_refused_with_the_rules_message() {
-    for Case { name, message, object, old } in cases() {
-        let refused = match old {
-            Some(old) => portal(object).validate_cel_update(&portal(old)),
-            None => portal(object).validate_cel(),
+    for Case { name, kind, message, object, old } in cases() {
+        let refused = match (kind.as_deref(), old) {
+            (Some("HardwareWatch"), None) => watch(object).validate_cel(),
+            (None, Some(old)) => portal(object).validate_cel_update(&portal(old)),
+            (None, None) => portal(object).validate_cel(),
+            (kind, _) => panic!("{name}: a case of {kind:?} cannot be checked here"),
         };
         let found = refused.expect_err(&name).to_string();
         assert!(found.contains(&message), "{name}: expected \"{message}\", found \"{found}\"");
@@ -42,15 +53,17 @@ fn each_object_that_breaks_a_rule_is_refused_with_the_rules_message() {
 }
 
 #[test]
-fn every_rule_of_the_crd_is_broken_by_some_object() {
-    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
-    let mut messages = Vec::new();
-    collect_messages(&crd, &mut messages);
-    assert!(messages.len() > 12, "found {} rules only", messages.len());
+fn every_rule_of_the_crds_is_broken_by_some_object() {
     let cases = cases();
-    for message in messages {
-        let is_covered = cases.iter().any(|case| message.contains(&case.message));
-        assert!(is_covered, "no object in tests/refused.yaml breaks the rule \"{message}\"");
+    for resource in ResourceKind::ALL {
+        let crd = serde_json::to_value(resource.crd()).expect("plain data");
+        let mut messages = Vec::new();
+        collect_messages(&crd, &mut messages);
+        assert!(messages.len() > 5, "{resource:?}: found {} rules only", messages.len());
+        for message in messages {
+            let is_covered = cases.iter().any(|case| message.contains(&case.message));
+            assert!(is_covered, "no object in tests/refused.yaml breaks the rule \"{message}\"");
+        }
     }
 }
 
@@ -74,41 +87,97 @@ fn collect_messages(value: &Value, messages: &mut Vec<String>) {
 }
 
 #[test]
-fn the_committed_crd_is_that_of_the_types() {
-    let path = "hardwareportals.yaml";
-    if std::env::var_os("UPDATE_CRD").is_some() {
-        std::fs::write(path, crd_yaml()).expect("written");
+fn the_committed_crds_are_those_of_the_types() {
+    for resource in ResourceKind::ALL {
+        let (plural, made) = (resource.plural(), resource.crd_yaml());
+        let path = format!("{plural}.yaml");
+        if std::env::var_os("UPDATE_CRD").is_some() {
+            std::fs::write(&path, &made).expect("written");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == made,
+            "crds/{path} is out of date: run `operator crd {plural} > crds/{path}`"
+        );
     }
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == crd_yaml(),
-        "crds/hardwareportals.yaml is out of date: run `operator crd > crds/hardwareportals.yaml`"
-    );
+}
+
+#[test]
+fn a_crd_is_named_by_its_plural_and_the_group() {
+    for resource in ResourceKind::ALL {
+        let name = format!("{}.{}", resource.plural(), crds::GROUP);
+        assert_eq!(resource.crd().metadata.name, Some(name));
+    }
 }
 
 /// The texts of `kubectl explain`: every field of ours has one.
 #[test]
 fn every_field_of_ours_is_described() {
-    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
-    for part in ["spec", "status"] {
-        for (name, field) in schema[part]["properties"].as_object().expect("fields") {
-            let text = field["description"].as_str().unwrap_or_default();
-            assert!(text.len() > 20, "{part}.{name} has no description worth reading");
+    for resource in ResourceKind::ALL {
+        for part in ["spec", "status"] {
+            for (name, field) in
+                schema_of(resource)[part]["properties"].as_object().expect("fields")
+            {
+                let text = field["description"].as_str().unwrap_or_default();
+                assert!(text.len() > 20, "{part}.{name} has no description worth reading");
+            }
         }
     }
+}
+
+/// The fields of a resource.
+fn schema_of(resource: ResourceKind) -> Value {
+    let crd = serde_json::to_value(resource.crd()).expect("plain data");
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"].clone()
 }
 
 /// Without a status, Helm and Flux call an object current that no operator has seen.
 #[test]
 fn a_new_object_has_a_status_that_is_of_no_generation() {
-    let crd = serde_json::to_value(HardwarePortal::crd()).expect("plain data");
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
-    let default = &schema["status"]["default"];
-    assert_eq!(*default, json!({"observedGeneration": -1}));
+    for resource in ResourceKind::ALL {
+        let schema = schema_of(resource);
+        assert_eq!(schema["status"]["default"], json!({"observedGeneration": -1}));
+        assert!(schema["spec"]["default"].is_null(), "a default of the spec would be stored");
+    }
+    let default = json!({"observedGeneration": -1});
     let status: HardwarePortalStatus = serde_json::from_value(default.clone()).expect("a status");
     assert_eq!((status.observed_generation, status.conditions), (Some(-1), Vec::new()));
-    assert!(schema["spec"]["default"].is_null(), "a default of the spec would be stored");
+    let status: HardwareWatchStatus = serde_json::from_value(default).expect("a status");
+    assert_eq!((status.observed_generation, status.conditions), (Some(-1), Vec::new()));
+}
+
+#[test]
+fn a_watch_needs_a_portal_a_match_and_a_receiver() {
+    let slack = json!({"slack": {"urlFrom": {"secretKeyRef": {"name": "slack", "key": "url"}}}});
+    let written = watch(json!({"metadata": {"name": "w"}, "spec": {
+        "portalRef": {"name": "demo"}, "match": {"name": "p5*"}, "deliver": [slack],
+    }}));
+    written.validate_cel().expect("nothing else is needed");
+    let spec = &written.spec;
+    assert_eq!((spec.units, spec.level, spec.suspend), (1, WatchLevel::High, false));
+    assert_eq!((spec.hold.as_str(), spec.cooldown.as_str()), ("2m", "30m"));
+    let stored = serde_json::to_value(spec).expect("plain data");
+    assert_eq!((&stored["for"], &stored["level"]), (&json!("2m"), &json!("HIGH")));
+}
+
+#[test]
+fn times_of_a_watch_reach_from_nothing_to_their_bounds() {
+    for (hold, cooldown) in [("0s", "0s"), ("1h30m", "168h"), ("24h", "12h")] {
+        let spec = json!({
+            "portalRef": {"name": "demo"}, "match": {"tier": "*"}, "for": hold, "cooldown": cooldown,
+            "deliver": [{"ntfy": {"urlFrom": {"secretKeyRef": {"name": "n", "key": "k"}}}}],
+        });
+        let written = watch(json!({"metadata": {"name": "w"}, "spec": spec}));
+        written.validate_cel().unwrap_or_else(|error| panic!("{hold}, {cooldown}: {error}"));
+    }
+}
+
+#[test]
+fn addresses_that_watches_may_use_are_blocks_of_either_kind() {
+    let blocks = json!({"allowAddresses": ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"]});
+    let written = portal(json!({"metadata": {"name": "p"}, "spec": {"watches": blocks}}));
+    written.validate_cel().expect("each is a block");
+    assert!(!written.spec.watches.expect("what was written").allow_http);
 }
 
 #[test]
@@ -198,6 +267,31 @@ fn the_examples_are_valid_and_have_no_unknown_field() {
         }
     }
     assert!(portals >= 3, "found {portals} portals only");
+}
+
+#[test]
+fn the_manifests_of_the_page_about_watches_are_valid_and_have_no_unknown_field() {
+    let page = include_str!("../../docs/watches.md");
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut kinds = Vec::new();
+    for block in blocks {
+        let mut written: Value = serde_yaml::from_str(block).expect("YAML");
+        let kind = written["kind"].as_str().expect("a kind").to_owned();
+        let kept = if kind == "HardwareWatch" {
+            let parsed = watch(written.clone());
+            parsed.validate_cel().unwrap_or_else(|error| panic!("{block}: {error}"));
+            serde_json::to_value(&parsed.spec)
+        } else {
+            // The page shows the part that it is about.
+            written["metadata"] = json!({"name": "demo"});
+            let parsed = portal(written.clone());
+            parsed.validate_cel().unwrap_or_else(|error| panic!("{block}: {error}"));
+            serde_json::to_value(&parsed.spec)
+        };
+        assert_is_kept(&written["spec"], &kept.expect("plain data"), &kind);
+        kinds.push(kind);
+    }
+    assert_eq!(kinds, ["HardwareWatch", "HardwarePortal"]);
 }
 
 /// Whatever is written must come back: a misspelt field would have been dropped.

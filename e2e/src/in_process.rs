@@ -15,6 +15,7 @@ use operator::{
     rotation::{pod_reports::PodReports, source::Sources},
     run::{Equipment, control, follow},
     settings::Settings,
+    watch::reports::WatchReports,
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,7 @@ impl Operator {
         let http = PodHttp::new().context("failed to prepare a client for pods")?;
         let equipment = Equipment {
             sources: Sources::new(client.clone(), None),
+            watch_reports: WatchReports::new(client.clone(), http.clone()),
             client,
             fence: Fence::always_open(),
             settings,

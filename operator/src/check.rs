@@ -6,19 +6,20 @@ mod portals;
 #[cfg(test)]
 mod tests;
 
+use crds::ResourceKind;
 use k8s_openapi::{
     api::authorization::v1::{
         ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Client, CustomResourceExt, api::PostParams};
+use kube::{Api, Client, ResourceExt, api::PostParams};
 use serde_json::Value;
 
 use crate::{
     cluster::scope::Scope,
     permissions::{
-        CRD_NAME, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
+        IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     },
 };
 
@@ -58,7 +59,10 @@ pub async fn find_problems(
 ) -> Result<Findings, kube::Error> {
     let mut findings = Findings::default();
     findings.note("the version of the cluster", cluster::version_problem(client).await)?;
-    findings.note("the CRD", crd_problem(client).await)?;
+    for resource in ResourceKind::ALL {
+        let what = format!("the CRD of {}", resource.plural());
+        findings.note(&what, crd_problem(client, resource).await)?;
+    }
     findings.problems.extend(image::problems(|name| std::env::var(name).ok()));
     let own = Scope::Namespace(own_namespace.to_owned());
     let own = (&own, IN_OWN_NAMESPACE, "deploy/manifests/own-namespace.yaml");
@@ -111,14 +115,17 @@ async fn missing_rights(
     Ok(problems)
 }
 
-/// The problem if the CRD is missing or lacks a field that this operator knows. The API server prunes such a
+/// The problem if a CRD is missing or lacks a field that this operator knows. The API server prunes such a
 /// field from the objects that users apply, without an error.
-pub async fn crd_problem(client: &Client) -> Result<Option<String>, kube::Error> {
+pub async fn crd_problem(
+    client: &Client,
+    resource: ResourceKind,
+) -> Result<Option<String>, kube::Error> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let Some(installed) = api.get_opt(CRD_NAME).await? else {
-        return Ok(Some(format!(
-            "the CRD {CRD_NAME} is not installed; apply crds/hardwareportals.yaml"
-        )));
+    let expected = resource.crd();
+    let (name, plural) = (expected.name_any(), resource.plural());
+    let Some(installed) = api.get_opt(&name).await? else {
+        return Ok(Some(format!("the CRD {name} is not installed; apply crds/{plural}.yaml")));
     };
     let fields = |crd: &CustomResourceDefinition| -> Vec<String> {
         let schema = serde_json::to_value(crd).unwrap_or_default();
@@ -128,12 +135,10 @@ pub async fn crd_problem(client: &Client) -> Result<Option<String>, kube::Error>
         paths
     };
     let installed = fields(&installed);
-    let missing: Vec<String> = fields(&crds::HardwarePortal::crd())
-        .into_iter()
-        .filter(|path| !installed.contains(path))
-        .collect();
+    let missing: Vec<String> =
+        fields(&expected).into_iter().filter(|path| !installed.contains(path)).collect();
     Ok((!missing.is_empty()).then(|| {
-        format!("the installed CRD {CRD_NAME} is older than this operator: it lacks {}; apply crds/hardwareportals.yaml", missing.join(", "))
+        format!("the installed CRD {name} is older than this operator: it lacks {}; apply crds/{plural}.yaml", missing.join(", "))
     }))
 }
 

@@ -18,9 +18,12 @@ pub mod scope;
 pub mod secrets;
 pub mod watches;
 
-use crds::HardwarePortal;
+use crds::{HardwarePortal, HardwareWatch};
 use kube::core::DeserializeGuard;
 
 /// A `HardwarePortal`, or an object of that kind that cannot be read as one: a single malformed object
 /// must not stop the watch for all.
 pub type Guarded = DeserializeGuard<HardwarePortal>;
+
+/// The same of a `HardwareWatch`.
+pub type GuardedWatch = DeserializeGuard<HardwareWatch>;

@@ -1,7 +1,7 @@
 //! The operator: turns `HardwarePortal` resources into running services.
 //!
-//! Three layers, of which each imports only those below it: [`portal`], [`rotation`] and [`cluster`].
-//! The other modules configure, start and check the process.
+//! Four layers, of which each imports only those below it: [`portal`], [`watch`], [`rotation`] and
+//! [`cluster`]. The other modules configure, start and check the process.
 
 pub mod check;
 pub mod cluster;
@@ -10,3 +10,4 @@ pub mod portal;
 pub mod rotation;
 pub mod run;
 pub mod settings;
+pub mod watch;

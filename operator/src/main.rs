@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use crds::ResourceKind;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, Config};
 use metrics::gauge;
@@ -18,6 +22,7 @@ use operator::{
     rotation::{pod_reports::PodReports, source::Sources},
     run::{self, Equipment},
     settings::{HostPattern, Settings},
+    watch::reports::WatchReports,
 };
 use service_kit::{
     Lifecycle, admin,
@@ -28,7 +33,8 @@ use service_kit::{
 };
 use tracing::{error, info};
 
-/// Turns `HardwarePortal` resources into running services.
+/// Turns `HardwarePortal` resources into running services, which watch for hardware as `HardwareWatch`
+/// resources ask.
 #[derive(Parser)]
 #[command(name = "operator", version, about)]
 struct Cli {
@@ -40,8 +46,12 @@ struct Cli {
 enum Command {
     /// Watch portals and reconcile them until the process is stopped
     Run(Box<RunArgs>),
-    /// Print the CRD of HardwarePortal, for kubectl apply --server-side
-    Crd,
+    /// Print a CRD, for kubectl apply --server-side
+    Crd {
+        /// Plural of the resource [default: all of them]
+        #[arg(value_parser = resource_kinds(), value_name = "RESOURCE")]
+        resource: Option<ResourceKind>,
+    },
     /// Print the problems of this installation; exit status 1 if there are any
     Check(ScopeArgs),
 }
@@ -133,9 +143,25 @@ fn main() -> ExitCode {
         Err(error) => return fail(EXIT_FAILED, &format!("failed to start threads: {error}")),
     };
     match cli.command {
-        Command::Crd => print(&crds::crd_yaml()),
+        Command::Crd { resource } => print(&crd_documents(resource)),
         Command::Check(scope) => runtime.block_on(check_installation(&scope)),
         Command::Run(args) => runtime.block_on(run_until_stopped(&args)),
+    }
+}
+
+/// The resources by their plurals.
+fn resource_kinds() -> impl TypedValueParser<Value = ResourceKind> {
+    PossibleValuesParser::new(ResourceKind::ALL.map(ResourceKind::plural)).map(|plural| {
+        let mut resources = ResourceKind::ALL.into_iter();
+        resources.find(|one| one.plural() == plural).expect("only these are accepted")
+    })
+}
+
+/// One CRD, or all of them as documents of one stream.
+fn crd_documents(resource: Option<ResourceKind>) -> String {
+    match resource {
+        Some(resource) => resource.crd_yaml(),
+        None => ResourceKind::ALL.map(ResourceKind::crd_yaml).join("---\n"),
     }
 }
 
@@ -195,6 +221,7 @@ async fn run_until_stopped(args: &RunArgs) -> ExitCode {
         LeaderElector::new(leases, identity(&args.pod_name), fence.clone(), Times::default());
     let equipment = Equipment {
         sources: Sources::new(client.clone(), settings.aws_endpoint.clone()),
+        watch_reports: WatchReports::new(client.clone(), http.clone()),
         client,
         fence,
         settings,

@@ -35,6 +35,8 @@ pub const IN_WATCHED_NAMESPACES: &[Permission] = &[
     on("gill-hicks.dev", "hardwareportals/status", &["patch"]),
     // The admission plugin OwnerReferencesPermissionEnforcement refuses every child without it.
     on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
+    on("gill-hicks.dev", "hardwarewatches", &["get", "list", "watch"]),
+    on("gill-hicks.dev", "hardwarewatches/status", &["patch"]),
     on("", "configmaps", OWNED),
     on("", "persistentvolumeclaims", OWNED),
     on("", "serviceaccounts", OWNED),
@@ -80,15 +82,16 @@ pub const OUTSIDE_WATCHED_NAMESPACES: &[Permission] = &[
     on("gill-hicks.dev", "hardwareportals/finalizers", &["update"]),
 ];
 
-/// Name of the CRD, the one cluster-scoped object that the operator reads.
-pub const CRD_NAME: &str = "hardwareportals.gill-hicks.dev";
+/// Names of the CRDs, the only cluster-scoped objects that the operator reads.
+pub const CRD_NAMES: [&str; 2] =
+    ["hardwareportals.gill-hicks.dev", "hardwarewatches.gill-hicks.dev"];
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        CRD_NAME, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
+        CRD_NAMES, IN_OWN_NAMESPACE, IN_WATCHED_NAMESPACES, OUTSIDE_WATCHED_NAMESPACES, Permission,
     };
 
     #[test]
@@ -102,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_watched_namespaces_it_has_rights_on_portals_and_the_crd_only() {
+    fn outside_of_watched_namespaces_it_has_rights_on_portals_and_the_crds_only() {
         let granted = granted(include_str!("../../deploy/manifests/cluster-access.yaml"));
-        let crd = json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], [CRD_NAME]]);
+        let crd = json!(["apiextensions.k8s.io", "customresourcedefinitions", ["get"], CRD_NAMES]);
         let mut needed = needed(OUTSIDE_WATCHED_NAMESPACES);
         needed.push(crd.to_string());
         needed.sort();

@@ -1,12 +1,13 @@
-//! `operator run`: wait for the CRD, become the leader, and run a controller for each scope until
+//! `operator run`: wait for the CRDs, become the leader, and run a controller for each scope until
 //! shutdown.
 
 use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
+use crds::ResourceKind;
 use futures::{
-    StreamExt,
+    Stream, StreamExt,
     future::join_all,
-    stream::{BoxStream, SelectAll},
+    stream::{BoxStream, SelectAll, select},
 };
 use kube::{Client, Resource, ResourceExt};
 use kube_runtime::{
@@ -14,12 +15,12 @@ use kube_runtime::{
     controller::{Action, Config},
     predicates,
     reflector::{self, ObjectRef, Store},
-    watcher::{self, watcher},
+    watcher::{self, Event, watcher},
 };
 use service_kit::{Lifecycle, readiness::Gate};
 use tokio::{
     sync::Semaphore,
-    time::{interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -27,7 +28,7 @@ use tracing::{debug, info, warn};
 use crate::{
     check::crd_problem,
     cluster::{
-        Guarded,
+        Guarded, GuardedWatch,
         cache::{Cache, PAGE},
         client::Fence,
         events::Events,
@@ -50,6 +51,10 @@ use crate::{
         executor::Executor, pod_reports::PodReports, source::Sources, store::Store as StateStore,
     },
     settings::Settings,
+    watch::{
+        self, context::WatchContext, index::WatchIndex, publisher::WatchPublisher,
+        renditions::Renditions, reports::WatchReports, secrets::ReceiverSecrets,
+    },
 };
 
 /// Passes at the same time, of all scopes together: each waits for the API server most of its time.
@@ -81,6 +86,8 @@ pub struct Equipment {
     pub pod_reports: PodReports,
     /// Asks the portals' APIs for who reports.
     pub source_reports: SourceReports,
+    /// Asks the portals' pods what they watch for.
+    pub watch_reports: WatchReports,
     /// Name of this process, for events.
     pub instance: String,
     /// Counts the portals of all scopes.
@@ -90,7 +97,7 @@ pub struct Equipment {
 }
 
 /// Starts the watches, the leader election and the controllers in the background. The process is ready,
-/// leader or not, once the CRD is installed and the initial lists are complete; it ends when the lead is
+/// leader or not, once the CRDs are installed and the initial lists are complete; it ends when the lead is
 /// lost.
 pub fn start(
     lifecycle: &Lifecycle,
@@ -102,7 +109,7 @@ pub fn start(
     let watches = lifecycle.readiness().gate("watches", "the initial lists are not complete");
     let closing = lifecycle.closing().clone();
     lifecycle.spawn("leader", async move {
-        let wait = wait_for_crd(&equipment.client, crd);
+        let wait = wait_for_crds(&equipment.client, crd);
         if closing.run_until_cancelled(wait).await.is_none() {
             return;
         }
@@ -150,18 +157,14 @@ async fn open_when_filled(caches: &[Cache], gate: Gate) -> Infallible {
     std::future::pending().await
 }
 
-/// Waits until the CRD is installed and has every field that this version knows. Without it each watch fails
-/// with a plain 404, and with an older one the API server prunes fields that users apply.
-async fn wait_for_crd(client: &Client, gate: Gate) {
+/// Waits until the CRDs are installed and have every field that this version knows. Without them each watch
+/// fails with a plain 404, and with older ones the API server prunes fields that users apply.
+async fn wait_for_crds(client: &Client, gate: Gate) {
     let mut last = String::new();
     loop {
-        let problem = match crd_problem(client).await {
-            Ok(None) => {
-                gate.open();
-                return;
-            }
-            Ok(Some(problem)) => problem,
-            Err(error) => format!("failed to read the CRD: {error}"),
+        let Some(problem) = first_crd_problem(client).await else {
+            gate.open();
+            return;
         };
         if problem != last {
             warn!("{problem}");
@@ -170,6 +173,19 @@ async fn wait_for_crd(client: &Client, gate: Gate) {
         }
         sleep(Duration::from_secs(2)).await;
     }
+}
+
+async fn first_crd_problem(client: &Client) -> Option<String> {
+    for resource in ResourceKind::ALL {
+        match crd_problem(client, resource).await {
+            Ok(None) => {}
+            Ok(problem) => return problem,
+            Err(error) => {
+                return Some(format!("failed to read the CRD of {}: {error}", resource.plural()));
+            }
+        }
+    }
+    None
 }
 
 /// One scope and the cache of its children, which is kept up to date while the stream is polled.
@@ -256,14 +272,46 @@ async fn control_scope(
     followed: Followed,
     closing: CancellationToken,
 ) {
-    let Equipment { client, settings, source_reports, instance, gauges, status_pause, .. } =
-        equipment;
+    let Equipment {
+        client,
+        settings,
+        source_reports,
+        watch_reports,
+        instance,
+        gauges,
+        status_pause,
+        ..
+    } = equipment;
     let Followed { scope, cache, moves } = followed;
     let (portals, writer) = reflector::store();
+    let events = Events::new(client.clone(), instance);
+    let followed_watches = WatchIndex::follow(&client, &scope);
+    let (renditions, rendered) = Renditions::new();
+    let watches = Arc::new(WatchContext {
+        index: followed_watches.index,
+        portals: portals.clone(),
+        secrets: ReceiverSecrets::new(client.clone()),
+        renditions,
+        reports: watch_reports,
+        publisher: WatchPublisher::new(client.clone(), events.clone()),
+        client: client.clone(),
+        events: events.clone(),
+        retries: Retries::default(),
+        started: Instant::now(),
+        closing: closing.clone(),
+    });
+    let deleted = Arc::clone(&watches);
     let moved = watcher(scope.api(&client), watcher::Config::default().page_size(PAGE))
         // They are larger than the portal itself, and are not read.
         .modify(|portal: &mut Guarded| portal.meta_mut().managed_fields = None)
         .reflect(writer)
+        .inspect(move |event| {
+            if let Ok(Event::Delete(portal)) = event {
+                let portal = ObjectRef::from_obj(portal);
+                deleted.renditions.forget(&portal);
+                deleted.reports.forget(&portal);
+            }
+        })
         .applied_objects()
         // A change of the status is this operator's own and needs no pass.
         .predicate_filter(
@@ -273,7 +321,6 @@ async fn control_scope(
                 .combine(predicates::finalizers),
             PredicateConfig::default(),
         );
-    let events = Events::new(client.clone(), instance);
     let context = Arc::new(Context {
         sources: shared.sources,
         executor: shared.executor,
@@ -282,6 +329,7 @@ async fn control_scope(
         publisher: StatusPublisher::new(client.clone(), events.clone(), status_pause),
         contents: SecretContents::default(),
         source_reports,
+        watches: Arc::clone(&watches),
         client,
         settings,
         cache,
@@ -293,8 +341,10 @@ async fn control_scope(
     let controller = Controller::for_stream(moved, portals.clone())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .trigger_backoff(WatchBackoff::default())
-        .reconcile_on(moves)
+        .reconcile_on(select(moves, followed_watches.portals))
         .graceful_shutdown_on(closing.clone().cancelled_owned());
+    let statuses =
+        run_watches(followed_watches.watches, rendered, Arc::clone(&watches), closing.clone());
     let upkeep = run_upkeep(scope, portals, Arc::clone(&context), shared.known, gauges, closing);
     let passes = controller
         .run(
@@ -308,7 +358,34 @@ async fn control_scope(
                 debug!(%error, "a trigger named a portal that does not exist");
             }
         });
-    tokio::join!(passes, upkeep);
+    tokio::join!(passes, statuses, upkeep);
+}
+
+/// Runs the controller of the watches of a scope, which writes their statuses.
+async fn run_watches(
+    moved: impl Stream<Item = Result<GuardedWatch, watcher::Error>> + Send + 'static,
+    rendered: impl Stream<Item = ObjectRef<GuardedWatch>> + Send + 'static,
+    context: Arc<WatchContext>,
+    closing: CancellationToken,
+) {
+    Controller::for_stream(moved, context.index.store())
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .trigger_backoff(WatchBackoff::default())
+        .reconcile_on(rendered)
+        .graceful_shutdown_on(closing.cancelled_owned())
+        .run(
+            async |watch, context| {
+                Ok::<_, Infallible>(watch::controller::reconcile(watch, context).await)
+            },
+            |_, error: &Infallible, _| -> Action { match *error {} },
+            context,
+        )
+        .for_each(async |result| {
+            if let Err(error) = result {
+                debug!(%error, "a trigger named a watch that does not exist");
+            }
+        })
+        .await;
 }
 
 /// Forgets portals that no longer exist and counts those that do.
@@ -333,7 +410,17 @@ async fn run_upkeep(
         context.publisher.retain(is_alive);
         context.contents.retain_seen(&context.cache);
         context.cache.forget_deleted();
+        forget_deleted_watches(&context.watches);
         known.record(&scope, uids);
         gauges.take(&scope, state.iter().map(|portal| portal.0.as_ref().ok()));
     }
+}
+
+fn forget_deleted_watches(watches: &WatchContext) {
+    let state = watches.index.store().state();
+    let uids: HashSet<String> = state.iter().filter_map(|watch| watch.uid()).collect();
+    let is_alive = |uid: &str| uids.contains(uid);
+    watches.publisher.retain(is_alive);
+    watches.retries.retain(is_alive);
+    watches.secrets.forget_unused();
 }

@@ -1,4 +1,4 @@
-//! The order of the layers: cluster ← rotation ← portal. Reads the `use` lines of the operator, so that an
+//! The order of the layers: cluster ← rotation ← watch ← portal. Reads the `use` lines of the operator, so that an
 //! arrow back, or a circle of modules, fails here and not in a reader's head.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const LAYERS: [&str; 3] = ["cluster", "rotation", "portal"];
+const LAYERS: [&str; 4] = ["cluster", "rotation", "watch", "portal"];
 
 /// A module's path below the crate, such as `["rotation", "machine", "state"]`.
 type Module = Vec<String>;

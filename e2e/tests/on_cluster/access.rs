@@ -35,6 +35,8 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "gill-hicks.dev/hardwareportals: get list patch watch",
     "gill-hicks.dev/hardwareportals/finalizers: update",
     "gill-hicks.dev/hardwareportals/status: patch",
+    "gill-hicks.dev/hardwarewatches: get list watch",
+    "gill-hicks.dev/hardwarewatches/status: patch",
     "networking.k8s.io/ingresses: create delete get list patch watch",
     "networking.k8s.io/networkpolicies: create delete get list patch watch",
     "/persistentvolumeclaims: create delete get list patch watch",
@@ -48,10 +50,10 @@ const IN_A_WATCHED_NAMESPACE: &[&str] = &[
     "/services: create delete get list patch watch",
 ];
 
-/// Everywhere else it may read its own CRD, by name, and find a portal whose namespace is being deleted,
+/// Everywhere else it may read its own CRDs, by name, and find a portal whose namespace is being deleted,
 /// to remove its finalizer.
 const ELSEWHERE: &[&str] = &[
-    "apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev): get",
+    "apiextensions.k8s.io/customresourcedefinitions(hardwareportals.gill-hicks.dev,hardwarewatches.gill-hicks.dev): get",
     "gill-hicks.dev/hardwareportals: get list patch watch",
     "gill-hicks.dev/hardwareportals/finalizers: update",
 ];

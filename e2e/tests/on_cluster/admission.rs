@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 #[derive(Deserialize)]
 struct Case {
     name: String,
+    /// `HardwarePortal` if absent.
+    kind: Option<String>,
     message: String,
     object: Value,
     old: Option<Value>,
@@ -41,28 +43,32 @@ async fn each_object_that_breaks_a_rule_is_refused_by_the_api_server() -> Result
 /// Submits an object and gives the API server's refusal. Nothing is stored but `old`, suspended so
 /// that the operator leaves it alone.
 async fn submit(namespace: &Namespace, case: &Case) -> Result<String> {
-    let kind = GroupVersionKind::gvk("gill-hicks.dev", "v1alpha1", "HardwarePortal");
-    let resource = ApiResource::from_gvk_with_plural(&kind, "hardwareportals");
-    let portals: Api<DynamicObject> =
+    let (kind, plural) = match case.kind.as_deref() {
+        Some("HardwareWatch") => ("HardwareWatch", "hardwarewatches"),
+        _ => ("HardwarePortal", "hardwareportals"),
+    };
+    let gvk = GroupVersionKind::gvk("gill-hicks.dev", "v1alpha1", kind);
+    let resource = ApiResource::from_gvk_with_plural(&gvk, plural);
+    let objects: Api<DynamicObject> =
         Api::namespaced_with(namespace.client(), namespace.name(), &resource);
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let answer = match &case.old {
-        None => portals.create(&dry_run, &object(&case.object)?).await,
+        None => objects.create(&dry_run, &object(kind, &case.object)?).await,
         Some(old) => {
             let mut old = old.clone();
             old["spec"]["suspend"] = json!(true);
             let name = old["metadata"]["name"].as_str().context("a name")?.to_owned();
-            let stored = portals.create(&PostParams::default(), &object(&old)?).await?;
-            let mut changed = object(&case.object)?;
+            let stored = objects.create(&PostParams::default(), &object(kind, &old)?).await?;
+            let mut changed = object(kind, &case.object)?;
             changed.metadata.resource_version = stored.metadata.resource_version;
-            let mut answer = portals.replace(&name, &dry_run, &changed).await;
+            let mut answer = objects.replace(&name, &dry_run, &changed).await;
             // The operator says that it is suspended, once.
             if matches!(&answer, Err(kube::Error::Api(status)) if status.code == 409) {
                 changed.metadata.resource_version =
-                    portals.get(&name).await?.metadata.resource_version;
-                answer = portals.replace(&name, &dry_run, &changed).await;
+                    objects.get(&name).await?.metadata.resource_version;
+                answer = objects.replace(&name, &dry_run, &changed).await;
             }
-            portals.delete(&name, &DeleteParams::default()).await?;
+            objects.delete(&name, &DeleteParams::default()).await?;
             answer
         }
     };
@@ -73,10 +79,10 @@ async fn submit(namespace: &Namespace, case: &Case) -> Result<String> {
     }
 }
 
-fn object(value: &Value) -> Result<DynamicObject> {
+fn object(kind: &str, value: &Value) -> Result<DynamicObject> {
     let mut value = value.clone();
     value["apiVersion"] = json!("gill-hicks.dev/v1alpha1");
-    value["kind"] = json!("HardwarePortal");
+    value["kind"] = json!(kind);
     Ok(serde_json::from_value(value)?)
 }
 
@@ -147,7 +153,11 @@ async fn kubectl_explain_describes_every_level() -> Result<()> {
         "hwp.spec.database.mysql.source.secret",
         "hwp.spec.hardware.autoscaling",
         "hwp.spec.portal.ingress.alb",
+        "hwp.spec.watches",
         "hwp.status.credentials",
+        "hww",
+        "hww.spec.deliver.webhook.urlFrom.secretKeyRef",
+        "hww.status",
     ] {
         let output = Command::new(setting("KUBECTL")?).args(["explain", path]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
+use crds::ResourceKind;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use k8s_openapi::ByteString;
-use kube::{Client, CustomResourceExt, client::Body};
+use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::service_fn;
@@ -13,7 +14,7 @@ use tower::service_fn;
 use super::{Findings, cluster, crd_problem, find_problems, missing_rights, portals};
 use crate::{
     cluster::scope::Scope,
-    permissions::{CRD_NAME, IN_WATCHED_NAMESPACES},
+    permissions::{CRD_NAMES, IN_WATCHED_NAMESPACES},
 };
 
 const PORTALS: &str = "/apis/gill-hicks.dev/v1alpha1/namespaces/team/hardwareportals";
@@ -37,12 +38,10 @@ impl Cluster {
             "metadata": {"name": "demo", "namespace": "team", "uid": "u"},
             "spec": spec,
         });
-        let crd = serde_json::to_value(crds::HardwarePortal::crd()).expect("plain data");
         let pods = json!({"name": "pods", "singularName": "", "namespaced": true,
             "kind": "PodMetrics", "verbs": ["get"]});
         let objects = [
             ("/version".to_owned(), version("34")),
-            (format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}"), crd),
             (PORTALS.to_owned(), list("HardwarePortalList", &[portal])),
             (PODS.to_owned(), list("PodList", &[])),
             (
@@ -52,7 +51,11 @@ impl Cluster {
             ),
             (CLASS.to_owned(), json!({"metadata": {"name": "alb"}})),
         ];
-        Self { objects: objects.into(), denied: Vec::new() }
+        let crds = ResourceKind::ALL.into_iter().zip(CRD_NAMES).map(|(resource, name)| {
+            (crd_path(name), serde_json::to_value(resource.crd()).expect("plain data"))
+        });
+        let objects = objects.into_iter().chain(crds).collect();
+        Self { objects, denied: Vec::new() }
     }
 
     fn with(mut self, path: &str, answer: Value) -> Self {
@@ -97,6 +100,10 @@ impl Cluster {
         let body = Body::from(body.to_string().into_bytes());
         Response::builder().status(code).body(body).expect("an answer")
     }
+}
+
+fn crd_path(name: &str) -> String {
+    format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 }
 
 fn version(minor: &str) -> Value {
@@ -166,24 +173,32 @@ async fn a_good_installation_has_no_findings() {
 }
 
 #[tokio::test]
-async fn an_old_cluster_and_an_old_crd_are_named() {
+async fn an_old_cluster_is_named() {
     let cluster = Cluster::with_portal(json!({})).with("/version", version("32+"));
     let problem = cluster::version_problem(&cluster.client()).await.expect("an answer");
     let problem = problem.expect("it is too old");
     assert!(problem.contains("v1.32+.4, expected 1.33 or later"), "{problem}");
+}
 
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD_NAME}");
-    let mut older = cluster.objects[&path].clone();
-    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
-    let fields = older.pointer_mut(spec).and_then(Value::as_object_mut).expect("fields");
-    fields.remove("suspend").expect("a field");
-    let cluster = cluster.with(&path, older);
-    let problem = crd_problem(&cluster.client()).await.expect("an answer");
-    let problem = problem.expect("it lacks a field");
-    assert!(problem.contains("lacks .spec.suspend; apply crds/hardwareportals.yaml"), "{problem}");
-    let cluster = cluster.without(&path);
-    let problem = crd_problem(&cluster.client()).await.expect("an answer");
-    assert!(problem.expect("it is missing").contains("is not installed"));
+#[tokio::test]
+async fn a_crd_that_is_old_or_missing_is_named() {
+    for (resource, name) in ResourceKind::ALL.into_iter().zip(CRD_NAMES) {
+        let (cluster, path) = (Cluster::with_portal(json!({})), crd_path(name));
+        let mut older = cluster.objects[&path].clone();
+        let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        let fields = older.pointer_mut(spec).and_then(Value::as_object_mut).expect("fields");
+        fields.remove("suspend").expect("a field");
+        let cluster = cluster.with(&path, older);
+        let problem = crd_problem(&cluster.client(), resource).await.expect("an answer");
+        let problem = problem.expect("it lacks a field");
+        let advice = format!("lacks .spec.suspend; apply crds/{}.yaml", resource.plural());
+        assert!(problem.contains(&advice), "{problem}");
+        let cluster = cluster.without(&path);
+        let problem = crd_problem(&cluster.client(), resource).await.expect("an answer");
+        let problem = problem.expect("it is missing");
+        assert!(problem.contains(&format!("the CRD {name} is not installed")), "{problem}");
+        assert!(findings(&cluster).await.problems.contains(&problem), "operator check says so");
+    }
 }
 
 #[tokio::test]

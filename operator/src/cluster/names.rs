@@ -36,6 +36,12 @@ pub fn observations_secret(portal: &str) -> String {
     format!("{portal}-observations")
 }
 
+/// Secret with what the API watches for, and where it sends to.
+#[must_use]
+pub fn watches_secret(portal: &str) -> String {
+    format!("{portal}-watches")
+}
+
 /// ConfigMap with the catalog.
 #[must_use]
 pub fn config(portal: &str) -> String {
@@ -63,6 +69,8 @@ pub const SOURCE_TOKENS_KEY: &str = "sources.json";
 pub fn source_token_key(source: &str) -> String {
     format!("source-{source}")
 }
+/// Key of the document with the watches.
+pub const WATCHES_KEY: &str = "watches.json";
 /// Key of the catalog.
 pub const CATALOG_KEY: &str = "catalog.json";
 /// Volume of the embedded database, in the pods.

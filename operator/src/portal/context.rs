@@ -16,6 +16,7 @@ use crate::{
     },
     rotation::{executor::Executor, source::Sources},
     settings::Settings,
+    watch::context::WatchContext,
 };
 
 /// What a pass works with.
@@ -32,6 +33,8 @@ pub struct Context {
     pub sources: Sources,
     /// Asks the portals' APIs for who reports.
     pub source_reports: SourceReports,
+    /// The watches that refer to portals.
+    pub watches: Arc<WatchContext>,
     /// Changes the pods' credentials.
     pub executor: Arc<Executor>,
     /// Bounds the passes of the whole process, however many namespaces it watches.

@@ -25,7 +25,7 @@ use super::{
     status::{self, ReconcileOutcome},
 };
 use crate::{
-    cluster::{Guarded, retry::Retry, secrets::OwnSecrets},
+    cluster::{Guarded, cache::SECRET, names, retry::Retry, secrets::OwnSecrets},
     rotation::{Credentials, request::PortalKey, store},
 };
 
@@ -49,7 +49,10 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Action {
         }
     };
     // After shutdown begins the reflectors stop, so that the cache is not filled any more.
-    let filled = timeout(UNLISTED_AFTER, context.cache.wait_until_filled());
+    let filled = timeout(UNLISTED_AFTER, async {
+        context.cache.wait_until_filled().await;
+        context.watches.index.wait_until_listed().await;
+    });
     let Some(filled) = context.closing.run_until_cancelled(filled).await else {
         return Action::await_change();
     };
@@ -116,12 +119,16 @@ async fn run_steps(
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
     let (applied, result) = context.applier.apply(&resolved, &children, &own).await;
+    if applied.contains(SECRET, &names::watches_secret(&name)) {
+        context.watches.renditions.record(namespace, &name, &resolved.watches.outcomes);
+    }
     match result {
         Ok(()) => {
             let outcome =
                 ReconcileOutcome::Applied { resolved: &resolved, credentials, applied: &applied };
             let soon = publish_status(portal, namespace, context, &outcome).await?;
-            let soon = [soon, applied.confirm_after()].into_iter().flatten().min();
+            let to_read_secrets = resolved.watches.next_look;
+            let soon = [soon, applied.confirm_after(), to_read_secrets].into_iter().flatten().min();
             Ok(next_pass(&resolved, credentials, soon))
         }
         Err(error) => {
@@ -150,11 +157,12 @@ async fn decide(
     namespace: &str,
     context: &Context,
 ) -> Result<Decided, ReconcileError> {
-    let Context { client, settings, sources, executor, .. } = context;
+    let Context { client, settings, sources, executor, watches, .. } = context;
     let name = portal.name_any();
     let own = context.own_secrets(namespace, &name);
     move_earlier_state(portal, &own, context).await?;
-    let read = gather(portal, namespace, client, sources, executor.store(), &own).await?;
+    let read =
+        gather(portal, namespace, client, sources, executor.store(), Some(watches), &own).await?;
     let mut resolved = resolve(portal, &read, settings)?;
     finalizer::prepare(portal, client, &resolved).await?;
     let is_migrated = !migration::is_outstanding(&resolved, &read.live);
@@ -206,8 +214,12 @@ async fn publish_unlisted(
     namespace: &str,
     context: &Context,
 ) -> ReconcileError {
-    let message = context.cache.describe_unlisted();
-    let is_refused = context.cache.has_failed_lists();
+    let (cache, watches) = (&context.cache, &context.watches.index);
+    let (message, is_refused) = if cache.is_filled() {
+        (watches.describe_unlisted(), watches.has_failed_list())
+    } else {
+        (cache.describe_unlisted(), cache.has_failed_lists())
+    };
     let error = ReconcileError::Unlisted { message, is_refused };
     let portal = &context.publisher.up_to_date(portal);
     let failure = error.failure();

@@ -158,7 +158,7 @@ async fn read_request(
     let Context { client, sources, settings, executor, .. } = context;
     let (namespace, name) = (portal.namespace().unwrap_or_default(), portal.name_any());
     let own = context.own_secrets(&namespace, &name);
-    let read = gather(portal, &namespace, client, sources, executor.store(), &own).await;
+    let read = gather(portal, &namespace, client, sources, executor.store(), None, &own).await;
     let read = read.map_err(|error| error.to_string())?;
     let resolved = resolve(portal, &read, settings).map_err(|error| error.to_string())?;
     Ok(match resolved.database {

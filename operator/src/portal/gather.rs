@@ -23,6 +23,10 @@ use crate::{
         source::{self, Reading, Request as SourceRequest, SourceError, Sources},
         store::{Store, StoreError},
     },
+    watch::{
+        context::WatchContext,
+        render::{GatheredWatches, secret_names},
+    },
 };
 
 /// What was read.
@@ -34,6 +38,8 @@ pub struct Gathered {
     pub observations_token: SecretString,
     /// The tokens of sources that are to have one of their own, by their names: existing or new ones.
     pub source_tokens: BTreeMap<String, SecretString>,
+    /// The watches that refer to it, and the Secrets that they name.
+    pub watches: GatheredWatches,
     /// The children as they are.
     pub live: Live,
 }
@@ -90,13 +96,15 @@ pub enum GatherError {
     },
 }
 
-/// Reads everything that the decisions for one portal need.
+/// Reads everything that the decisions for one portal need. Watches are not read without their context: a
+/// portal that is being deleted watches for nothing.
 pub async fn gather(
     portal: &HardwarePortal,
     namespace: &str,
     client: &Client,
     sources: &Sources,
     store: &Store,
+    watches: Option<&WatchContext>,
     own: &OwnSecrets<'_>,
 ) -> Result<Gathered, GatherError> {
     let name = portal.name_any();
@@ -111,6 +119,10 @@ pub async fn gather(
         Some(mysql) => Some(reader.read_mysql(portal, namespace, mysql, sources).await?),
         None => None,
     };
+    let watches = match watches {
+        Some(context) => read_watches(context, namespace, &name).await?,
+        None => GatheredWatches::default(),
+    };
     let tokens = reader.read_tokens().await?;
     let source_tokens = sources_with_a_token(portal).into_iter().map(|source| {
         let token = token_in(&tokens, &names::source_token_key(source));
@@ -120,8 +132,20 @@ pub async fn gather(
         mysql,
         source_tokens: source_tokens.collect(),
         observations_token: token_in(&tokens, names::TOKEN_KEY),
+        watches,
         live: Live::read(own.cache, namespace, &name),
     })
+}
+
+async fn read_watches(
+    context: &WatchContext,
+    namespace: &str,
+    portal: &str,
+) -> Result<GatheredWatches, GatherError> {
+    let watches = context.index.of_portal(namespace, portal);
+    let secrets = context.secrets.read(namespace, portal, secret_names(&watches)).await;
+    let secrets = secrets.map_err(reading("a Secret that a HardwareWatch names"))?;
+    Ok(GatheredWatches { watches, secrets })
 }
 
 struct Reader<'a> {

@@ -32,6 +32,7 @@ use crate::{
         source::Reading,
     },
     settings::{Settings, is_local},
+    watch::render::{RenderedWatches, render},
 };
 
 /// A portal of which every part is decided: the only input of `build`.
@@ -51,6 +52,8 @@ pub struct ResolvedPortal {
     pub observations_token: SecretString,
     /// The tokens of sources that have one of their own, by their names.
     pub source_tokens: BTreeMap<String, SecretString>,
+    /// What the API watches for, and what became of each watch.
+    pub watches: RenderedWatches,
     /// How the API runs.
     pub hardware: ResolvedWorkload,
     /// How the web page runs.
@@ -281,6 +284,10 @@ pub fn resolve(
         database,
         observations_token: read.observations_token.clone(),
         source_tokens: read.source_tokens.clone(),
+        watches: {
+            let rules = spec.watches.clone().unwrap_or_default();
+            render(&portal.name_any(), &rules, &read.watches)
+        },
         hardware: resolve_workload(hardware, &settings.hardware_image, scaling, settings),
         portal: {
             let scaling = plan_scaling(&page.workload);
@@ -638,6 +645,7 @@ mod tests {
         },
         rotation::source::{Holder, Mark, Reading, SourceError},
         settings::Settings,
+        watch::render::GatheredWatches,
     };
 
     fn settings(allowed: &[&str]) -> Settings {
@@ -691,6 +699,7 @@ mod tests {
             mysql: Some(GatheredMysql { source, state: None, published: None, authorities: None }),
             source_tokens: [].into(),
             observations_token: SecretString::from("token"),
+            watches: GatheredWatches::default(),
             live: Live::default(),
         };
         let resolved = resolve(&portal, &read, &settings(allowed))?;

@@ -15,11 +15,11 @@ use crate::{
     rotation::Credentials,
 };
 
-/// The tokens of sources, and the credentials files of a MySQL database: one for the pods, and one for the
-/// migration while that runs.
+/// The tokens of sources, the watches with the addresses that they send to, and the credentials files of a
+/// MySQL database: one for the pods, and one for the migration while that runs.
 #[must_use]
 pub fn secrets(portal: &ResolvedPortal, credentials: Option<&Credentials>) -> Vec<Secret> {
-    let mut secrets = vec![observations(portal)];
+    let mut secrets = vec![observations(portal), watches(portal)];
     if let Some(credentials) = credentials {
         let for_pods = credentials.for_pods.to_json();
         let for_migration = credentials.for_migration.as_ref().map(CredentialSet::to_json);
@@ -48,6 +48,13 @@ fn observations(portal: &ResolvedPortal) -> Secret {
     let own = portal.source_tokens.iter();
     values.extend(own.map(|(source, token)| (names::source_token_key(source), token.clone())));
     secret(portal, names::observations_secret(&portal.name), values)
+}
+
+/// What the API watches for. It is there without watches too, so that the first one restarts no pod.
+fn watches(portal: &ResolvedPortal) -> Secret {
+    let document = portal.watches.document.clone();
+    let values = BTreeMap::from([(names::WATCHES_KEY.to_owned(), document)]);
+    secret(portal, names::watches_secret(&portal.name), values)
 }
 
 fn secret(portal: &ResolvedPortal, name: String, values: BTreeMap<String, SecretString>) -> Secret {

@@ -64,6 +64,12 @@ pub fn deployment(portal: &ResolvedPortal) -> Deployment {
     );
     let source_tokens = format!("{OBSERVATIONS_FOLDER}/{}", names::SOURCE_TOKENS_KEY);
     files.env.push(pod::variable("SOURCE_TOKENS_FILE", &source_tokens));
+    files.add(
+        "WATCHES_FILE",
+        pod::optional_secret_volume("watches", names::watches_secret(&portal.name)),
+        "/etc/gill-hicks/watches",
+        names::WATCHES_KEY,
+    );
     let rolls = matches!(portal.database, ResolvedDatabase::Mysql(_));
     let Files { env, volumes, mounts } = files;
     let name = names::hardware(&portal.name);

@@ -332,6 +332,16 @@ pub fn secret_volume(name: &str, secret: String, items: Vec<KeyToPath>) -> Volum
     }
 }
 
+/// A volume with all keys of a Secret, which is empty while there is no such Secret.
+#[must_use]
+pub fn optional_secret_volume(name: &str, secret: String) -> Volume {
+    let mut volume = secret_volume(name, secret, Vec::new());
+    if let Some(source) = &mut volume.secret {
+        source.optional = Some(true);
+    }
+    volume
+}
+
 /// Owned strings of a map literal.
 #[must_use]
 pub fn strings<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {

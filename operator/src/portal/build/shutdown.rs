@@ -44,6 +44,7 @@ mod tests {
             resolve::resolve,
         },
         settings::Settings,
+        watch::render::GatheredWatches,
     };
 
     const ATTRIBUTES: &str = "alb.ingress.kubernetes.io/target-group-attributes";
@@ -76,6 +77,7 @@ mod tests {
             mysql: None,
             observations_token: SecretString::from("token"),
             source_tokens: [].into(),
+            watches: GatheredWatches::default(),
             live: Live::default(),
         };
         let validated = resolve(&portal, &read, &settings).expect("nothing to object to");

@@ -178,6 +178,11 @@ fn needs_somebody(reason: Reason) -> bool {
         | Reason::HostNotAllowed
         | Reason::DataWouldBeLost
         | Reason::SourceForbidden
+        | Reason::PortalNotFound
+        | Reason::SecretNotFound
+        | Reason::SecretNotAllowed
+        | Reason::SecretInvalid
+        | Reason::TooManyWatches
         | Reason::Refused
         | Reason::ListForbidden => true,
         Reason::AsExpected
@@ -207,6 +212,9 @@ fn needs_somebody(reason: Reason) -> bool {
         | Reason::SourceSilent
         | Reason::SourceFailing
         | Reason::HardwareUnreachable
+        | Reason::Watching
+        | Reason::RolloutPending
+        | Reason::DeliveryFailing
         | Reason::MetricsUnavailable
         | Reason::Disabled
         | Reason::SuspendedBySpec

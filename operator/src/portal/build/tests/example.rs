@@ -21,6 +21,7 @@ use crate::{
         source::{Holder, Mark, Reading},
     },
     settings::Settings,
+    watch::render::GatheredWatches,
 };
 
 /// An administrator's settings. Only the images name a version.
@@ -85,6 +86,7 @@ pub(in crate::portal) fn validated(spec: Value, settings: &Settings) -> Resolved
                 (name.to_owned(), format!("{}'s test value", name.replace('-', " ")).into())
             })
             .collect(),
+        watches: GatheredWatches::default(),
         live: Live::default(),
     };
     resolve(&portal, &read, settings).expect("it can be built")
@@ -243,6 +245,10 @@ pub(super) fn specs() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("a_source_by_default", json!({"sources": [{"kubernetes": {}}]})),
+        (
+            "watches_that_may_reach_inside",
+            json!({"watches": {"allowHttp": true, "allowAddresses": ["10.0.0.0/8"]}}),
+        ),
         ("everything_about_sources", everything_about_sources()),
         ("everything_about_pods", everything_about_pods()),
     ]
