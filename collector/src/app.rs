@@ -33,7 +33,7 @@ pub async fn start(
     let address = args.hardware_address()?;
     for (name, kind) in args.sources.resolve()? {
         let client = HardwareClient::new(&address, args.source_tokens_folder.join(&name))?;
-        let source = kind.open(&name).await;
+        let source = kind.open(&name, &clock).await;
         let source = source.map_err(|reason| StartError::Source { name: name.clone(), reason })?;
         let runner = Runner::new(name, source, client, clock.clone());
         let closing = lifecycle.closing().clone();

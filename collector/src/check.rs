@@ -5,6 +5,9 @@ use std::{
     time::Duration,
 };
 
+use chrono::SecondsFormat;
+use hardware_api::{Attempt, AttemptOutcome};
+use service_kit::Clock;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Looks at each source once, writes what it sees to `out`, and returns whether all of them see something.
-pub async fn run(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
+pub async fn run(args: &CheckArgs, clock: &Clock, out: &mut impl Write) -> io::Result<bool> {
     let sources = match args.sources.resolve() {
         Ok(sources) => sources,
         Err(error) => {
@@ -27,12 +30,18 @@ pub async fn run(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
     };
     let mut is_good = true;
     for (name, kind) in sources {
-        match look(&name, &kind).await {
-            Ok(Statement::Pools(pools)) => {
-                writeln!(out, "ok    {name}: {} pools", pools.len())?;
-                write_table(&pools, out)?;
+        match look(&name, &kind, clock).await {
+            Ok((Statement::Pools(pools), attempts)) => {
+                write!(out, "ok    {name}: {} pools", pools.len())?;
+                if attempts.is_empty() {
+                    writeln!(out)?;
+                } else {
+                    writeln!(out, ", {} attempts", attempts.len())?;
+                }
+                write_pools(&pools, out)?;
+                write_attempts(&attempts, out)?;
             }
-            Ok(Statement::Problem(problem)) => {
+            Ok((Statement::Problem(problem), _)) => {
                 is_good = false;
                 writeln!(out, "FAIL  {name}: {}: {}", problem.code, problem.detail)?;
             }
@@ -45,13 +54,13 @@ pub async fn run(args: &CheckArgs, out: &mut impl Write) -> io::Result<bool> {
     Ok(is_good)
 }
 
-/// What a source says once it has seen everything.
-async fn look(name: &str, kind: &Kind) -> Result<Statement, String> {
-    let mut source = kind.open(name).await?;
+/// What a source says once it has seen everything, and the attempts that it knows of.
+async fn look(name: &str, kind: &Kind, clock: &Clock) -> Result<(Statement, Vec<Attempt>), String> {
+    let mut source = kind.open(name, clock).await?;
     let deadline = Instant::now() + DEADLINE;
     loop {
         match source.look().await {
-            Ok(statement) => return Ok(statement),
+            Ok(statement) => return Ok((statement, source.take_attempts())),
             Err(silence @ Silence::Unconfirmed(_)) => return Err(silence.to_string()),
             Err(silence @ Silence::Starting) => {
                 let changed = timeout_at(deadline, source.changed()).await;
@@ -61,15 +70,70 @@ async fn look(name: &str, kind: &Kind) -> Result<Statement, String> {
     }
 }
 
-/// Columns as wide as their widest cell.
-fn write_table(pools: &Pools, out: &mut impl Write) -> io::Result<()> {
+fn write_pools(pools: &Pools, out: &mut impl Write) -> io::Result<()> {
     const HEADINGS: [&str; 8] =
         ["PROVIDER", "NAME", "REGION", "ZONE", "TIER", "UNIT", "FREE", "TOTAL"];
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(pools.iter().map(|(pool, seen)| row(pool, *seen)));
+    let row = |(pool, seen): (&Pool, &Seen)| {
+        let (free, total) = match seen {
+            Seen::Counts { total, in_use } => ((total - in_use).to_string(), total.to_string()),
+            // How many is not known.
+            Seen::Available(true) => ("yes".to_owned(), "-".to_owned()),
+            Seen::Available(false) => ("no".to_owned(), "-".to_owned()),
+        };
+        [
+            pool.provider.clone(),
+            pool.name.clone(),
+            or_dash(pool.region.as_ref()),
+            or_dash(pool.zone.as_ref()),
+            pool.tier.clone(),
+            pool.unit.clone(),
+            free,
+            total,
+        ]
+    };
+    write_table(HEADINGS, pools.iter().map(row), out)
+}
+
+/// Nothing for a source that reports none, as most do.
+fn write_attempts(attempts: &[Attempt], out: &mut impl Write) -> io::Result<()> {
+    const HEADINGS: [&str; 8] =
+        ["PROVIDER", "NAME", "REGION", "ZONE", "TIER", "AT", "OUTCOME", "CODE"];
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let row = |attempt: &Attempt| {
+        let outcome = match attempt.outcome {
+            AttemptOutcome::Succeeded => "succeeded",
+            AttemptOutcome::Failed => "failed",
+        };
+        [
+            attempt.provider.clone(),
+            attempt.name.clone(),
+            or_dash(attempt.region.as_ref()),
+            or_dash(attempt.zone.as_ref()),
+            or_dash(attempt.tier.as_ref()),
+            attempt.at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            outcome.to_owned(),
+            or_dash(attempt.code.as_ref()),
+        ]
+    };
+    write_table(HEADINGS, attempts.iter().map(row), out)
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.cloned().unwrap_or_else(|| "-".to_owned())
+}
+
+/// Columns as wide as their widest cell.
+fn write_table<const COLUMNS: usize>(
+    headings: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let rows: Vec<_> = std::iter::once(headings.map(str::to_owned)).chain(rows).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         let line = cells.collect::<Vec<_>>().join("  ");
@@ -78,45 +142,51 @@ fn write_table(pools: &Pools, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn row(pool: &Pool, seen: Seen) -> [String; 8] {
-    let Seen::Counts { total, in_use } = seen;
-    let place = |place: &Option<String>| place.clone().unwrap_or_else(|| "-".to_owned());
-    [
-        pool.provider.clone(),
-        pool.name.clone(),
-        place(&pool.region),
-        place(&pool.zone),
-        pool.tier.clone(),
-        pool.unit.clone(),
-        (total - in_use).to_string(),
-        total.to_string(),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::write_table;
+    use chrono::DateTime;
+    use hardware_api::AttemptOutcome;
+
+    use super::{write_attempts, write_pools};
     use crate::statement::{Pool, Pools, Seen};
 
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let pool = |name: &str, zone: Option<&str>| Pool {
+    fn pool(name: &str, zone: Option<&str>) -> Pool {
+        Pool {
             provider: "cluster".to_owned(),
             name: name.to_owned(),
             region: None,
             zone: zone.map(str::to_owned),
             tier: "owned".to_owned(),
             unit: "slot".to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
         let pools = Pools::from([
             (pool("a", Some("zone-1")), Seen::Counts { total: 12, in_use: 5 }),
             (pool("linux-amd64", None), Seen::Counts { total: 2, in_use: 2 }),
+            (pool("spare", None), Seen::Available(false)),
         ]);
         let mut out = Vec::new();
-        write_table(&pools, &mut out).expect("written");
+        write_pools(&pools, &mut out).expect("written");
         let expected = "      PROVIDER  NAME         REGION  ZONE    TIER   UNIT  FREE  TOTAL\n\
                         \x20     cluster   a            -       zone-1  owned  slot  7     12\n\
-                        \x20     cluster   linux-amd64  -       -       owned  slot  0     2\n";
+                        \x20     cluster   linux-amd64  -       -       owned  slot  0     2\n\
+                        \x20     cluster   spare        -       -       owned  slot  no    -\n";
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    #[test]
+    fn attempts_are_a_table_of_their_own_if_there_are_any() {
+        let mut out = Vec::new();
+        write_attempts(&[], &mut out).expect("written");
+        assert_eq!(out, b"");
+        let pool = pool("a", Some("zone-1"));
+        let failed = pool.attempt(AttemptOutcome::Failed, DateTime::UNIX_EPOCH, Some("None"));
+        write_attempts(&[failed], &mut out).expect("written");
+        let expected = "      PROVIDER  NAME  REGION  ZONE    TIER   AT                    OUTCOME  CODE\n\
+                        \x20     cluster   a     -       zone-1  owned  1970-01-01T00:00:00Z  failed   None\n";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
 }

@@ -1,10 +1,10 @@
-//! Posts to `POST /v1/observations`.
+//! Posts to `POST /v1/observations` and `POST /v1/attempts`.
 
 use std::{path::PathBuf, time::Duration};
 
-use hardware_api::{ObservationBatch, ObservationSummary};
+use hardware_api::{AttemptBatch, AttemptSummary, ObservationBatch, ObservationSummary};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::cause::innermost;
 
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct HardwareClient {
     client: Client,
-    url: String,
+    base: String,
     token_file: PathBuf,
 }
 
@@ -98,25 +98,42 @@ impl HardwareClient {
             .redirect(Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { client, url: format!("{base}/v1/observations"), token_file })
+        Ok(Self { client, base: base.to_owned(), token_file })
     }
 
-    /// Posts one batch. It may have been taken although this fails; sending it again is harmless.
-    pub(crate) async fn post(
+    /// Posts what was seen. It may have been taken although this fails; sending it again is harmless.
+    pub(crate) async fn post_observations(
         &self,
         batch: &ObservationBatch,
     ) -> Result<ObservationSummary, PostError> {
-        let request = self.client.post(&self.url).json(batch);
+        self.post("/v1/observations", batch).await
+    }
+
+    /// Posts what was tried. It may have been taken although this fails; sending it again is harmless.
+    pub(crate) async fn post_attempts(
+        &self,
+        batch: &AttemptBatch,
+    ) -> Result<AttemptSummary, PostError> {
+        self.post("/v1/attempts", batch).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        batch: &impl Serialize,
+    ) -> Result<T, PostError> {
+        let url = format!("{}{path}", self.base);
+        let request = self.client.post(&url).json(batch);
         let request = request.header(header::AUTHORIZATION, self.authorization().await?);
-        let response = request.send().await.map_err(|error| self.transport(&error))?;
+        let response = request.send().await.map_err(|error| transport(&url, &error))?;
         let status = response.status();
         let retry_after = retry_after(&response);
-        let body = self.read(response).await?;
+        let body = read(&url, response).await?;
         if status != StatusCode::OK {
             let detail = describe(&body);
-            return Err(PostError::Status { url: self.url.clone(), status, detail, retry_after });
+            return Err(PostError::Status { url, status, detail, retry_after });
         }
-        serde_json::from_slice(&body).map_err(|error| self.not_understood(error.to_string()))
+        serde_json::from_slice(&body).map_err(|error| not_understood(&url, error.to_string()))
     }
 
     async fn authorization(&self) -> Result<header::HeaderValue, PostError> {
@@ -128,30 +145,30 @@ impl HardwareClient {
         value.set_sensitive(true);
         Ok(value)
     }
+}
 
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, PostError> {
-        let mut body = Vec::new();
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.transport(&error))? {
-            if body.len() + bytes.len() > MAX_BYTES {
-                return Err(self.not_understood(format!("more than {MAX_BYTES} bytes")));
-            }
-            body.extend_from_slice(&bytes);
+async fn read(url: &str, mut response: Response) -> Result<Vec<u8>, PostError> {
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(|error| transport(url, &error))? {
+        if body.len() + bytes.len() > MAX_BYTES {
+            return Err(not_understood(url, format!("more than {MAX_BYTES} bytes")));
         }
-        Ok(body)
+        body.extend_from_slice(&bytes);
     }
+    Ok(body)
+}
 
-    fn transport(&self, error: &reqwest::Error) -> PostError {
-        let cause = if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else {
-            innermost(error).to_string()
-        };
-        PostError::Transport { url: self.url.clone(), cause }
-    }
+fn transport(url: &str, error: &reqwest::Error) -> PostError {
+    let cause = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        innermost(error).to_string()
+    };
+    PostError::Transport { url: url.to_owned(), cause }
+}
 
-    fn not_understood(&self, reason: String) -> PostError {
-        PostError::NotUnderstood { url: self.url.clone(), reason }
-    }
+fn not_understood(url: &str, reason: String) -> PostError {
+    PostError::NotUnderstood { url: url.to_owned(), reason }
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -61,7 +61,9 @@ async fn run(command: Command) -> Result<ExitCode, RunError> {
     match command {
         Command::Serve(args) => serve(args).await,
         Command::Check(args) => {
-            let is_good = check::run(&args, &mut io::stdout()).await.map_err(RunError::Table)?;
+            let clock = Clock::new(chrono::Utc::now);
+            let checked = check::run(&args, &clock, &mut io::stdout()).await;
+            let is_good = checked.map_err(RunError::Table)?;
             Ok(ExitCode::from(if is_good { 0 } else { EXIT_FAILED }))
         }
     }

@@ -1,11 +1,21 @@
 //! Metrics of the sources.
 
 use chrono::{DateTime, Utc};
+use hardware_api::{Attempt, AttemptOutcome};
 use metrics::{Gauge, counter, describe_counter, describe_gauge, gauge};
 
 /// What each metric means, for whoever reads `/metrics`.
 pub(crate) fn describe() {
     describe_counter!("collector_reports_total", "What a source said, by what became of it.");
+    describe_counter!("collector_attempts_total", "Attempts that arrived, by what came of them.");
+    describe_counter!(
+        "collector_attempts_lost_total",
+        "Attempts that were given up, as the service was away for too long."
+    );
+    describe_counter!(
+        "collector_ambiguous_failures_total",
+        "Failed requests that name no single pool, so that no attempt is reported."
+    );
     describe_gauge!(
         "collector_source_up",
         "Whether a source sees its hardware and is heard: 1 or 0."
@@ -51,6 +61,23 @@ impl SourceMetrics {
     pub(crate) fn count(&self, outcome: &'static str) {
         counter!("collector_reports_total", "source" => self.source.clone(), "outcome" => outcome)
             .increment(1);
+    }
+
+    /// Counts attempts that arrived.
+    pub(crate) fn count_attempts(&self, attempts: &[Attempt]) {
+        for attempt in attempts {
+            let outcome = match attempt.outcome {
+                AttemptOutcome::Succeeded => "succeeded",
+                AttemptOutcome::Failed => "failed",
+            };
+            counter!("collector_attempts_total", "source" => self.source.clone(), "outcome" => outcome)
+                .increment(1);
+        }
+    }
+
+    /// Counts attempts that were given up.
+    pub(crate) fn count_lost_attempts(&self, lost: u64) {
+        counter!("collector_attempts_lost_total", "source" => self.source.clone()).increment(lost);
     }
 
     /// Shows whether the source is heard.

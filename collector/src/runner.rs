@@ -12,6 +12,7 @@ use crate::{
     batches::Delivered,
     hardware_client::{HardwareClient, PostError},
     metrics::SourceMetrics,
+    outbox::Outbox,
     sources::{Silence, Source},
     statement::Statement,
 };
@@ -28,6 +29,8 @@ pub(crate) struct Runner<S> {
     client: HardwareClient,
     clock: Clock,
     delivered: Delivered,
+    /// Attempts that have not arrived.
+    outbox: Outbox,
     metrics: SourceMetrics,
     /// What was logged last.
     state: State,
@@ -59,8 +62,8 @@ impl<S: Source> Runner<S> {
     /// Will post for the source `name`.
     pub(crate) fn new(name: String, source: S, client: HardwareClient, clock: Clock) -> Self {
         let metrics = SourceMetrics::register(&name);
-        let delivered = Delivered::default();
-        Self { name, source, client, clock, delivered, metrics, state: State::Starting }
+        let (delivered, outbox) = (Delivered::default(), Outbox::default());
+        Self { name, source, client, clock, delivered, outbox, metrics, state: State::Starting }
     }
 
     /// Posts whenever something changed, and once per interval. May be dropped at any time: nothing that was
@@ -89,18 +92,44 @@ impl<S: Source> Runner<S> {
         }
     }
 
-    /// Looks once and posts what is seen.
+    /// Looks once, and posts what is seen and what was tried. What was tried is told although the source
+    /// may not see its pools.
     async fn report(&mut self) -> Outcome {
-        let statement = match self.source.look().await {
-            Ok(statement) => statement,
-            Err(Silence::Starting) => {
-                self.metrics.set_up(false);
-                return Outcome::NothingToSay;
+        let looked = self.source.look().await;
+        self.keep_attempts();
+        let (outcome, state) = self.report_statement(looked).await;
+        let posted = match &outcome {
+            // A service that fails is not asked for more.
+            Outcome::NotDelivered { .. } => Ok(()),
+            Outcome::Delivered | Outcome::NothingToSay => self.post_attempts().await,
+        };
+        match posted {
+            Ok(()) => {
+                match state {
+                    Some(state) => self.become_state(state),
+                    None => self.metrics.set_up(false),
+                }
+                outcome
             }
+            Err(error) => {
+                self.metrics.count(error.label());
+                self.become_state(State::Failing(error.to_string()));
+                Outcome::NotDelivered { asked_for: error.retry_after() }
+            }
+        }
+    }
+
+    /// Posts what was seen. Says what came of it, and how the source stands by that, if it is not as before.
+    async fn report_statement(
+        &mut self,
+        looked: Result<Statement, Silence>,
+    ) -> (Outcome, Option<State>) {
+        let statement = match looked {
+            Ok(statement) => statement,
+            Err(Silence::Starting) => return (Outcome::NothingToSay, None),
             Err(silence @ Silence::Unconfirmed(_)) => {
                 self.metrics.count("unconfirmed");
-                self.become_state(State::Failing(silence.to_string()));
-                return Outcome::NothingToSay;
+                return (Outcome::NothingToSay, Some(State::Failing(silence.to_string())));
             }
         };
         let now = self.clock.now();
@@ -116,17 +145,38 @@ impl<S: Source> Runner<S> {
                 self.metrics.count("delivered");
                 self.metrics.observe_report(now, pools);
                 self.delivered.arrived(statement, now);
-                self.become_state(state);
-                Outcome::Delivered
+                (Outcome::Delivered, Some(state))
             }
             Err(error) => {
-                self.metrics.count(error.label());
                 self.delivered.forget();
+                self.metrics.count(error.label());
                 let asked_for = error.retry_after();
-                self.become_state(State::Failing(error.to_string()));
-                Outcome::NotDelivered { asked_for }
+                (Outcome::NotDelivered { asked_for }, Some(State::Failing(error.to_string())))
             }
         }
+    }
+
+    fn keep_attempts(&mut self) {
+        let lost = self.outbox.add(self.source.take_attempts());
+        self.metrics.count_lost_attempts(u64::try_from(lost).unwrap_or(u64::MAX));
+        if lost > 0 {
+            warn!(source = self.name, lost, "attempts are given up, as too many wait to be posted");
+        }
+    }
+
+    async fn post_attempts(&mut self) -> Result<(), PostError> {
+        while let Some(batch) = self.outbox.next_batch(&self.name) {
+            let summary = self.client.post_attempts(&batch).await?;
+            debug!(source = self.name, attempts = batch.attempts.len(), ?summary, "posted");
+            if let Some(first) = summary.refused.first() {
+                let refused = summary.refused_total;
+                let (code, detail) = (&first.code, &first.detail);
+                warn!(source = self.name, refused, code, "attempts are not taken: {detail}");
+            }
+            self.metrics.count_attempts(&batch.attempts);
+            self.outbox.arrived(&batch);
+        }
+        Ok(())
     }
 
     async fn post(
@@ -136,7 +186,7 @@ impl<S: Source> Runner<S> {
     ) -> Result<usize, PostError> {
         let interval = self.source.interval();
         for batch in self.delivered.batches(&self.name, interval, statement, now) {
-            let summary = self.client.post(&batch).await?;
+            let summary = self.client.post_observations(&batch).await?;
             debug!(source = self.name, listed = batch.observations.len(), ?summary, "posted");
             self.report_refusals(&summary);
         }

@@ -1,14 +1,21 @@
 //! The kinds of sources. Each says what it knows; how that is posted is the same for all.
 
+mod api_server;
+mod complaints;
+pub(crate) mod karpenter;
 pub(crate) mod kubernetes;
+mod places;
 pub(crate) mod prometheus;
+mod service;
+mod watch;
 
 use std::time::Duration;
 
-use kube::Client;
+use hardware_api::Attempt;
 use serde::Deserialize;
+use service_kit::Clock;
 
-use self::{kubernetes::Kubernetes, prometheus::Prometheus};
+use self::{karpenter::Karpenter, kubernetes::Kubernetes, prometheus::Prometheus};
 use crate::statement::Statement;
 
 /// One source, as `SOURCES` lists it: a name, and exactly one kind.
@@ -19,6 +26,8 @@ pub(crate) struct SourceConfig {
     name: Option<String>,
     /// Nodes and pods of a cluster.
     kubernetes: Option<kubernetes::Options>,
+    /// Requests of Karpenter.
+    karpenter: Option<karpenter::Options>,
     /// Queries of a Prometheus server.
     prometheus: Option<prometheus::Options>,
 }
@@ -28,6 +37,8 @@ pub(crate) struct SourceConfig {
 pub(crate) enum Kind {
     /// Nodes and pods of a cluster.
     Kubernetes(kubernetes::Options),
+    /// Requests of Karpenter.
+    Karpenter(karpenter::Options),
     /// Queries of a Prometheus server.
     Prometheus(prometheus::Options),
 }
@@ -35,14 +46,17 @@ pub(crate) enum Kind {
 impl SourceConfig {
     /// Its name and kind, or what is wrong.
     pub(crate) fn resolve(&self) -> Result<(String, Kind), String> {
-        let of_kubernetes = self.kubernetes.clone().map(Kind::Kubernetes);
-        let of_prometheus = self.prometheus.clone().map(Kind::Prometheus);
-        let mut kinds = of_kubernetes.into_iter().chain(of_prometheus);
+        let kinds = [
+            self.kubernetes.clone().map(Kind::Kubernetes),
+            self.karpenter.clone().map(Kind::Karpenter),
+            self.prometheus.clone().map(Kind::Prometheus),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
         let (Some(kind), None) = (kinds.next(), kinds.next()) else {
             let name = self.name.as_deref().unwrap_or("without a name");
             return Err(format!(
-                "the source {name} has not exactly one kind; write kubernetes or prometheus, such as \
-                 \"kubernetes\": {{}}"
+                "the source {name} has not exactly one kind; write one of {}, such as \"kubernetes\": {{}}",
+                WORDS.join(", ")
             ));
         };
         kind.validate()?;
@@ -54,6 +68,9 @@ impl SourceConfig {
         }
     }
 }
+
+/// The words of all kinds.
+const WORDS: [&str; 3] = ["kubernetes", "karpenter", "prometheus"];
 
 /// Whether the operator would accept it: the name of a file with a token is made of it.
 fn is_name(text: &str) -> bool {
@@ -69,6 +86,7 @@ impl Kind {
     fn word(&self) -> &'static str {
         match self {
             Self::Kubernetes(_) => "kubernetes",
+            Self::Karpenter(_) => "karpenter",
             Self::Prometheus(_) => "prometheus",
         }
     }
@@ -76,21 +94,22 @@ impl Kind {
     fn validate(&self) -> Result<(), String> {
         match self {
             Self::Kubernetes(options) => options.validate(),
+            Self::Karpenter(options) => options.validate(),
             Self::Prometheus(options) => options.validate(),
         }
     }
 
     /// Begins to follow what the source `name` is about.
-    pub(crate) async fn open(&self, name: &str) -> Result<OpenSource, String> {
+    pub(crate) async fn open(&self, name: &str, clock: &Clock) -> Result<OpenSource, String> {
         match self {
             Self::Kubernetes(options) => {
-                let client = Client::try_default().await.map_err(|error| {
-                    format!(
-                        "failed to find the API server: {error}; run in a pod with a service account, or set \
-                         KUBECONFIG"
-                    )
-                })?;
+                let client = api_server::connect().await?;
                 Kubernetes::follow(client, options).map(Box::new).map(OpenSource::Kubernetes)
+            }
+            Self::Karpenter(options) => {
+                let client = api_server::connect().await?;
+                let source = Karpenter::follow(name, client, options, clock);
+                source.map(Box::new).map(OpenSource::Karpenter)
             }
             Self::Prometheus(options) => {
                 Prometheus::new(name, options).map(Box::new).map(OpenSource::Prometheus)
@@ -120,35 +139,48 @@ pub(crate) trait Source: Send {
 
     /// Waits until it has something else to say. May be dropped at any time.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// What came of requests for hardware, each once. Whoever takes it keeps it until it has arrived.
+    fn take_attempts(&mut self) -> Vec<Attempt> {
+        Vec::new()
+    }
 }
 
 /// A source of any kind that is being followed.
 pub(crate) enum OpenSource {
     /// Nodes and pods of a cluster.
     Kubernetes(Box<Kubernetes>),
+    /// Requests of Karpenter.
+    Karpenter(Box<Karpenter>),
     /// Queries of a Prometheus server.
     Prometheus(Box<Prometheus>),
 }
 
+/// The same of whatever kind `$open` is.
+macro_rules! of_any_kind {
+    ($open:expr, $source:ident => $what:expr) => {
+        match $open {
+            OpenSource::Kubernetes($source) => $what,
+            OpenSource::Karpenter($source) => $what,
+            OpenSource::Prometheus($source) => $what,
+        }
+    };
+}
+
 impl Source for OpenSource {
     fn interval(&self) -> Duration {
-        match self {
-            Self::Kubernetes(source) => source.interval(),
-            Self::Prometheus(source) => source.interval(),
-        }
+        of_any_kind!(self, source => source.interval())
     }
 
     async fn look(&mut self) -> Result<Statement, Silence> {
-        match self {
-            Self::Kubernetes(source) => source.look().await,
-            Self::Prometheus(source) => source.look().await,
-        }
+        of_any_kind!(self, source => source.look().await)
     }
 
     async fn changed(&mut self) {
-        match self {
-            Self::Kubernetes(source) => source.changed().await,
-            Self::Prometheus(source) => source.changed().await,
-        }
+        of_any_kind!(self, source => source.changed().await);
+    }
+
+    fn take_attempts(&mut self) -> Vec<Attempt> {
+        of_any_kind!(self, source => source.take_attempts())
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hardware_api::Observation;
+use chrono::{DateTime, Utc};
+use hardware_api::{Attempt, AttemptOutcome, Observation};
 
 /// What is counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,8 @@ pub(crate) enum Seen {
         /// Units taken, at most `total`.
         in_use: u32,
     },
+    /// Whether a unit can be had, from a source that does not count.
+    Available(bool),
 }
 
 /// Every pool that a source knows.
@@ -57,7 +60,10 @@ pub(crate) struct Problem {
 impl Pool {
     /// It, with what was seen of it.
     pub(crate) fn observation(&self, seen: Seen) -> Observation {
-        let Seen::Counts { total, in_use } = seen;
+        let (total, in_use, available) = match seen {
+            Seen::Counts { total, in_use } => (Some(total), Some(in_use), None),
+            Seen::Available(available) => (None, None, Some(available)),
+        };
         Observation {
             provider: self.provider.clone(),
             name: self.name.clone(),
@@ -66,9 +72,30 @@ impl Pool {
             tier: Some(self.tier.clone()),
             unit: Some(self.unit.clone()),
             observed_at: None,
-            total: Some(total),
-            in_use: Some(in_use),
-            available: None,
+            total,
+            in_use,
+            available,
+        }
+    }
+
+    /// A request for one unit of it, at a time, with what came of it and what the provider said.
+    pub(crate) fn attempt(
+        &self,
+        outcome: AttemptOutcome,
+        at: DateTime<Utc>,
+        code: Option<&str>,
+    ) -> Attempt {
+        Attempt {
+            provider: self.provider.clone(),
+            name: self.name.clone(),
+            region: self.region.clone(),
+            zone: self.zone.clone(),
+            tier: Some(self.tier.clone()),
+            unit: Some(self.unit.clone()),
+            units: None,
+            outcome,
+            at,
+            code: code.map(str::to_owned),
         }
     }
 }

@@ -12,6 +12,26 @@ use crate::{
     workload::Workload,
 };
 
+/// CEL for the name of a source: the one that was chosen, or that of its kind.
+macro_rules! source_name {
+    ($source:literal) => {
+        concat!(
+            "(has(",
+            $source,
+            ".name) ? ",
+            $source,
+            ".name",
+            " : has(",
+            $source,
+            ".kubernetes) ? 'kubernetes'",
+            " : has(",
+            $source,
+            ".karpenter) ? 'karpenter'",
+            " : 'prometheus')",
+        )
+    };
+}
+
 /// What a platform engineer asks for. `{}` is a complete, working portal.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[kube(
@@ -64,7 +84,7 @@ pub struct HardwarePortalSpec {
     /// no such pod. At most 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, (has(a.name) ? a.name : has(a.kubernetes) ? 'kubernetes' : 'prometheus') == (has(b.name) ? b.name : has(b.kubernetes) ? 'kubernetes' : 'prometheus')))").message("sources: two of them have the same name; give one of them another, with name: NAME"))]
+    #[x_kube(validation = Rule::new(concat!("self.all(a, self.exists_one(b, ", source_name!("a"), " == ", source_name!("b"), "))")).message("sources: two of them have the same name; give one of them another, with name: NAME"))]
     pub sources: Option<Vec<CollectedSource>>,
 
     /// How the pod runs that reports for `sources`. Without sources it has no effect.

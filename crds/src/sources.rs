@@ -21,7 +21,7 @@ use crate::{
 // `SourceKind`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[x_kube(
-    validation = Rule::new("has(self.kubernetes) != has(self.prometheus)").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {} and prometheus: {url: …, pools: […]}")
+    validation = Rule::new("[has(self.kubernetes), has(self.karpenter), has(self.prometheus)].filter(chosen, chosen).size() == 1").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}, karpenter: {} and prometheus: {url: …, pools: […]}")
 )]
 pub struct CollectedSource {
     /// Its name, as GET /v1/sources shows it: at most 63 characters of a-z, 0-9 and -. Default: the word
@@ -36,6 +36,11 @@ pub struct CollectedSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesSource>,
 
+    /// What Karpenter asks the cloud for in this cluster, and what comes of it. It needs the same
+    /// ClusterRole as kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub karpenter: Option<KarpenterSource>,
+
     /// Two expressions of PromQL for each pool, or each group of them: units that there are, and units taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSource>,
@@ -45,8 +50,13 @@ impl CollectedSource {
     /// Its kind; none for an object that the rules of the CRD do not admit.
     #[must_use]
     pub fn kind(&self) -> Option<SourceKind> {
-        let of_kubernetes = self.kubernetes.as_ref().map(|_| SourceKind::Kubernetes);
-        of_kubernetes.or_else(|| self.prometheus.as_ref().map(|_| SourceKind::Prometheus))
+        let Self { name: _, kubernetes, karpenter, prometheus } = self;
+        let kinds = [
+            (kubernetes.is_some(), SourceKind::Kubernetes),
+            (karpenter.is_some(), SourceKind::Karpenter),
+            (prometheus.is_some(), SourceKind::Prometheus),
+        ];
+        kinds.into_iter().find_map(|(is_chosen, kind)| is_chosen.then_some(kind))
     }
 
     /// The name that was chosen, or that of its kind.
@@ -61,6 +71,8 @@ impl CollectedSource {
 pub enum SourceKind {
     /// The nodes and pods of the portal's own cluster.
     Kubernetes,
+    /// The requests of Karpenter in the portal's own cluster.
+    Karpenter,
     /// A server that answers PromQL.
     Prometheus,
 }
@@ -71,6 +83,7 @@ impl SourceKind {
     pub fn default_name(self) -> &'static str {
         match self {
             Self::Kubernetes => "kubernetes",
+            Self::Karpenter => "karpenter",
             Self::Prometheus => "prometheus",
         }
     }
@@ -79,7 +92,7 @@ impl SourceKind {
     #[must_use]
     pub fn needs_kubernetes_api(self) -> bool {
         match self {
-            Self::Kubernetes => true,
+            Self::Kubernetes | Self::Karpenter => true,
             Self::Prometheus => false,
         }
     }
@@ -139,6 +152,25 @@ impl Default for Slot {
     fn default() -> Self {
         Self { cpu: Self::default_cpu(), memory: Self::default_memory() }
     }
+}
+
+/// What Karpenter asks the cloud for, and what comes of it.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KarpenterSource {
+    /// Labels of the NodeClaims that are followed, such as karpenter.sh/nodepool: gpu. Default: every
+    /// NodeClaim is. At most 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: Option<BTreeMap<String, String>>,
+
+    /// Address of Karpenter's metrics, such as http://karpenter.kube-system:8080/metrics. The AWS provider
+    /// says there which offerings it takes for available. Default: only NodeClaims are followed. At most
+    /// 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@[:space:]]+/[^?#@[:space:]]+$')").message("sources.karpenter.metricsUrl: write the whole address without a login and a query, such as http://karpenter.kube-system:8080/metrics"))]
+    pub metrics_url: Option<String>,
 }
 
 /// A server that answers PromQL over the HTTP API of Prometheus.

@@ -7,11 +7,11 @@
 mod amounts;
 mod cluster;
 mod devices;
+mod followed;
 mod names;
 mod quantity;
 mod requests;
 mod tolerations;
-mod watch;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,23 +20,25 @@ use kube::{Api, Client, api::ListParams};
 use serde::Deserialize;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use self::{
     cluster::{Cluster, Counting},
+    followed::Event,
     quantity::Thousandths,
-    watch::{Event, Failure, Following},
 };
-use super::{Silence, Source};
+use super::{
+    Silence, Source,
+    api_server::{self, ask},
+    watch::{self, Failure, Following},
+};
 use crate::statement::{Problem, Statement};
 
 /// How often all pods are confirmed.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Changes within this time are said together: a rollout changes many pods.
 const DEBOUNCE: Duration = Duration::from_millis(500);
-/// Time for one question to the API server.
-const DEADLINE: Duration = Duration::from_secs(5);
 /// Events that may wait while a batch is posted.
 const WAITING: usize = 4096;
 
@@ -210,43 +212,13 @@ impl Source for Kubernetes {
     }
 }
 
-async fn ask<T>(question: impl Future<Output = kube::Result<T>>) -> Result<(), Failure> {
-    match timeout(DEADLINE, question).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Failure::of(&error)),
-        Err(_) => Err(Failure::Other(format!("no answer within {} s", DEADLINE.as_secs()))),
-    }
-}
-
 /// A missing right is a problem that somebody can solve. Everything else passes, or is not known to be so.
 fn explain(kind: &'static str, failure: &Failure) -> Result<Problem, Silence> {
     match failure {
         Failure::Forbidden(account) => Ok(Problem {
             code: if kind == "nodes" { "nodes_forbidden" } else { "pods_forbidden" },
-            detail: describe_forbidden(kind, account.as_deref()),
+            detail: api_server::describe_forbidden(kind, account.as_deref()),
         }),
-        Failure::Other(reason) => {
-            Err(Silence::Unconfirmed(format!("the API server gives no {kind}: {reason}")))
-        }
+        other => Err(api_server::silence(kind, other)),
     }
-}
-
-/// `account` is the user that the API server refused.
-fn describe_forbidden(kind: &str, account: Option<&str>) -> String {
-    let service_account = account
-        .and_then(|account| account.strip_prefix("system:serviceaccount:"))
-        .and_then(|account| account.split_once(':'));
-    let Some((namespace, name)) = service_account else {
-        let user = account.unwrap_or("the collector's user");
-        return format!(
-            "{user} may not list {kind} of the cluster; an administrator of the cluster allows it by binding the \
-             ClusterRole gill-hicks-collector to it"
-        );
-    };
-    let portal = name.strip_suffix("-collector").unwrap_or(name);
-    format!(
-        "the collector may not list {kind} of the cluster; an administrator of the cluster allows it with: \
-         kubectl create clusterrolebinding gill-hicks-collector-{namespace}-{portal} \
-         --clusterrole=gill-hicks-collector --serviceaccount={namespace}:{name}"
-    )
 }

@@ -6,21 +6,19 @@ mod template;
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use kube::{Client, Config, client::Body};
+use kube::client::Body;
 use serde::Deserialize;
-use tokio::time::timeout;
-use tracing::warn;
 
 use self::{
     answer::{Answer, Series},
     template::Template,
 };
-use super::{Silence, Source};
-use crate::{
-    cause::innermost,
-    statement::{Pool, Pools, Problem, Statement},
+use super::{
+    Silence, Source,
+    complaints::Complaints,
+    service::{self, Service},
 };
+use crate::statement::{Pool, Pools, Problem, Statement};
 
 /// How often it is asked unless the user says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
@@ -28,8 +26,6 @@ const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 const DEADLINE: Duration = Duration::from_secs(15);
 /// About 50 000 series.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Complaints about single series that one log line names.
-const NAMED: usize = 3;
 
 /// How a server is asked.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -79,13 +75,7 @@ impl Options {
     }
 
     fn address(&self) -> Result<http::Uri, String> {
-        let wrong = || {
-            format!("prometheus.url is {:?}, expected http://HOST:PORT or https://HOST", self.url)
-        };
-        let address: http::Uri = self.url.trim_end_matches('/').parse().map_err(|_| wrong())?;
-        let is_http = matches!(address.scheme_str(), Some("http" | "https"));
-        let is_plain = address.query().is_none() && !self.url.contains('@');
-        (is_http && is_plain && address.host().is_some()).then_some(address).ok_or_else(wrong)
+        service::parse_address("prometheus.url", &self.url)
     }
 
     fn interval(&self) -> Result<Duration, String> {
@@ -167,11 +157,11 @@ impl PoolQuery {
 /// A server that is asked again and again.
 pub(crate) struct Prometheus {
     name: String,
-    client: Client,
+    service: Service,
     interval: Duration,
     queries: Vec<PoolQuery>,
-    /// What was last complained about.
-    complaints: Vec<String>,
+    /// About single series.
+    complaints: Complaints,
 }
 
 /// Why a query gave nothing.
@@ -185,16 +175,12 @@ enum QueryError {
 impl Prometheus {
     /// Will ask the server of `options`, for the source `name`.
     pub(crate) fn new(name: &str, options: &Options) -> Result<Self, String> {
-        let mut config = Config::new(options.address()?);
-        // The runner decides when to ask again.
-        config.default_retry = false;
-        let client = Client::try_from(config).map_err(|error| error.to_string())?;
         Ok(Self {
             name: name.to_owned(),
-            client,
+            service: Service::new(options.address()?, DEADLINE, MAX_BYTES)?,
             interval: options.interval()?,
             queries: options.queries()?,
-            complaints: Vec::new(),
+            complaints: Complaints::default(),
         })
     }
 
@@ -210,23 +196,8 @@ impl Prometheus {
             .body(Body::from(form.into_bytes()))
             .expect("a constant path and headers");
         let passing = |reason: String| QueryError::Passing(reason);
-        let answered = timeout(DEADLINE, async {
-            let response =
-                self.client.send(request).await.map_err(|error| innermost(&error).to_string())?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
-            let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => format!("more than {MAX_BYTES} bytes, write a query with fewer series"),
-                None => error.to_string(),
-            })?;
-            Ok::<_, String>((status, body.to_bytes()))
-        });
-        let (status, body) = answered
-            .await
-            .map_err(|_| {
-                passing(format!("Prometheus does not answer within {} s", DEADLINE.as_secs()))
-            })?
-            .map_err(|reason| passing(format!("failed to ask Prometheus: {reason}")))?;
+        let answered = self.service.ask(request).await;
+        let (status, body) = answered.map_err(|reason| passing(format!("Prometheus {reason}")))?;
         let answer: Result<Answer, _> = serde_json::from_slice(&body);
         match (status.as_u16(), answer) {
             (401 | 403, _) => Err(QueryError::Problem(Problem {
@@ -267,15 +238,6 @@ impl Prometheus {
         }
         Ok((pools, complaints))
     }
-
-    /// Says once what is wrong with single series.
-    fn complain(&mut self, complaints: Vec<String>) {
-        if !complaints.is_empty() && complaints != self.complaints {
-            let named = complaints.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-            warn!(source = self.name, count = complaints.len(), "not reported: {named}");
-        }
-        self.complaints = complaints;
-    }
 }
 
 fn invalid(query: &str, reason: &str) -> QueryError {
@@ -297,7 +259,7 @@ impl Source for Prometheus {
     async fn look(&mut self) -> Result<Statement, Silence> {
         match self.ask_all().await {
             Ok((pools, complaints)) => {
-                self.complain(complaints);
+                self.complaints.say(&self.name, complaints);
                 Ok(Statement::Pools(pools))
             }
             Err(QueryError::Problem(problem)) => Ok(Statement::Problem(problem)),

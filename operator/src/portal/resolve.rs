@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crds::{
     ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, CollectedSource, Collector,
-    Database, HardwarePortal, Ingress, KubernetesSource, MysqlDatabase, ROTATE_AT_ANNOTATION,
-    Reason, Resources, ServiceType, Storage, Tls, TlsMode, Workload,
+    Database, HardwarePortal, Ingress, KarpenterSource, KubernetesSource, MysqlDatabase,
+    ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType, Storage, Tls, TlsMode, Workload,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -360,7 +360,7 @@ fn resolve_collector(
 }
 
 fn resolve_source(source: &CollectedSource) -> CollectedSource {
-    let CollectedSource { name: _, kubernetes, prometheus } = source;
+    let CollectedSource { name: _, kubernetes, karpenter, prometheus } = source;
     CollectedSource {
         name: source.resolved_name().map(str::to_owned),
         kubernetes: kubernetes.as_ref().map(|it| KubernetesSource {
@@ -368,6 +368,12 @@ fn resolve_source(source: &CollectedSource) -> CollectedSource {
             provider: it.provider.clone(),
             node_selector: it.node_selector.clone().filter(|all| !all.is_empty()),
             tolerations: it.tolerations.clone().filter(|all| !all.is_empty()).map(as_stored),
+        }),
+        karpenter: karpenter.as_ref().map(|KarpenterSource { node_selector, metrics_url }| {
+            KarpenterSource {
+                node_selector: node_selector.clone().filter(|all| !all.is_empty()),
+                metrics_url: metrics_url.clone(),
+            }
         }),
         prometheus: prometheus.clone(),
     }

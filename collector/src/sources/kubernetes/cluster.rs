@@ -15,7 +15,10 @@ use super::{
     requests,
     tolerations::{blocking_taints, tolerates},
 };
-use crate::statement::{Pool, Pools, Seen};
+use crate::{
+    sources::places::{REGION_LABELS, ZONE_LABELS, first_label},
+    statement::{Pool, Pools, Seen},
+};
 
 /// How a cluster is counted.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ pub(super) struct Counting {
 
 /// Nodes and pods, each as far as pools depend on it.
 #[derive(Debug, Default)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     nodes: HashMap<String, NodeSummary>,
     pods: HashMap<String, PodSummary>,
     /// What the pods of a node take together, and how many there are.
@@ -189,8 +192,8 @@ impl NodeSummary {
         Self {
             provider: names::provider(spec.and_then(|spec| spec.provider_id.as_deref())),
             name: names::instance_type(label),
-            region: names::first(label, names::REGION_LABELS),
-            zone: names::first(label, names::ZONE_LABELS),
+            region: first_label(label, REGION_LABELS),
+            zone: first_label(label, ZONE_LABELS),
             models,
             allocatable,
             is_ready: node.metadata.deletion_timestamp.is_none()
@@ -307,7 +310,7 @@ mod tests {
     /// A line for each pool: provider, name, unit, free and total.
     fn lines(pools: &Pools) -> Vec<String> {
         let line = |(pool, seen): (&crate::statement::Pool, &Seen)| {
-            let Seen::Counts { total, in_use } = seen;
+            let Seen::Counts { total, in_use } = seen else { panic!("{pool:?} is counted") };
             let free = total - in_use;
             format!("{} {} {} {free}/{total}", pool.provider, pool.name, pool.unit)
         };
@@ -370,8 +373,8 @@ mod tests {
             cluster.apply_node(&node);
             let total = |counting: &Counting| {
                 let pools = cluster.pools(counting);
-                let Seen::Counts { total, in_use } = pools.values().next().expect("a pool");
-                assert_eq!(*in_use, 0);
+                let seen = pools.values().next().expect("a pool");
+                let Seen::Counts { total, in_use: 0 } = seen else { panic!("{seen:?}") };
                 *total
             };
             assert_eq!(total(&counting()), expected, "{what}");

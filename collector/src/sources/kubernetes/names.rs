@@ -1,19 +1,13 @@
 //! What hardware is called, by what nodes say of themselves.
 
 use super::devices::Device;
+use crate::sources::places::{bounded, first_label};
 
-pub(super) const REGION_LABELS: &[&str] =
-    &["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"];
-pub(super) const ZONE_LABELS: &[&str] =
-    &["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"];
 const INSTANCE_TYPE_LABELS: &[&str] =
     &["node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type"];
 
 /// Of a node that names none, as those of the owner's own machines.
 const NO_PROVIDER: &str = "cluster";
-
-/// Longest name that the API takes.
-const MAX_NAME: usize = 128;
 
 /// The provider that made a node, by the scheme of its `spec.providerID`, such as
 /// `aws:///us-east-1a/i-0123`.
@@ -34,7 +28,7 @@ pub(super) fn provider(provider_id: Option<&str>) -> String {
 
 /// The type of a node; of one that has none, operating system and architecture.
 pub(super) fn instance_type<'a>(label: impl Fn(&str) -> Option<&'a str>) -> String {
-    first(&label, INSTANCE_TYPE_LABELS).unwrap_or_else(|| {
+    first_label(&label, INSTANCE_TYPE_LABELS).unwrap_or_else(|| {
         let part = |key, default| label(key).unwrap_or(default);
         let (os, arch) = (part("kubernetes.io/os", "linux"), part("kubernetes.io/arch", "node"));
         format!("{os}-{arch}")
@@ -43,17 +37,7 @@ pub(super) fn instance_type<'a>(label: impl Fn(&str) -> Option<&'a str>) -> Stri
 
 /// The model of a device; where no label names it, its resource.
 pub(super) fn model<'a>(device: &Device, label: impl Fn(&str) -> Option<&'a str>) -> String {
-    first(label, device.model_labels).unwrap_or_else(|| device.resource.to_owned())
-}
-
-/// The first of these labels that is there.
-pub(super) fn first<'a>(label: impl Fn(&str) -> Option<&'a str>, keys: &[&str]) -> Option<String> {
-    let mut values = keys.iter().filter_map(|key| label(key)).filter(|value| !value.is_empty());
-    values.next().map(bounded)
-}
-
-fn bounded(name: &str) -> String {
-    name.chars().take(MAX_NAME).collect()
+    first_label(label, device.model_labels).unwrap_or_else(|| device.resource.to_owned())
 }
 
 #[cfg(test)]

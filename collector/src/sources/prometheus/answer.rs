@@ -144,11 +144,9 @@ mod tests {
         let total = series(&json!([one("gpu", "8"), one("cpu", "16.9"), one("new", "4")]));
         let in_use = series(&json!([one("cpu", "3.1"), one("gpu", "9"), one("old", "1")]));
         let (pools, complaints) = pools(&query(), &total, &in_use);
-        let found: Vec<_> = pools
-            .iter()
-            .map(|(pool, Seen::Counts { total, in_use })| (pool.name.as_str(), *in_use, *total))
-            .collect();
-        assert_eq!(found, [("cpu", 4, 16), ("gpu", 8, 8)]);
+        let found: Vec<_> = pools.iter().map(|(pool, seen)| (pool.name.as_str(), *seen)).collect();
+        let counts = |in_use, total| Seen::Counts { total, in_use };
+        assert_eq!(found, [("cpu", counts(4, 16)), ("gpu", counts(8, 8))]);
         assert_eq!(complaints, ["inUse gives nothing for new", "total gives nothing for old"]);
     }
 

@@ -51,16 +51,19 @@ mod tests {
 
     use super::{COLLECTOR_ROLE, grant_command};
 
-    /// Least privilege: the collector of the source kubernetes counts, and changes nothing.
+    /// Least privilege: the collector counts and follows, and changes nothing.
     #[test]
-    fn the_collectors_role_lets_it_read_nodes_and_pods_and_nothing_else() {
+    fn the_collectors_role_lets_it_read_what_its_sources_follow_and_nothing_else() {
         let manifest = include_str!("../../../../deploy/manifests/collector-access.yaml");
         let role: Value = serde_yaml::from_str(manifest).expect("one document");
         assert_eq!(role["kind"], "ClusterRole");
         assert_eq!(role["metadata"], json!({"name": COLLECTOR_ROLE}), "without any aggregation");
-        let rules = json!([{
-            "apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"],
-        }]);
+        let read = ["get", "list", "watch"];
+        let rules = json!([
+            {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": read},
+            {"apiGroups": ["karpenter.sh"], "resources": ["nodeclaims"], "verbs": read},
+            {"apiGroups": [""], "resources": ["events"], "verbs": read},
+        ]);
         assert_eq!(role["rules"], rules);
         assert_eq!(role.get("aggregationRule"), None);
     }

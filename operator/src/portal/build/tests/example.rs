@@ -267,6 +267,7 @@ fn everything_about_sources() -> Value {
                     "tolerations": [{"key": "dedicated", "operator": "Exists", "value": ""}],
                 },
             },
+            {"karpenter": {"metricsUrl": "http://karpenter.kube-system:8080/metrics"}},
         ],
         "hardware": {"allowFrom": []},
         "collector": {

@@ -4,13 +4,11 @@ use std::{fmt::Debug, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::Api;
+use kube::{Api, core::Status};
 use kube_runtime::watcher::{self, watcher};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::cluster::Cluster;
 use crate::cause::innermost;
 
 /// A watch is asked for again after this time, which also bounds how long a lost connection goes unnoticed.
@@ -22,18 +20,9 @@ const PAGE: u32 = 200;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Something happened to one of the two kinds.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// To nodes.
-    Nodes(Change<Node>),
-    /// To pods.
-    Pods(Change<Pod>),
-}
-
 /// What happened to a kind.
 #[derive(Debug)]
-pub(super) enum Change<K> {
+pub(crate) enum Change<K> {
     /// All objects are listed from now on.
     Started,
     /// An object is there, as it is now.
@@ -48,9 +37,11 @@ pub(super) enum Change<K> {
 
 /// Why the API server gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A right is missing; the user that lacks it, as far as the API server names it.
     Forbidden(Option<String>),
+    /// The API server does not know the kind.
+    UnknownKind,
     /// Anything else, in words.
     Other(String),
 }
@@ -69,15 +60,15 @@ pub(super) enum Following {
 
 impl Following {
     /// Takes what happened to a kind. Says whether there may be something else to say.
-    pub(super) fn take<K: Followed>(&mut self, change: Change<K>, cluster: &mut Cluster) -> bool {
+    pub(super) fn take<K: Followed>(&mut self, change: Change<K>, known: &mut K::Known) -> bool {
         match change {
             Change::Started => {
-                K::clear(cluster);
+                K::clear(known);
                 self.list();
                 false
             }
-            Change::Applied(object) => object.apply(cluster) && *self == Self::Current,
-            Change::Deleted(object) => object.remove(cluster),
+            Change::Applied(object) => object.apply(known) && *self == Self::Current,
+            Change::Deleted(object) => object.remove(known),
             Change::Listed => self.complete(),
             Change::Failed(failure) => self.fail(failure),
         }
@@ -106,13 +97,15 @@ impl Following {
 }
 
 impl Failure {
+    /// Of a question that was not answered in time.
+    pub(super) fn no_answer(deadline: Duration) -> Self {
+        Self::Other(format!("no answer within {} s", deadline.as_secs()))
+    }
+
     /// What an error of a request means.
     pub(super) fn of(error: &kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) if status.code == 403 => {
-                Self::Forbidden(refused_user(&status.message))
-            }
-            kube::Error::Api(status) => Self::Other(format!("{} {}", status.code, status.message)),
+            kube::Error::Api(status) => Self::of_status(status),
             other => Self::Other(innermost(other).to_string()),
         }
     }
@@ -122,10 +115,16 @@ impl Failure {
             watcher::Error::InitialListFailed(error)
             | watcher::Error::WatchStartFailed(error)
             | watcher::Error::WatchFailed(error) => Self::of(error),
-            watcher::Error::WatchError(status) if status.code == 403 => {
-                Self::Forbidden(refused_user(&status.message))
-            }
-            other => Self::Other(other.to_string()),
+            watcher::Error::WatchError(status) => Self::of_status(status),
+            other @ watcher::Error::NoResourceVersion => Self::Other(other.to_string()),
+        }
+    }
+
+    fn of_status(status: &Status) -> Self {
+        match status.code {
+            403 => Self::Forbidden(refused_user(&status.message)),
+            404 => Self::UnknownKind,
+            code => Self::Other(format!("{code} {}", status.message)),
         }
     }
 }
@@ -140,53 +139,22 @@ fn refused_user(message: &str) -> Option<String> {
 pub(super) trait Followed:
     kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static
 {
+    /// What is known of all objects of this kind, and of those that are followed together with it.
+    type Known;
+    /// What happens to any of the kinds that are followed together.
+    type Event: Send;
+
     /// As an event of this kind.
-    fn event(change: Change<Self>) -> Event;
+    fn event(change: Change<Self>) -> Self::Event;
 
     /// Takes it as it is now. Says whether that made a difference.
-    fn apply(&self, cluster: &mut Cluster) -> bool;
+    fn apply(&self, known: &mut Self::Known) -> bool;
 
     /// Forgets it. Says whether that made a difference.
-    fn remove(&self, cluster: &mut Cluster) -> bool;
+    fn remove(&self, known: &mut Self::Known) -> bool;
 
     /// Forgets all of its kind.
-    fn clear(cluster: &mut Cluster);
-}
-
-impl Followed for Node {
-    fn event(change: Change<Self>) -> Event {
-        Event::Nodes(change)
-    }
-
-    fn apply(&self, cluster: &mut Cluster) -> bool {
-        cluster.apply_node(self)
-    }
-
-    fn remove(&self, cluster: &mut Cluster) -> bool {
-        cluster.remove_node(self)
-    }
-
-    fn clear(cluster: &mut Cluster) {
-        cluster.clear_nodes();
-    }
-}
-
-impl Followed for Pod {
-    fn event(change: Change<Self>) -> Event {
-        Event::Pods(change)
-    }
-
-    fn apply(&self, cluster: &mut Cluster) -> bool {
-        cluster.apply_pod(self)
-    }
-
-    fn remove(&self, cluster: &mut Cluster) -> bool {
-        cluster.remove_pod(self)
-    }
-
-    fn clear(cluster: &mut Cluster) {
-        cluster.clear_pods();
-    }
+    fn clear(known: &mut Self::Known);
 }
 
 /// Says what happens to a kind, until nobody listens any more.
@@ -194,7 +162,7 @@ pub(super) async fn run<K: Followed>(
     api: Api<K>,
     label_selector: Option<String>,
     field_selector: Option<String>,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<K::Event>,
 ) {
     let config = watcher::Config {
         label_selector,
