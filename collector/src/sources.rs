@@ -2,6 +2,7 @@
 
 mod api_server;
 mod complaints;
+pub(crate) mod ec2;
 pub(crate) mod karpenter;
 pub(crate) mod kubernetes;
 mod places;
@@ -15,7 +16,7 @@ use hardware_api::Attempt;
 use serde::Deserialize;
 use service_kit::Clock;
 
-use self::{karpenter::Karpenter, kubernetes::Kubernetes, prometheus::Prometheus};
+use self::{ec2::Ec2, karpenter::Karpenter, kubernetes::Kubernetes, prometheus::Prometheus};
 use crate::statement::Statement;
 
 /// One source, as `SOURCES` lists it: a name, and exactly one kind.
@@ -28,6 +29,8 @@ pub(crate) struct SourceConfig {
     kubernetes: Option<kubernetes::Options>,
     /// Requests of Karpenter.
     karpenter: Option<karpenter::Options>,
+    /// A region of Amazon EC2.
+    ec2: Option<ec2::Options>,
     /// Queries of a Prometheus server.
     prometheus: Option<prometheus::Options>,
 }
@@ -39,6 +42,8 @@ pub(crate) enum Kind {
     Kubernetes(kubernetes::Options),
     /// Requests of Karpenter.
     Karpenter(karpenter::Options),
+    /// A region of Amazon EC2.
+    Ec2(ec2::Options),
     /// Queries of a Prometheus server.
     Prometheus(prometheus::Options),
 }
@@ -49,6 +54,7 @@ impl SourceConfig {
         let kinds = [
             self.kubernetes.clone().map(Kind::Kubernetes),
             self.karpenter.clone().map(Kind::Karpenter),
+            self.ec2.clone().map(Kind::Ec2),
             self.prometheus.clone().map(Kind::Prometheus),
         ];
         let mut kinds = kinds.into_iter().flatten();
@@ -70,7 +76,7 @@ impl SourceConfig {
 }
 
 /// The words of all kinds.
-const WORDS: [&str; 3] = ["kubernetes", "karpenter", "prometheus"];
+const WORDS: [&str; 4] = ["kubernetes", "karpenter", "ec2", "prometheus"];
 
 /// Whether the operator would accept it: the name of a file with a token is made of it.
 fn is_name(text: &str) -> bool {
@@ -87,6 +93,7 @@ impl Kind {
         match self {
             Self::Kubernetes(_) => "kubernetes",
             Self::Karpenter(_) => "karpenter",
+            Self::Ec2(_) => "ec2",
             Self::Prometheus(_) => "prometheus",
         }
     }
@@ -95,6 +102,7 @@ impl Kind {
         match self {
             Self::Kubernetes(options) => options.validate(),
             Self::Karpenter(options) => options.validate(),
+            Self::Ec2(options) => options.validate(),
             Self::Prometheus(options) => options.validate(),
         }
     }
@@ -111,6 +119,7 @@ impl Kind {
                 let source = Karpenter::follow(name, client, options, clock);
                 source.map(Box::new).map(OpenSource::Karpenter)
             }
+            Self::Ec2(options) => Ec2::new(name, options, clock).map(Box::new).map(OpenSource::Ec2),
             Self::Prometheus(options) => {
                 Prometheus::new(name, options).map(Box::new).map(OpenSource::Prometheus)
             }
@@ -152,6 +161,8 @@ pub(crate) enum OpenSource {
     Kubernetes(Box<Kubernetes>),
     /// Requests of Karpenter.
     Karpenter(Box<Karpenter>),
+    /// A region of Amazon EC2.
+    Ec2(Box<Ec2>),
     /// Queries of a Prometheus server.
     Prometheus(Box<Prometheus>),
 }
@@ -162,6 +173,7 @@ macro_rules! of_any_kind {
         match $open {
             OpenSource::Kubernetes($source) => $what,
             OpenSource::Karpenter($source) => $what,
+            OpenSource::Ec2($source) => $what,
             OpenSource::Prometheus($source) => $what,
         }
     };

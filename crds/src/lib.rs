@@ -33,7 +33,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec, Watches};
 pub use sources::{
-    CollectedSource, Collector, KarpenterSource, KubernetesSource, PrometheusPools,
+    CollectedSource, Collector, Ec2Source, KarpenterSource, KubernetesSource, PrometheusPools,
     PrometheusSource, Slot, SourceKind,
 };
 pub use status::{

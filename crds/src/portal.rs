@@ -27,6 +27,9 @@ macro_rules! source_name {
             " : has(",
             $source,
             ".karpenter) ? 'karpenter'",
+            " : has(",
+            $source,
+            ".ec2) ? 'ec2'",
             " : 'prometheus')",
         )
     };

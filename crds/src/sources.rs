@@ -21,7 +21,7 @@ use crate::{
 // `SourceKind`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[x_kube(
-    validation = Rule::new("[has(self.kubernetes), has(self.karpenter), has(self.prometheus)].filter(chosen, chosen).size() == 1").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}, karpenter: {} and prometheus: {url: …, pools: […]}")
+    validation = Rule::new("[has(self.kubernetes), has(self.karpenter), has(self.ec2), has(self.prometheus)].filter(chosen, chosen).size() == 1").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}, karpenter: {}, ec2: {region: …} and prometheus: {url: …, pools: […]}")
 )]
 pub struct CollectedSource {
     /// Its name, as GET /v1/sources shows it: at most 63 characters of a-z, 0-9 and -. Default: the word
@@ -41,6 +41,11 @@ pub struct CollectedSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub karpenter: Option<KarpenterSource>,
 
+    /// A region of Amazon EC2: what the account has reserved there, and what is not offered. The pod needs
+    /// an identity in AWS, by collector.serviceAccountAnnotations or a Pod Identity association.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ec2: Option<Ec2Source>,
+
     /// Two expressions of PromQL for each pool, or each group of them: units that there are, and units taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSource>,
@@ -50,10 +55,11 @@ impl CollectedSource {
     /// Its kind; none for an object that the rules of the CRD do not admit.
     #[must_use]
     pub fn kind(&self) -> Option<SourceKind> {
-        let Self { name: _, kubernetes, karpenter, prometheus } = self;
+        let Self { name: _, kubernetes, karpenter, ec2, prometheus } = self;
         let kinds = [
             (kubernetes.is_some(), SourceKind::Kubernetes),
             (karpenter.is_some(), SourceKind::Karpenter),
+            (ec2.is_some(), SourceKind::Ec2),
             (prometheus.is_some(), SourceKind::Prometheus),
         ];
         kinds.into_iter().find_map(|(is_chosen, kind)| is_chosen.then_some(kind))
@@ -73,6 +79,8 @@ pub enum SourceKind {
     Kubernetes,
     /// The requests of Karpenter in the portal's own cluster.
     Karpenter,
+    /// A region of Amazon EC2.
+    Ec2,
     /// A server that answers PromQL.
     Prometheus,
 }
@@ -84,6 +92,7 @@ impl SourceKind {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Karpenter => "karpenter",
+            Self::Ec2 => "ec2",
             Self::Prometheus => "prometheus",
         }
     }
@@ -93,7 +102,7 @@ impl SourceKind {
     pub fn needs_kubernetes_api(self) -> bool {
         match self {
             Self::Kubernetes | Self::Karpenter => true,
-            Self::Prometheus => false,
+            Self::Ec2 | Self::Prometheus => false,
         }
     }
 }
@@ -171,6 +180,31 @@ pub struct KarpenterSource {
     #[schemars(length(min = 1, max = 500))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@[:space:]]+/[^?#@[:space:]]+$')").message("sources.karpenter.metricsUrl: write the whole address without a login and a query, such as http://karpenter.kube-system:8080/metrics"))]
     pub metrics_url: Option<String>,
+}
+
+/// A region of Amazon EC2, as the account of the collector's role sees it.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Ec2Source {
+    /// The region, such as eu-west-1. 1 to 32 characters.
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[a-z]+(-[a-z0-9]+)+$"))]
+    pub region: String,
+
+    /// Instance types that are reported, such as p5.48xlarge. Default: every type that is reserved; what is
+    /// not offered is reported of types that are named only. At most 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 200),
+        inner(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+[.][a-z0-9-]+$"))
+    )]
+    pub instance_types: Option<Vec<String>>,
+
+    /// Address of the API, such as that of a VPC endpoint: https://HOST. Default: AWS's own for the region.
+    /// At most 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    #[x_kube(validation = Rule::new("self.matches('^https://[^/?#@[:space:]]+$')").message("sources.ec2.endpoint: write https://HOST, without a login, a path and a query"))]
+    pub endpoint: Option<String>,
 }
 
 /// A server that answers PromQL over the HTTP API of Prometheus.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crds::{
     ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, CollectedSource, Collector,
-    Database, HardwarePortal, Ingress, KarpenterSource, KubernetesSource, MysqlDatabase,
+    Database, Ec2Source, HardwarePortal, Ingress, KarpenterSource, KubernetesSource, MysqlDatabase,
     ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType, Storage, Tls, TlsMode, Workload,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -360,7 +360,7 @@ fn resolve_collector(
 }
 
 fn resolve_source(source: &CollectedSource) -> CollectedSource {
-    let CollectedSource { name: _, kubernetes, karpenter, prometheus } = source;
+    let CollectedSource { name: _, kubernetes, karpenter, ec2, prometheus } = source;
     CollectedSource {
         name: source.resolved_name().map(str::to_owned),
         kubernetes: kubernetes.as_ref().map(|it| KubernetesSource {
@@ -374,6 +374,11 @@ fn resolve_source(source: &CollectedSource) -> CollectedSource {
                 node_selector: node_selector.clone().filter(|all| !all.is_empty()),
                 metrics_url: metrics_url.clone(),
             }
+        }),
+        ec2: ec2.as_ref().map(|Ec2Source { region, instance_types, endpoint }| Ec2Source {
+            region: region.clone(),
+            instance_types: instance_types.clone().filter(|all| !all.is_empty()),
+            endpoint: endpoint.clone(),
         }),
         prometheus: prometheus.clone(),
     }
