@@ -23,3 +23,4 @@ mod source_tokens;
 mod sources;
 mod uninstall;
 mod upgrade;
+mod watches;

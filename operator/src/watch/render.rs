@@ -101,12 +101,14 @@ pub fn render(portal: &str, rules: &Watches, gathered: &GatheredWatches) -> Rend
         json!(addresses)
     );
     let mut outcomes = Outcomes::new();
-    let mut is_first = true;
+    let (mut is_first, mut is_full) = (true, false);
     for watch in watched(&gathered.watches) {
         let (mut outcome, entry) = render_one(watch, &values);
         if let Some(entry) = entry {
-            // The comma before it and the end of the document.
-            if document.len() + entry.len() + 3 > LONGEST_DOCUMENT {
+            // The comma before it and the end of the document. Once one does not fit, none after it is
+            // looked at, so that it does not depend on their lengths which ones are left out.
+            is_full |= document.len() + entry.len() + 3 > LONGEST_DOCUMENT;
+            if is_full {
                 outcome.targets.clear();
                 outcome.problems = vec![too_many(portal)];
             } else {
@@ -422,9 +424,11 @@ mod tests {
     #[test]
     fn watches_that_do_not_fit_are_left_out_by_name_and_told_so() {
         let long = "a".repeat(128);
-        let watches: Vec<_> = (0..3000)
+        let mut watches: Vec<_> = (0..3000)
             .map(|number| watch(&format!("w-{number:04}"), &json!({"match": {"name": long}})))
             .collect();
+        // It would fit into what is left.
+        watches.push(watch("x", &json!({"match": {"name": "p"}})));
         let (document, found) = rendered(watches);
         assert!(found.document.expose_secret().len() <= LONGEST_DOCUMENT);
         let kept = document["watches"].as_array().expect("a list").len();
@@ -433,8 +437,8 @@ mod tests {
             let problems = &found.outcomes[&format!("uid-{name}")].problems;
             problems.iter().any(|problem| problem.reason == Reason::TooManyWatches)
         };
-        assert!(!is_left_out("w-0000") && is_left_out("w-2999"));
+        assert!(!is_left_out("w-0000") && is_left_out("w-2999") && is_left_out("x"));
         let left_out = found.outcomes.values().filter(|one| !one.problems.is_empty()).count();
-        assert_eq!(kept + left_out, 3000);
+        assert_eq!(kept + left_out, 3001);
     }
 }

@@ -264,12 +264,12 @@ mod tests {
         serde_json::from_value(object).expect("a watch")
     }
 
-    fn outcome(generation: i64, problems: &[Reason]) -> Option<Outcome> {
+    fn outcome(generation: i64, problems: &[Reason]) -> Outcome {
         let problems = problems
             .iter()
             .map(|reason| Problem { reason: *reason, message: format!("because of {reason}") });
         let name = "w".to_owned();
-        Some(Outcome { name, generation, targets: vec![1], problems: problems.collect() })
+        Outcome { name, generation, targets: vec![1], problems: problems.collect() }
     }
 
     /// A pod that answers with this about the watch, and with nothing else.
@@ -291,8 +291,8 @@ mod tests {
         "2026-06-01T12:00:00Z".parse().expect("a time")
     }
 
-    fn present(outcome: Option<Outcome>, reports: Reports) -> Seen {
-        Seen { portal: SeenPortal::Present, outcome, reports }
+    fn present(outcome: impl Into<Option<Outcome>>, reports: Reports) -> Seen {
+        Seen { portal: SeenPortal::Present, outcome: outcome.into(), reports }
     }
 
     /// Status, reason and message of a condition.
@@ -307,7 +307,7 @@ mod tests {
         use SeenPortal::{Missing, Present, Suspended};
         let of_3 = || answered(json!({"generation": 3, "armed": true}));
         let of_2 = || answered(json!({"generation": 2, "armed": true}));
-        let good = || outcome(3, &[]);
+        let good = || Some(outcome(3, &[]));
         let suspended = json!({"suspend": true});
         let portal = |portal, outcome, reports| Seen { portal, outcome, reports };
         for (changes, seen, status, reason, words) in [
@@ -335,7 +335,7 @@ mod tests {
             ),
             (
                 json!({}),
-                portal(Present, outcome(3, &[Reason::InvalidSpec]), empty()),
+                portal(Present, Some(outcome(3, &[Reason::InvalidSpec])), empty()),
                 "False",
                 Reason::InvalidSpec,
                 "because of InvalidSpec",
@@ -344,7 +344,7 @@ mod tests {
                 json!({}),
                 portal(
                     Present,
-                    outcome(3, &[Reason::SecretNotFound, Reason::SecretInvalid]),
+                    Some(outcome(3, &[Reason::SecretNotFound, Reason::SecretInvalid])),
                     of_3(),
                 ),
                 "False",
@@ -353,7 +353,7 @@ mod tests {
             ),
             (
                 json!({}),
-                portal(Present, outcome(3, &[Reason::TooManyWatches]), empty()),
+                portal(Present, Some(outcome(3, &[Reason::TooManyWatches])), empty()),
                 "False",
                 Reason::TooManyWatches,
                 "because of",
@@ -382,7 +382,7 @@ mod tests {
             // What was wrong with an earlier generation may be mended.
             (
                 json!({}),
-                portal(Present, outcome(2, &[Reason::SecretInvalid]), of_2()),
+                portal(Present, Some(outcome(2, &[Reason::SecretInvalid])), of_2()),
                 "False",
                 Reason::RolloutPending,
                 "has not been given it yet",
@@ -396,16 +396,16 @@ mod tests {
             ),
             (json!({}), portal(Suspended, None, of_3()), "True", Reason::Watching, "watch for it"),
         ] {
-            let computed = compute(&watch(&changes), &seen, now());
-            let (found_status, found_reason, message) = found(&computed, "Ready");
-            assert_eq!(
-                (found_status.as_str(), found_reason.as_str()),
-                (status, reason.as_str()),
-                "{seen:?}"
-            );
-            assert!(message.contains(words), "{message}");
-            assert_eq!(computed.observed_generation, Some(3));
+            assert_ready(&compute(&watch(&changes), &seen, now()), status, reason, words);
         }
+    }
+
+    fn assert_ready(computed: &HardwareWatchStatus, status: &str, reason: Reason, words: &str) {
+        let (found_status, found_reason, message) = found(computed, "Ready");
+        let expected = (status, reason.as_str());
+        assert_eq!((found_status.as_str(), found_reason.as_str()), expected, "{message}");
+        assert!(message.contains(words), "{message}");
+        assert_eq!(computed.observed_generation, Some(3));
     }
 
     #[test]
@@ -466,7 +466,7 @@ mod tests {
         let mut watch = watch(&json!({}));
         let seen = present(outcome(3, &[]), answered(json!({"generation": 3})));
         watch.status = Some(compute(&watch, &seen, now()));
-        let later = now() + Duration::from_secs(60);
+        let later = now() + Duration::from_mins(1);
         assert_eq!(compute(&watch, &seen, later), watch.status.clone().expect("it was set"));
         let missing = Seen { portal: SeenPortal::Missing, ..seen };
         let status = compute(&watch, &missing, later);

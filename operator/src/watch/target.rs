@@ -233,7 +233,7 @@ mod tests {
             match (&found, expected) {
                 (None, None) => {}
                 (Some(found), Some(expected)) => {
-                    assert!(found.contains(expected), "{text}: {found}")
+                    assert!(found.contains(expected), "{text}: {found}");
                 }
                 _ => panic!("{text}: {found:?}, expected {expected:?}"),
             }
