@@ -5,6 +5,7 @@ mod complaints;
 pub(crate) mod ec2;
 pub(crate) mod karpenter;
 pub(crate) mod kubernetes;
+pub(crate) mod ovh;
 mod places;
 pub(crate) mod prometheus;
 mod service;
@@ -16,7 +17,9 @@ use hardware_api::Attempt;
 use serde::Deserialize;
 use service_kit::Clock;
 
-use self::{ec2::Ec2, karpenter::Karpenter, kubernetes::Kubernetes, prometheus::Prometheus};
+use self::{
+    ec2::Ec2, karpenter::Karpenter, kubernetes::Kubernetes, ovh::Ovh, prometheus::Prometheus,
+};
 use crate::statement::Statement;
 
 /// One source, as `SOURCES` lists it: a name, and exactly one kind.
@@ -31,6 +34,8 @@ pub(crate) struct SourceConfig {
     karpenter: Option<karpenter::Options>,
     /// A region of Amazon EC2.
     ec2: Option<ec2::Options>,
+    /// Dedicated servers of OVHcloud.
+    ovh: Option<ovh::Options>,
     /// Queries of a Prometheus server.
     prometheus: Option<prometheus::Options>,
 }
@@ -44,6 +49,8 @@ pub(crate) enum Kind {
     Karpenter(karpenter::Options),
     /// A region of Amazon EC2.
     Ec2(ec2::Options),
+    /// Dedicated servers of OVHcloud.
+    Ovh(ovh::Options),
     /// Queries of a Prometheus server.
     Prometheus(prometheus::Options),
 }
@@ -55,6 +62,7 @@ impl SourceConfig {
             self.kubernetes.clone().map(Kind::Kubernetes),
             self.karpenter.clone().map(Kind::Karpenter),
             self.ec2.clone().map(Kind::Ec2),
+            self.ovh.clone().map(Kind::Ovh),
             self.prometheus.clone().map(Kind::Prometheus),
         ];
         let mut kinds = kinds.into_iter().flatten();
@@ -76,7 +84,7 @@ impl SourceConfig {
 }
 
 /// The words of all kinds.
-const WORDS: [&str; 4] = ["kubernetes", "karpenter", "ec2", "prometheus"];
+const WORDS: [&str; 5] = ["kubernetes", "karpenter", "ec2", "ovh", "prometheus"];
 
 /// Whether the operator would accept it: the name of a file with a token is made of it.
 fn is_name(text: &str) -> bool {
@@ -94,6 +102,7 @@ impl Kind {
             Self::Kubernetes(_) => "kubernetes",
             Self::Karpenter(_) => "karpenter",
             Self::Ec2(_) => "ec2",
+            Self::Ovh(_) => "ovh",
             Self::Prometheus(_) => "prometheus",
         }
     }
@@ -103,6 +112,7 @@ impl Kind {
             Self::Kubernetes(options) => options.validate(),
             Self::Karpenter(options) => options.validate(),
             Self::Ec2(options) => options.validate(),
+            Self::Ovh(options) => options.validate(),
             Self::Prometheus(options) => options.validate(),
         }
     }
@@ -120,6 +130,7 @@ impl Kind {
                 source.map(Box::new).map(OpenSource::Karpenter)
             }
             Self::Ec2(options) => Ec2::new(name, options, clock).map(Box::new).map(OpenSource::Ec2),
+            Self::Ovh(options) => Ovh::new(name, options).map(Box::new).map(OpenSource::Ovh),
             Self::Prometheus(options) => {
                 Prometheus::new(name, options).map(Box::new).map(OpenSource::Prometheus)
             }
@@ -163,6 +174,8 @@ pub(crate) enum OpenSource {
     Karpenter(Box<Karpenter>),
     /// A region of Amazon EC2.
     Ec2(Box<Ec2>),
+    /// Dedicated servers of OVHcloud.
+    Ovh(Box<Ovh>),
     /// Queries of a Prometheus server.
     Prometheus(Box<Prometheus>),
 }
@@ -174,6 +187,7 @@ macro_rules! of_any_kind {
             OpenSource::Kubernetes($source) => $what,
             OpenSource::Karpenter($source) => $what,
             OpenSource::Ec2($source) => $what,
+            OpenSource::Ovh($source) => $what,
             OpenSource::Prometheus($source) => $what,
         }
     };

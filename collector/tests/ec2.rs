@@ -264,7 +264,9 @@ impl StrictMoto {
 
     /// After so many requests signatures are checked.
     fn check_after(&self, requests: &str) {
-        curl(&[&format!("{}/moto-api/reset-auth", self.0)], requests);
+        // It reads the number from the body, which of a form would be taken for its fields.
+        let url = format!("{}/moto-api/reset-auth", self.0);
+        curl(&["--header", "Content-Type: text/plain", &url], requests);
     }
 }
 

@@ -33,8 +33,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 pub use portal::{CatalogEntry, HardwarePortal, HardwarePortalSpec, PortalSpec, Watches};
 pub use sources::{
-    CollectedSource, Collector, Ec2Source, KarpenterSource, KubernetesSource, PrometheusPools,
-    PrometheusSource, Slot, SourceKind,
+    CollectedSource, Collector, Ec2Source, KarpenterSource, KubernetesSource, OvhSource,
+    PrometheusPools, PrometheusSource, Slot, SourceKind,
 };
 pub use status::{
     CredentialsStatus, DatabaseKind, HardwarePortalStatus, RotationCause, RotationOutcome,

@@ -30,6 +30,9 @@ macro_rules! source_name {
             " : has(",
             $source,
             ".ec2) ? 'ec2'",
+            " : has(",
+            $source,
+            ".ovh) ? 'ovh'",
             " : 'prometheus')",
         )
     };

@@ -21,7 +21,7 @@ use crate::{
 // `SourceKind`.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[x_kube(
-    validation = Rule::new("[has(self.kubernetes), has(self.karpenter), has(self.ec2), has(self.prometheus)].filter(chosen, chosen).size() == 1").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}, karpenter: {}, ec2: {region: …} and prometheus: {url: …, pools: […]}")
+    validation = Rule::new("[has(self.kubernetes), has(self.karpenter), has(self.ec2), has(self.ovh), has(self.prometheus)].filter(chosen, chosen).size() == 1").message("sources: say in each entry where the reports come from, with exactly one of kubernetes: {}, karpenter: {}, ec2: {region: …}, ovh: {} and prometheus: {url: …, pools: […]}")
 )]
 pub struct CollectedSource {
     /// Its name, as GET /v1/sources shows it: at most 63 characters of a-z, 0-9 and -. Default: the word
@@ -46,6 +46,10 @@ pub struct CollectedSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ec2: Option<Ec2Source>,
 
+    /// Dedicated servers of OVHcloud, as its public API lists them: the pod asks it over the internet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovh: Option<OvhSource>,
+
     /// Two expressions of PromQL for each pool, or each group of them: units that there are, and units taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSource>,
@@ -55,11 +59,12 @@ impl CollectedSource {
     /// Its kind; none for an object that the rules of the CRD do not admit.
     #[must_use]
     pub fn kind(&self) -> Option<SourceKind> {
-        let Self { name: _, kubernetes, karpenter, ec2, prometheus } = self;
+        let Self { name: _, kubernetes, karpenter, ec2, ovh, prometheus } = self;
         let kinds = [
             (kubernetes.is_some(), SourceKind::Kubernetes),
             (karpenter.is_some(), SourceKind::Karpenter),
             (ec2.is_some(), SourceKind::Ec2),
+            (ovh.is_some(), SourceKind::Ovh),
             (prometheus.is_some(), SourceKind::Prometheus),
         ];
         kinds.into_iter().find_map(|(is_chosen, kind)| is_chosen.then_some(kind))
@@ -81,6 +86,8 @@ pub enum SourceKind {
     Karpenter,
     /// A region of Amazon EC2.
     Ec2,
+    /// The public list of OVHcloud.
+    Ovh,
     /// A server that answers PromQL.
     Prometheus,
 }
@@ -93,6 +100,7 @@ impl SourceKind {
             Self::Kubernetes => "kubernetes",
             Self::Karpenter => "karpenter",
             Self::Ec2 => "ec2",
+            Self::Ovh => "ovh",
             Self::Prometheus => "prometheus",
         }
     }
@@ -102,7 +110,7 @@ impl SourceKind {
     pub fn needs_kubernetes_api(self) -> bool {
         match self {
             Self::Kubernetes | Self::Karpenter => true,
-            Self::Ec2 | Self::Prometheus => false,
+            Self::Ec2 | Self::Ovh | Self::Prometheus => false,
         }
     }
 }
@@ -205,6 +213,27 @@ pub struct Ec2Source {
     #[schemars(length(min = 1, max = 500))]
     #[x_kube(validation = Rule::new("self.matches('^https://[^/?#@[:space:]]+$')").message("sources.ec2.endpoint: write https://HOST, without a login, a path and a query"))]
     pub endpoint: Option<String>,
+}
+
+/// Dedicated servers of OVHcloud: in which datacenters one is delivered within the hour.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct OvhSource {
+    /// Address of the list. Default: https://eu.api.ovh.com/v1/dedicated/server/datacenter/availabilities. At
+    /// most 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@[:space:]]+/[^?#@[:space:]]+$')").message("sources.ovh.url: write the whole address without a login and a query, such as https://ca.api.ovh.com/v1/dedicated/server/datacenter/availabilities"))]
+    pub url: Option<String>,
+
+    /// Datacenters that are reported, such as gra. Default: all. At most 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    pub datacenters: Option<Vec<String>>,
+
+    /// Servers that are reported, such as 24rise01. Default: all. At most 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200), inner(length(min = 1, max = 64)))]
+    pub servers: Option<Vec<String>>,
 }
 
 /// A server that answers PromQL over the HTTP API of Prometheus.

@@ -220,12 +220,16 @@ fn a_source_needs_nothing_but_its_kind() {
     let sources = json!([
         {"kubernetes": {}}, {"name": "lab", "kubernetes": {"slot": {"cpu": 2}}}, {"karpenter": {}},
         {"ec2": {"region": "eu-west-1"}},
+        {"ovh": {}},
     ]);
     let written = portal(json!({"metadata": {"name": "p"}, "spec": {"sources": sources}}));
     written.validate_cel().expect("nothing else is needed");
     let sources = written.spec.sources.expect("what was written");
     let names: Vec<Option<&str>> = sources.iter().map(CollectedSource::resolved_name).collect();
-    assert_eq!(names, [Some("kubernetes"), Some("lab"), Some("karpenter"), Some("ec2")]);
+    assert_eq!(
+        names,
+        [Some("kubernetes"), Some("lab"), Some("karpenter"), Some("ec2"), Some("ovh")]
+    );
     let slots: Vec<Option<&Slot>> =
         sources.iter().filter_map(|it| it.kubernetes.as_ref()).map(|it| it.slot.as_ref()).collect();
     assert_eq!(slots[0], None, "a stored default would outlive a change of the default");

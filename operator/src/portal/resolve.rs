@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crds::{
     ABANDON_EMBEDDED_DATA_ANNOTATION, Autoscaling, CatalogEntry, CollectedSource, Collector,
     Database, Ec2Source, HardwarePortal, Ingress, KarpenterSource, KubernetesSource, MysqlDatabase,
-    ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType, Storage, Tls, TlsMode, Workload,
+    OvhSource, ROTATE_AT_ANNOTATION, Reason, Resources, ServiceType, Storage, Tls, TlsMode,
+    Workload,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -360,7 +361,7 @@ fn resolve_collector(
 }
 
 fn resolve_source(source: &CollectedSource) -> CollectedSource {
-    let CollectedSource { name: _, kubernetes, karpenter, ec2, prometheus } = source;
+    let CollectedSource { name: _, kubernetes, karpenter, ec2, ovh, prometheus } = source;
     CollectedSource {
         name: source.resolved_name().map(str::to_owned),
         kubernetes: kubernetes.as_ref().map(|it| KubernetesSource {
@@ -379,6 +380,11 @@ fn resolve_source(source: &CollectedSource) -> CollectedSource {
             region: region.clone(),
             instance_types: instance_types.clone().filter(|all| !all.is_empty()),
             endpoint: endpoint.clone(),
+        }),
+        ovh: ovh.as_ref().map(|OvhSource { url, datacenters, servers }| OvhSource {
+            url: url.clone(),
+            datacenters: datacenters.clone().filter(|all| !all.is_empty()),
+            servers: servers.clone().filter(|all| !all.is_empty()),
         }),
         prometheus: prometheus.clone(),
     }

@@ -269,6 +269,7 @@ fn everything_about_sources() -> Value {
             },
             {"karpenter": {"metricsUrl": "http://karpenter.kube-system:8080/metrics"}},
             {"ec2": {"region": "eu-west-1", "instanceTypes": ["p5.48xlarge"]}},
+            {"ovh": {"datacenters": ["gra"], "servers": []}},
         ],
         "hardware": {"allowFrom": []},
         "collector": {
