@@ -130,17 +130,27 @@ impl Ec2 {
         parameters.extend(self.options.filter(2));
         let reservations: Vec<Reservation> =
             self.api.list(&credentials, "DescribeCapacityReservations", &parameters).await?;
-        let (mut pools, complaints) = records::reserved(region, &reservations);
+        let (mut pools, mut complaints) = records::reserved(region, &reservations);
         let types = &self.options.instance_types;
         let is_old =
             self.not_offered.as_ref().is_none_or(|(at, _)| at.elapsed() >= OFFERINGS_AFTER);
         if is_old && !types.is_empty() {
             let mut parameters = self.options.filter(1);
             parameters.push(("LocationType".to_owned(), "availability-zone".to_owned()));
-            let offerings: Vec<Offering> =
-                self.api.list(&credentials, "DescribeInstanceTypeOfferings", &parameters).await?;
-            let not_offered = records::not_offered(region, types, &offerings);
-            self.not_offered = Some((Instant::now(), not_offered));
+            let offerings =
+                self.api.list(&credentials, "DescribeInstanceTypeOfferings", &parameters).await;
+            match offerings {
+                Ok(offerings) => {
+                    let offerings: Vec<Offering> = offerings;
+                    let not_offered = records::not_offered(region, types, &offerings);
+                    self.not_offered = Some((Instant::now(), not_offered));
+                }
+                // What is reserved is known, and what was not offered before is still the best guess.
+                Err(QueryError::Passing(reason) | QueryError::TryAgain(reason)) => {
+                    complaints.push(reason);
+                }
+                Err(problem @ QueryError::Problem(_)) => return Err(problem),
+            }
         }
         pools.extend(self.not_offered.iter().flat_map(|(_, pools)| pools.clone()));
         self.complaints.say(&self.name, complaints);

@@ -217,6 +217,12 @@ impl Db {
                     Tried::Delivered => {
                         let told = Statement::new("DELETE FROM delivery WHERE id = ?");
                         connection.execute(told.bind(&delivery.id)).await?;
+                        // What this receiver was not told before is no news any more.
+                        let old = Statement::new(
+                            "DELETE FROM delivery WHERE uid = ? AND target = ? AND given_up IS NOT NULL",
+                        );
+                        let old = old.bind(&delivery.uid).bind(i64::from(delivery.target));
+                        connection.execute(old).await?;
                         let noted =
                             Statement::new("UPDATE watch_state SET delivered = ? WHERE uid = ?");
                         let noted = noted.bind(now.as_millis()).bind(&delivery.uid);

@@ -85,6 +85,8 @@ pub struct Match {
 /// A receiver. Its address is a secret, as who knows it may write there.
 #[derive(Clone, Debug)]
 pub struct Target {
+    /// Its place in the resource, by which messages find it; others may be left out of the file.
+    pub place: u32,
     /// What it understands.
     pub kind: TargetKind,
     /// Where it is; an http or https URL with a host.
@@ -133,6 +135,7 @@ struct RenderedWatch<'a> {
 
 #[derive(Deserialize)]
 struct RenderedTarget {
+    place: u32,
     kind: TargetKind,
     url: SecretString,
     #[serde(default)]
@@ -198,6 +201,12 @@ impl Watch {
         Ok(Self { name, uid, generation, matches, units, level, rules, quiet_hours, deliver })
     }
 
+    /// The receiver at a place of the resource.
+    #[must_use]
+    pub fn target(&self, place: u32) -> Option<&Target> {
+        self.deliver.iter().find(|target| target.place == place)
+    }
+
     /// What rows of a view it is about.
     #[must_use]
     pub fn filter(&self) -> Filter {
@@ -221,11 +230,11 @@ impl Target {
     fn parse(json: &RawValue) -> Result<Self, String> {
         // What serde found may be an address or a key.
         let read: RenderedTarget = serde_json::from_str(json.get()).map_err(|_| {
-            "expected {kind, url, signing_key, token}, of kind webhook, slack or ntfy and with a \
+            "expected {place, kind, url, signing_key, token}, of kind webhook, slack or ntfy and with a \
              key that begins with whsec_"
                 .to_owned()
         })?;
-        let RenderedTarget { kind, url, signing_key, token } = read;
+        let RenderedTarget { place, kind, url, signing_key, token } = read;
         let uri: Option<Uri> = url.expose_secret().parse().ok();
         let is_good = |uri: &Uri| {
             let has_login = uri.authority().is_some_and(|it| it.as_str().contains('@'));
@@ -237,7 +246,7 @@ impl Target {
                 "the url is not http:// or https:// with a host and without a login".to_owned()
             );
         }
-        Ok(Self { kind, url, signing_key, token })
+        Ok(Self { place, kind, url, signing_key, token })
     }
 }
 
@@ -258,9 +267,9 @@ mod tests {
             "units": 8, "level": "HIGH", "for_s": 120, "cooldown_s": 1800,
             "quiet_hours": {"from": "22:00", "to": "07:00", "time_zone": "Europe/Berlin"},
             "deliver": [
-                {"kind": "webhook", "url": "https://example.com/s3cret",
+                {"place": 0, "kind": "webhook", "url": "https://example.com/s3cret",
                     "signing_key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
-                {"kind": "ntfy", "url": "http://ntfy.lab/gpus", "token": "tk_s3cret"},
+                {"place": 2, "kind": "ntfy", "url": "http://ntfy.lab/gpus", "token": "tk_s3cret"},
             ],
         });
         change(&mut watch);
@@ -282,6 +291,8 @@ mod tests {
         assert_eq!(watch.rules.hold_for, Duration::from_mins(2));
         assert_eq!(watch.filter(), "provider:aws region:us-*".parse().expect("a filter"));
         assert_eq!(watch.deliver[1].kind, TargetKind::Ntfy);
+        assert_eq!(watch.target(2).map(|target| target.kind), Some(TargetKind::Ntfy));
+        assert!(watch.target(1).is_none(), "it was left out");
         let empty = parse(&json!({"watches": []})).expect("good");
         assert!(empty.watches.is_empty() && !empty.rules.allow_http);
     }
@@ -298,9 +309,15 @@ mod tests {
             (|it| it["quiet_hours"]["to"] = json!("7"), "quiet_hours.to is \"7\""),
             (|it| it["deliver"][0]["url"] = json!("s3cret"), "deliver[0]: the url is not http"),
             (|it| it["deliver"][0]["url"] = json!("https://s3cret@a.b"), "and without a login"),
-            (|it| it["deliver"][0]["url"] = json!({"s3cret": 1}), "deliver[0]: expected {kind"),
-            (|it| it["deliver"][1]["kind"] = json!("s3cret"), "deliver[1]: expected {kind"),
-            (|it| it["deliver"][0]["signing_key"] = json!("s3cret"), "deliver[0]: expected {kind"),
+            (
+                |it| it["deliver"][0]["url"] = json!({"s3cret": 1}),
+                "deliver[0]: expected {place, kind",
+            ),
+            (|it| it["deliver"][1]["kind"] = json!("s3cret"), "deliver[1]: expected {place, kind"),
+            (
+                |it| it["deliver"][0]["signing_key"] = json!("s3cret"),
+                "deliver[0]: expected {place, kind",
+            ),
         ];
         for (change, expected) in table {
             let document = json!({"watches": [watch(|_| {}), watch(change), watch(|_| {})]});

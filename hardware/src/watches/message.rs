@@ -178,12 +178,15 @@ mod tests {
     #[test]
     fn each_kind_of_receiver_gets_what_it_understands() {
         let now: DateTime<Utc> = "2026-03-01T12:00:05Z".parse().expect("a time");
-        let slack = target(&json!({"kind": "slack", "url": "https://hooks.example/T1"}));
+        let slack =
+            target(&json!({"place": 0, "kind": "slack", "url": "https://hooks.example/T1"}));
         let message = firing().message(&slack, "msg_1", now);
         let body: Value = serde_json::from_slice(&message.body).expect("JSON");
         assert_eq!(body, json!({"text": format!("{SENTENCE} (h100)")}));
 
-        let ntfy = target(&json!({"kind": "ntfy", "url": "https://ntfy.example/t", "token": "tk"}));
+        let ntfy = target(
+            &json!({"place": 0, "kind": "ntfy", "url": "https://ntfy.example/t", "token": "tk"}),
+        );
         let message = firing().message(&ntfy, "msg_1", now);
         assert_eq!(String::from_utf8_lossy(&message.body), SENTENCE);
         assert_eq!(header(&message, "x-title"), Some("h100"));
@@ -191,7 +194,8 @@ mod tests {
         assert!(!format!("{message:?}").contains("tk"), "{message:?}");
 
         let key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let webhook = json!({"kind": "webhook", "url": "https://a.example", "signing_key": key});
+        let webhook =
+            json!({"place": 0, "kind": "webhook", "url": "https://a.example", "signing_key": key});
         let webhook = target(&webhook);
         assert_eq!(webhook.kind, TargetKind::Webhook);
         let message = firing().message(&webhook, "msg_1", now);
@@ -203,7 +207,7 @@ mod tests {
         assert_eq!(body["timestamp"], "2026-03-01T12:00:00.000Z");
         assert_eq!(body["data"]["pool"]["free"], 12);
         assert_eq!(body["data"]["match"], json!({"provider": "aws"}));
-        let unsigned = target(&json!({"kind": "webhook", "url": "https://a.example"}));
+        let unsigned = target(&json!({"place": 0, "kind": "webhook", "url": "https://a.example"}));
         assert_eq!(header(&firing().message(&unsigned, "m", now), "webhook-signature"), None);
     }
 }

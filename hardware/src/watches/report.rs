@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{WatchFile, standing::Standing};
 use crate::{
     pools::time,
-    store::{Db, DeliveryFailure, StoreError},
+    store::{Db, StoreError},
 };
 
 /// Answers for `GET /watches` of the admin listener.
@@ -40,7 +40,7 @@ pub struct WatchReport {
     pub last_delivered: Option<DateTime<Utc>>,
     /// Messages that are tried again.
     pub pending: u32,
-    /// The latest failure, unless something was delivered since then.
+    /// The latest failure of a receiver that has taken nothing since then.
     pub error: Option<TargetError>,
 }
 
@@ -53,6 +53,8 @@ pub struct TargetError {
     pub attempts: u32,
     /// Why, without a secret.
     pub message: String,
+    /// Whether it is not tried any more.
+    pub given_up: bool,
     /// When it was last tried.
     pub at: Option<DateTime<Utc>>,
 }
@@ -79,13 +81,11 @@ impl WatchReports {
                 row.map_or(Standing::NEW, |row| row.standing);
             let delivered = row.and_then(|row| row.delivered);
             let told = deliveries.remove(&watch.uid).unwrap_or_default();
-            let is_news = |it: &DeliveryFailure| {
-                !it.is_given_up || delivered.is_none_or(|delivered| it.at > delivered)
-            };
-            let error = told.failure.filter(is_news).map(|failure| TargetError {
+            let error = told.failure.map(|failure| TargetError {
                 target: failure.target,
                 attempts: failure.attempts,
                 message: failure.error,
+                given_up: failure.is_given_up,
                 at: time(failure.at),
             });
             WatchReport {

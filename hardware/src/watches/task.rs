@@ -60,6 +60,8 @@ pub struct Watches {
     complaint: Option<String>,
     latest: watch::Sender<Arc<WatchFile>>,
     sender: Option<Sender>,
+    /// What came of messages, until the database has it.
+    tried: Vec<(DeliveryRow, Tried)>,
 }
 
 /// What a look at the levels has found.
@@ -93,6 +95,7 @@ impl Watches {
             complaint: None,
             latest: watch::channel(Arc::default()).0,
             sender: None,
+            tried: Vec::new(),
         }
     }
 
@@ -121,6 +124,9 @@ impl Watches {
             // However many watches there are, half of the time belongs to the rest of this service.
             let pause = self.pause.max(started.elapsed()).mul_f64(0.75 + fastrand::f64() / 2.0);
             closing.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+        if let Err(error) = self.note().await {
+            warn!(%error, "failed to note what receivers have taken; they will be told again");
         }
         if let Some(lease) = lease
             && let Err(error) = self.db.release(&lease).await
@@ -178,16 +184,19 @@ impl Watches {
         if !self.published.is_stale(self.published.age()) && !self.look(&file, &lease).await? {
             return Ok(None);
         }
-        while !closing.is_cancelled() {
+        // For a while only: levels go on meanwhile.
+        let until = Instant::now() + PAUSE;
+        while !closing.is_cancelled() && Instant::now() < until {
+            // Whatever took long before this, the lease lasts longer than a round does.
+            let Some(renewed) = self.claim().await? else { return Ok(None) };
+            lease = renewed;
+            self.note().await?;
             let due = self.db.list_due_deliveries(self.now(), AT_ONCE).await?;
             if due.is_empty() {
                 break;
             }
-            self.deliver(&file, due).await?;
-            match self.claim().await? {
-                Some(renewed) => lease = renewed,
-                None => return Ok(None),
-            }
+            self.deliver(&file, due).await;
+            self.note().await?;
         }
         Ok(Some(lease))
     }
@@ -222,8 +231,8 @@ impl Watches {
         Ok(true)
     }
 
-    /// Sends messages, all at once, and notes what came of each.
-    async fn deliver(&mut self, file: &WatchFile, due: Vec<DeliveryRow>) -> Result<(), StoreError> {
+    /// Sends messages, all at once.
+    async fn deliver(&mut self, file: &WatchFile, due: Vec<DeliveryRow>) {
         if self.sender.as_ref().is_none_or(|sender| *sender.rules() != file.rules) {
             self.sender = Sender::new(file.rules.clone())
                 .inspect_err(|error| warn!(%error, "failed to read the certificate authorities"))
@@ -235,7 +244,7 @@ impl Watches {
         let sender = self.sender.as_ref();
         let tries = due.into_iter().map(|delivery| {
             let watch = watches.get(delivery.uid.as_str());
-            let target = watch.and_then(|watch| watch.deliver.get(index(delivery.target)));
+            let target = watch.and_then(|watch| watch.target(delivery.target));
             async move {
                 let sent = send(sender, target, &delivery, now).await;
                 (delivery, sent)
@@ -250,7 +259,6 @@ impl Watches {
                 (delivery, outcome)
             })
             .collect();
-        self.db.record_tries(&judged, now).await?;
         for (delivery, outcome) in &judged {
             let name = watches.get(delivery.uid.as_str()).map_or("", |watch| watch.name.as_str());
             let word = match outcome {
@@ -268,6 +276,16 @@ impl Watches {
                 }
             };
             counter!("hardware_deliveries_total", "outcome" => word).increment(1);
+        }
+        self.tried.extend(judged);
+    }
+
+    /// Notes what came of messages. What could not be noted is kept until it can, and nothing is sent before
+    /// that: what a receiver has taken would be sent again.
+    async fn note(&mut self) -> Result<(), StoreError> {
+        if !self.tried.is_empty() {
+            self.db.record_tries(&self.tried, self.now()).await?;
+            self.tried.clear();
         }
         Ok(())
     }
@@ -315,10 +333,6 @@ fn judge(delivery: &DeliveryRow, sent: Result<(), NotTold>, now: Timestamp) -> T
 fn later(at: Timestamp, pause: Duration) -> Timestamp {
     let millis = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
     Timestamp::from_millis(at.as_millis().saturating_add(millis))
-}
-
-fn index(place: u32) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 /// Looks at what the levels say of each watch at `now`.

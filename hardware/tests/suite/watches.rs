@@ -104,7 +104,7 @@ fn watch(name: &str, receiver: &Receiver, change: impl FnOnce(&mut Value)) -> Va
         "name": name, "uid": format!("uid-of-{name}"), "generation": 1,
         "match": {"provider": "amazon", "name": "c5*"}, "units": 2, "level": "MEDIUM",
         "for_s": 0, "cooldown_s": 0,
-        "deliver": [{"kind": "webhook", "url": format!("{}/{name}", receiver.url),
+        "deliver": [{"place": 0, "kind": "webhook", "url": format!("{}/{name}", receiver.url),
             "signing_key": KEY}],
     });
     change(&mut watch);
@@ -216,9 +216,9 @@ async fn each_receiver_is_told_in_its_own_words_and_one_that_fails_holds_up_no_o
     world.observe(&three_hours()).await;
     world.write(&file_of(&[watch("gpus", &good, |it| {
         it["deliver"] = json!([
-            {"kind": "webhook", "url": format!("{}/bad", bad.url)},
-            {"kind": "slack", "url": format!("{}/slack", good.url)},
-            {"kind": "ntfy", "url": format!("{}/topic", good.url), "token": "tk_s3cret"},
+            {"place": 0, "kind": "webhook", "url": format!("{}/bad", bad.url)},
+            {"place": 1, "kind": "slack", "url": format!("{}/slack", good.url)},
+            {"place": 3, "kind": "ntfy", "url": format!("{}/topic", good.url), "token": "tk_s3cret"},
         ]);
     })]));
     let told = good.wait_for(2).await;

@@ -52,9 +52,6 @@ pub struct Outcome {
     pub name: String,
     /// The generation that was rendered.
     pub generation: i64,
-    /// Of each receiver in the document, its place in `spec.deliver`. Without one the watch is not in the
-    /// document: what it fires for would be lost.
-    pub targets: Vec<usize>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }
@@ -73,7 +70,16 @@ struct Entry<'a> {
     cooldown_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     quiet_hours: Option<EntryQuietHours<'a>>,
-    deliver: Vec<Target<'a>>,
+    deliver: Vec<PlacedTarget<'a>>,
+}
+
+/// A receiver with its place in `spec.deliver`, by which messages find it: that stays the same when another
+/// one is left out.
+#[derive(Serialize)]
+struct PlacedTarget<'a> {
+    place: usize,
+    #[serde(flatten)]
+    target: Target<'a>,
 }
 
 #[derive(Serialize)]
@@ -109,7 +115,6 @@ pub fn render(portal: &str, rules: &Watches, gathered: &GatheredWatches) -> Rend
             // looked at, so that it does not depend on their lengths which ones are left out.
             is_full |= document.len() + entry.len() + 3 > LONGEST_DOCUMENT;
             if is_full {
-                outcome.targets.clear();
                 outcome.problems = vec![too_many(portal)];
             } else {
                 if !std::mem::take(&mut is_first) {
@@ -139,7 +144,6 @@ fn render_one(watch: &HardwareWatch, values: &Values<'_>) -> (Outcome, Option<St
     let mut outcome = Outcome {
         name: watch.name_any(),
         generation: watch.metadata.generation.unwrap_or_default(),
-        targets: Vec::new(),
         problems: Vec::new(),
     };
     let times = match Times::of(watch) {
@@ -159,13 +163,11 @@ fn render_one(watch: &HardwareWatch, values: &Values<'_>) -> (Outcome, Option<St
             continue;
         };
         match values.target(&format!("deliver[{index}].{}", kind.as_str()), kind) {
-            Ok(target) => {
-                deliver.push(target);
-                outcome.targets.push(index);
-            }
+            Ok(target) => deliver.push(PlacedTarget { place: index, target }),
             Err(problem) => outcome.problems.push(problem),
         }
     }
+    // Without a receiver, what it fires for would be lost.
     if deliver.is_empty() {
         return (outcome, None);
     }
@@ -323,15 +325,15 @@ mod tests {
                     "for_s": 90, "cooldown_s": 0,
                     "quiet_hours": {"from": "22:00", "to": "07:00", "time_zone": "Europe/Berlin"},
                     "deliver": [
-                        {"kind": "webhook", "url": "https://hook.test/secret", "signing_key": KEY},
-                        {"kind": "slack", "url": "https://slack.test/secret"},
-                        {"kind": "ntfy", "url": "https://ntfy.test/topic", "token": "tk_secret"},
+                        {"place": 0, "kind": "webhook", "url": "https://hook.test/secret", "signing_key": KEY},
+                        {"place": 1, "kind": "slack", "url": "https://slack.test/secret"},
+                        {"place": 2, "kind": "ntfy", "url": "https://ntfy.test/topic", "token": "tk_secret"},
                     ],
                 }],
             })
         );
         let outcome = &found.outcomes["uid-h100"];
-        assert_eq!((outcome.generation, outcome.targets.as_slice()), (3, [0, 1, 2].as_slice()));
+        assert_eq!(outcome.generation, 3);
         assert_eq!(outcome.problems, []);
         assert!(!format!("{found:?}").contains("slack.test"), "the document must not be shown");
     }
@@ -371,8 +373,9 @@ mod tests {
             assert!(problem.message.starts_with("deliver[0].slack.urlFrom: "), "{problem:?}");
             assert!(problem.message.contains(words), "{problem:?}");
             assert!(!problem.message.contains("a.test"), "{problem:?}");
-            assert_eq!(outcome.targets, [1]);
-            assert_eq!(document["watches"][0]["deliver"].as_array().map(Vec::len), Some(1));
+            let deliver = document["watches"][0]["deliver"].as_array().expect("receivers");
+            assert_eq!(deliver.len(), 1, "the other one is left");
+            assert_eq!(deliver[0]["place"], 1, "with its own place");
         }
     }
 
@@ -392,7 +395,6 @@ mod tests {
         assert_eq!(listed.len(), 1, "{document}");
         assert_eq!(listed[0]["name"], "kept");
         assert_eq!(found.outcomes.len(), 2, "nothing became of the suspended one");
-        assert_eq!(found.outcomes["uid-alone"].targets, [0; 0]);
     }
 
     #[test]

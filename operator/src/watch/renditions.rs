@@ -81,12 +81,8 @@ mod tests {
 
     fn outcomes(watches: &[(&str, i64)]) -> Outcomes {
         let outcome = |(name, generation): &(&str, i64)| {
-            let outcome = Outcome {
-                name: (*name).to_owned(),
-                generation: *generation,
-                targets: vec![0],
-                problems: Vec::new(),
-            };
+            let outcome =
+                Outcome { name: (*name).to_owned(), generation: *generation, problems: Vec::new() };
             (format!("uid-{name}"), outcome)
         };
         watches.iter().map(outcome).collect()

@@ -60,6 +60,9 @@ pub struct WatchReport {
 pub struct DeliveryError {
     /// Place of the receiver in what the pod has read.
     pub target: usize,
+    /// Whether it is not tried any more.
+    #[serde(default)]
+    pub given_up: bool,
     /// How often it was tried.
     pub attempts: u32,
     /// What the receiver or the network said.

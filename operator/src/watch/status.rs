@@ -50,7 +50,7 @@ pub fn compute(watch: &HardwareWatch, seen: &Seen, now: Timestamp) -> HardwareWa
     let is_answered = matches!(seen.reports, Reports::Answered(_));
     let conditions = [
         Some(ready(watch, seen, report)),
-        delivering(watch, seen, report, is_answered || !is_watched_for),
+        delivering(watch, report, is_answered || !is_watched_for),
     ];
     let mut new = conditions.into_iter().flatten();
     let conditions = [WatchConditionType::Ready, WatchConditionType::Delivering].map(|kind| {
@@ -188,7 +188,6 @@ fn ready(watch: &HardwareWatch, seen: &Seen, report: Option<&WatchReport>) -> Ju
 /// Whether what it sent has arrived; none if nothing is known of it.
 fn delivering(
     watch: &HardwareWatch,
-    seen: &Seen,
     report: Option<&WatchReport>,
     is_known: bool,
 ) -> Option<Judgement> {
@@ -199,7 +198,7 @@ fn delivering(
         message,
     };
     if let Some(error) = report.and_then(|report| report.error.as_ref()) {
-        let message = describe_error(watch, seen, error);
+        let message = describe_error(watch, error);
         return Some(judge("False", Reason::DeliveryFailing, message));
     }
     if !is_known {
@@ -219,18 +218,15 @@ fn delivering(
 }
 
 /// Names the receiver as the spec has it.
-fn describe_error(watch: &HardwareWatch, seen: &Seen, error: &DeliveryError) -> String {
-    let DeliveryError { target, attempts, message, at } = error;
-    let places = seen.outcome.as_ref().map(|outcome| outcome.targets.as_slice());
-    let place = places.and_then(|places| places.get(*target).copied()).unwrap_or(*target);
-    let kind = watch.spec.deliver.get(place).and_then(Delivery::kind);
+fn describe_error(watch: &HardwareWatch, error: &DeliveryError) -> String {
+    let DeliveryError { target, given_up, attempts, message, at } = error;
+    let kind = watch.spec.deliver.get(*target).and_then(Delivery::kind);
     let kind = kind.map(|kind| format!(".{}", kind.as_str())).unwrap_or_default();
     let said: String =
         message.chars().filter(|one| !one.is_control()).take(LONGEST_REPORTED).collect();
+    let what_now = if *given_up { "it was given up" } else { "it is tried again for 24 h" };
     let times = if *attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
-    format!(
-        "deliver[{place}]{kind}: tried {times}, the last time at {at:.0}: {said}; it is tried again for 24 h"
-    )
+    format!("deliver[{target}]{kind}: tried {times}, the last time at {at:.0}: {said}; {what_now}")
 }
 
 #[cfg(test)]
@@ -269,7 +265,7 @@ mod tests {
             .iter()
             .map(|reason| Problem { reason: *reason, message: format!("because of {reason}") });
         let name = "w".to_owned();
-        Outcome { name, generation, targets: vec![1], problems: problems.collect() }
+        Outcome { name, generation, problems: problems.collect() }
     }
 
     /// A pod that answers with this about the watch, and with nothing else.
@@ -439,13 +435,12 @@ mod tests {
     fn a_receiver_that_takes_nothing_is_named_as_the_spec_has_it() {
         let long = "no\n".repeat(500);
         let report = json!({"generation": 3, "pending": 1, "error": {
-            "target": 0, "attempts": 4, "message": format!("status 503 {long}"), "at": "2026-06-01T11:59:00.25Z",
+            "target": 1, "attempts": 4, "message": format!("status 503 {long}"), "at": "2026-06-01T11:59:00.25Z",
         }});
         let status =
             compute(&watch(&json!({})), &present(outcome(3, &[]), answered(report)), now());
         let (condition, reason, message) = found(&status, "Delivering");
         assert_eq!((condition.as_str(), reason.as_str()), ("False", "DeliveryFailing"));
-        // The first receiver has no address, so the first of the document is the second of the spec.
         let beginning =
             "deliver[1].ntfy: tried 4 times, the last time at 2026-06-01T11:59:00Z: status 503 no";
         assert!(message.starts_with(beginning), "{message}");

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crds::{Delivery, DeliveryKind, Reason, SecretKeyReference, SecretValue};
-use reqwest::Url;
+use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -178,9 +178,19 @@ fn check_url(text: &str, allow_http: bool) -> Result<(), String> {
             "expected {expected} of at most {LONGEST_URL} characters, found {found}"
         ));
     }
-    let url = Url::parse(text).map_err(|_| format!("expected {expected}, found other text"))?;
-    match url.scheme() {
-        // Where it begins with that, the parser demands a host.
+    // As the pods read it.
+    let other = || format!("expected {expected}, found other text");
+    let url: Uri = text.parse().map_err(|_| other())?;
+    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
+        return Err(other());
+    };
+    if authority.host().is_empty() {
+        return Err(other());
+    }
+    if authority.as_str().contains('@') {
+        return Err(format!("expected {expected}, found one with a login, which is not sent"));
+    }
+    match scheme {
         "https" => Ok(()),
         "http" if allow_http => Ok(()),
         "http" => Err("found an address that begins with http://, to which messages go unencrypted; write https://, or let the owner of the portal set spec.watches.allowHttp: true".to_owned()),
@@ -224,6 +234,10 @@ mod tests {
             ("https://[fd00::1]:8443/", false, None),
             ("http://hooks.example/", true, None),
             ("http://hooks.example/", false, Some("spec.watches.allowHttp: true")),
+            ("https://user:word@hooks.example/", true, Some("found one with a login")),
+            ("https://hooks.example/a b", true, Some("found other text")),
+            (" https://hooks.example/", true, Some("found other text")),
+            ("https:hooks.example", true, Some("found other text")),
             ("ftp://hooks.example/", true, Some("found another scheme")),
             ("hooks.example", true, Some("found other text")),
             ("https://", true, Some("found other text")),

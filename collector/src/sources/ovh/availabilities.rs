@@ -68,7 +68,13 @@ pub(super) fn read(
             }
         }
     }
-    Ok((pools, complaints))
+    // A list of another form says nothing, least of all that there is nothing.
+    match complaints.first() {
+        Some(first) if pools.is_empty() => {
+            Err(format!("OVHcloud's list is not understood: {first}"))
+        }
+        _ => Ok((pools, complaints)),
+    }
 }
 
 /// Whether it comes within the hour for which levels are said. One that comes in a day is ordered today, and
