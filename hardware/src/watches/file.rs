@@ -154,6 +154,10 @@ impl WatchFile {
                 error.column()
             )
         };
+        // A list would do for a struct of defaults.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err("expected {\"watches\": […]}, found no object".to_owned());
+        }
         // Not in one go: serde keeps no raw text beside fields that it flattens.
         let rules: AddressRules = serde_json::from_slice(bytes).map_err(expected)?;
         let document: Document<'_> = serde_json::from_slice(bytes).map_err(expected)?;

@@ -393,12 +393,13 @@ fn look(
 /// A message for each receiver.
 fn deliveries(watch: &Watch, firing: &Firing, now: Timestamp) -> Vec<DeliveryRow> {
     let json = serde_json::to_string(firing).expect("plain data");
-    (0..)
-        .zip(&watch.deliver)
-        .map(|(target, _)| DeliveryRow {
+    watch
+        .deliver
+        .iter()
+        .map(|target| DeliveryRow {
             id: format!("msg_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             uid: watch.uid.clone(),
-            target,
+            target: target.place,
             made: now,
             firing: json.clone(),
             attempts: 0,

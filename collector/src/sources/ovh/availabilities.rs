@@ -38,6 +38,7 @@ pub(super) fn read(
         wanted.is_empty() || wanted.iter().any(|it| it.eq_ignore_ascii_case(name))
     };
     let (mut pools, mut complaints) = (Pools::new(), Vec::new());
+    let mut is_understood = false;
     for (index, record) in records.into_iter().enumerate() {
         let configuration: Configuration = match serde_json::from_str(record.get()) {
             Ok(configuration) => configuration,
@@ -47,6 +48,8 @@ pub(super) fn read(
             }
         };
         let Configuration { server, datacenters: deliveries } = configuration;
+        is_understood |=
+            deliveries.iter().any(|delivery| is_available(&delivery.availability).is_some());
         if server.is_empty() || !is_wanted(servers, &server) {
             continue;
         }
@@ -70,9 +73,7 @@ pub(super) fn read(
     }
     // A list of another form says nothing, least of all that there is nothing.
     match complaints.first() {
-        Some(first) if pools.is_empty() => {
-            Err(format!("OVHcloud's list is not understood: {first}"))
-        }
+        Some(first) if !is_understood => Err(format!("OVHcloud's list is not understood: {first}")),
         _ => Ok((pools, complaints)),
     }
 }
