@@ -120,7 +120,7 @@ pub async fn gather(
         None => None,
     };
     let watches = match watches {
-        Some(context) => read_watches(context, namespace, &name).await?,
+        Some(context) => read_watches(context, own).await?,
         None => GatheredWatches::default(),
     };
     let tokens = reader.read_tokens().await?;
@@ -139,9 +139,14 @@ pub async fn gather(
 
 async fn read_watches(
     context: &WatchContext,
-    namespace: &str,
-    portal: &str,
+    own: &OwnSecrets<'_>,
 ) -> Result<GatheredWatches, GatherError> {
+    let OwnSecrets { namespace, portal, .. } = *own;
+    // So that a new leader knows what was rendered, and does not write it again.
+    let rendered = names::watches_secret(portal);
+    if own.is_seen(&rendered) {
+        own.get(&rendered).await.map_err(reading("the Secret with the portal's watches"))?;
+    }
     let watches = context.index.of_portal(namespace, portal);
     let secrets = context.secrets.read(namespace, portal, secret_names(&watches)).await;
     let secrets = secrets.map_err(reading("a Secret that a HardwareWatch names"))?;
