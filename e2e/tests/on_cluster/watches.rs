@@ -163,7 +163,9 @@ async fn a_watch_tells_its_receivers_and_its_status_what_came_of_that() -> Resul
     let allowed = json!({"watches": {"allowHttp": true, "allowAddresses": ["10.0.0.0/8"]}});
     namespace.apply_portal(PORTAL, allowed).await?;
     namespace.wait_until_ready(PORTAL).await?;
-    namespace.api::<Secret>().delete("receivers", &DeleteParams::default()).await.ok();
+    // What an earlier run left; there need be none.
+    let left = ListParams::default().fields("metadata.name=receivers");
+    namespace.api::<Secret>().delete_collection(&DeleteParams::default(), &left).await?;
     let missing = wait_for_watch(&namespace, "gpus", "the Secret is missing", |it| {
         is(it, "Ready", "False", "SecretNotFound")
     });
